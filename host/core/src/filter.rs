@@ -1,0 +1,88 @@
+//! Filters as the decision sees them: a set of one generation, whatever it is made of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{BoxFuture, Direction, Project, RefBatch};
+
+/// A push or fetch filter.
+pub trait RefFilter: Send + Sync {
+    /// The plugin's name: the stem of its file.
+    fn name(&self) -> &str;
+    /// One look at a batch. A ref nobody names is kept.
+    fn look(&self, batch: Arc<RefBatch>) -> BoxFuture<'_, Result<Answer, FilterError>>;
+}
+
+/// Decides which projects replicate.
+pub trait ProjectMatcher: Send + Sync {
+    /// The plugin's name: the stem of its file.
+    fn name(&self) -> &str;
+    /// One answer per project, in the same order.
+    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Vec<bool>, FilterError>>;
+}
+
+/// What a filter said about a batch. Every index is within the batch; a ref may be named twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Refs to hold back, with the reason, in the order in which the filter named them; the first reason counts.
+    pub discards: Vec<(Vec<u32>, String)>,
+    /// Refs to look at again after the wait. A ref that is discarded too is discarded.
+    pub rechecks: Vec<u32>,
+}
+
+/// A filter that did not answer as it must: a trap, a limit, an error or an answer outside the contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterError(pub String);
+
+impl fmt::Display for FilterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for FilterError {}
+
+/// All plugins of one generation. A decision uses one set from its first look to its last.
+#[derive(Clone, Default)]
+pub struct FilterSet {
+    /// Counts up with every swap; 1 for the first set of a process.
+    pub generation: u64,
+    /// Push filters in name order.
+    pub push: Vec<Arc<dyn RefFilter>>,
+    /// Fetch filters in name order.
+    pub fetch: Vec<Arc<dyn RefFilter>>,
+    /// Project matchers in name order; a project replicates when all of them select it.
+    pub projects: Vec<Arc<dyn ProjectMatcher>>,
+    /// Name and digest (`sha256:…`) of every plugin, in name order.
+    pub plugins: Vec<PluginId>,
+}
+
+/// Which build of a plugin took part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PluginId {
+    /// The stem of its file.
+    pub name: String,
+    /// Which world it implements: `push-filter`, `fetch-filter` or `project-matcher`.
+    pub world: &'static str,
+    /// `sha256:` and 64 hex digits of the component, or `native`.
+    pub digest: String,
+}
+
+impl FilterSet {
+    /// The chain for a direction.
+    pub fn chain(&self, direction: Direction) -> &[Arc<dyn RefFilter>] {
+        match direction {
+            Direction::Push => &self.push,
+            Direction::Fetch => &self.fetch,
+        }
+    }
+}
+
+impl fmt::Debug for FilterSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilterSet")
+            .field("generation", &self.generation)
+            .field("plugins", &self.plugins)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,48 @@
+//! The vocabulary of refgate and its decision: which ref updates may go to, or come from, another site.
+//!
+//! Nothing here does I/O, reads a clock or knows wasm. What a decision needs from outside comes through the traits
+//! [`GlobalRefDb`], [`LocalRefs`], [`RemoteRefs`], [`RefFilter`], [`ProjectMatcher`] and [`Clock`].
+
+mod batch;
+mod entry;
+mod filter;
+pub mod future;
+mod local;
+mod name;
+mod oid;
+pub mod refdb;
+mod time;
+mod wait;
+
+pub use batch::{RefBatch, state};
+pub use entry::{Entry, GlobalRef};
+pub use filter::{Answer, FilterError, FilterSet, PluginId, ProjectMatcher, RefFilter};
+pub use future::BoxFuture;
+pub use local::{AncestryQuery, LocalError, LocalRefs, RemoteRefs};
+pub use name::{NameError, Project, RefName, escape, unescape};
+pub use oid::{ObjectFormat, Oid, OidError};
+pub use refdb::{
+    Atomicity, Capabilities, Edit, Expected, GlobalRefDb, Lookup, MemoryRefDb, NoopRefDb, Outcome,
+    RefDbError, RefDbErrorKind,
+};
+pub use time::{Clock, Deadline};
+pub use wait::ReloadWait;
+
+/// Which way refs travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From this site to a remote.
+    Push,
+    /// From a remote to this site.
+    Fetch,
+}
+
+impl Direction {
+    /// `push` or `fetch`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Push => "push",
+            Direction::Fetch => "fetch",
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Names of refs and projects: what is legal, and how bytes that are not UTF-8 are written for people.
+
+use std::borrow::Borrow;
+use std::fmt;
+
+/// A full ref name as bytes, legal for `git check-ref-format`: `refs/…` or a one-level name like `HEAD`.
+///
+/// Names sort as bytes, which is git's own order.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RefName(Box<[u8]>);
+
+impl RefName {
+    /// Checks `name` by the rules of git-check-ref-format(1) with `--allow-onelevel`.
+    pub fn new(name: impl Into<Vec<u8>>) -> Result<RefName, NameError> {
+        let name = name.into();
+        match ref_name_problem(&name) {
+            None => Ok(RefName(name.into())),
+            Some(why) => Err(NameError {
+                name: escape(&name),
+                why,
+            }),
+        }
+    }
+
+    /// The name as git writes it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Undoes [`escape`]: `%XX` is a byte.
+    pub fn from_escaped(text: &str) -> Result<RefName, NameError> {
+        RefName::new(unescape(text))
+    }
+}
+
+impl Borrow<[u8]> for RefName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for RefName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.0))
+    }
+}
+
+impl fmt::Debug for RefName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Why a name cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a legal name: {why}")]
+pub struct NameError {
+    /// The name as given, escaped for display.
+    pub name: String,
+    /// The rule that it breaks.
+    pub why: &'static str,
+}
+
+/// The rules of git-check-ref-format(1), in its order.
+fn ref_name_problem(name: &[u8]) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if name == b"@" {
+        return Some("it is the single character `@`");
+    }
+    if name.ends_with(b".") {
+        return Some("it ends with a dot");
+    }
+    let mut before = b'/';
+    for (i, &b) in name.iter().enumerate() {
+        match b {
+            0..=0x20 | 0x7f => return Some("it holds a space or a control character"),
+            b'~' | b'^' | b':' | b'?' | b'*' | b'[' | b'\\' => {
+                return Some("it holds one of `~ ^ : ? * [ \\`");
+            }
+            b'.' if before == b'/' => return Some("a component begins with a dot"),
+            b'.' if before == b'.' => return Some("it holds `..`"),
+            b'{' if before == b'@' => return Some("it holds `@{`"),
+            b'/' if before == b'/' => return Some("a component is empty"),
+            _ => {}
+        }
+        let component_ends = i + 1 == name.len() || name[i + 1] == b'/';
+        if component_ends && name[..=i].ends_with(b".lock") {
+            return Some("a component ends with `.lock`");
+        }
+        before = b;
+    }
+    (before == b'/').then_some("it ends with a slash")
+}
+
+/// Bytes for people and JSON: `%` is `%25`, bytes that are not UTF-8 and control characters are `%XX`.
+pub fn escape(raw: &[u8]) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for chunk in raw.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '%' || c.is_control() {
+                let mut utf8 = [0; 4];
+                c.encode_utf8(&mut utf8)
+                    .bytes()
+                    .for_each(|b| out.push_str(&format!("%{b:02X}")));
+            } else {
+                out.push(c);
+            }
+        }
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|b| out.push_str(&format!("%{b:02X}")));
+    }
+    out
+}
+
+/// The bytes that [`escape`] wrote. A `%` that two hex digits do not follow stands for itself.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let raw = text.as_bytes();
+    let mut out = Vec::with_capacity(raw.len());
+    let mut i = 0;
+    while i < raw.len() {
+        let hex = |at: usize| raw.get(at).and_then(|b| (*b as char).to_digit(16));
+        match (raw[i], hex(i + 1), hex(i + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                i += 3;
+            }
+            (b, ..) => {
+                out.push(b);
+                i += 1;
+            }
+        }
+    }
+    out
+}
+
+/// The name of a repository as the sites agree on it: used as given, never decoded or stripped.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Project(Box<str>);
+
+impl Project {
+    /// Refuses names that could leave the directory of the repositories or be read as an option.
+    pub fn new(name: impl Into<String>) -> Result<Project, NameError> {
+        let name = name.into();
+        match project_problem(&name) {
+            None => Ok(Project(name.into())),
+            Some(why) => Err(NameError {
+                name: escape(name.as_bytes()),
+                why,
+            }),
+        }
+    }
+
+    /// The name as given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn project_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if name.starts_with('/') {
+        return Some("a project name is not an absolute path");
+    }
+    if name.ends_with('/') {
+        return Some("it ends with a slash");
+    }
+    if name.chars().any(char::is_control) {
+        return Some("it holds a control character");
+    }
+    for part in name.split('/') {
+        match part {
+            "" => return Some("a component is empty"),
+            "." | ".." => return Some("a component is `.` or `..`"),
+            _ if part.starts_with('-') => return Some("a component begins with `-`"),
+            _ => {}
+        }
+    }
+    name.ends_with(".git")
+        .then_some("name the project without the final `.git`")
+}
+
+impl fmt::Display for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Project {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ref_names_follow_git() {
+        for good in [
+            "refs/heads/main",
+            "HEAD",
+            "refs/heads/a@b",
+            "refs/heads/-x",
+            "refs/heads/é",
+        ] {
+            assert!(RefName::new(good).is_ok(), "{good}");
+        }
+        assert!(RefName::new(b"refs/heads/\xff".to_vec()).is_ok());
+        for bad in [
+            "",
+            "@",
+            "refs/heads/a.",
+            "refs/heads/.a",
+            "refs/heads/a..b",
+            "refs/heads/a b",
+            "refs/heads/a\n",
+            "refs/heads/a~",
+            "refs/heads/a^",
+            "refs/heads/a:",
+            "refs/heads/a?",
+            "refs/heads/a*",
+            "refs/heads/a[",
+            "refs/heads/a\\",
+            "refs/heads/@{",
+            "refs//heads",
+            "refs/heads/",
+            "/refs/heads/a",
+            "refs/heads/a.lock",
+            "refs/a.lock/b",
+            "refs/heads/\x7f",
+        ] {
+            assert!(RefName::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn escaping_is_undone() {
+        let raw = b"refs/heads/100%/\xff\xfe/\xc3\xa9";
+        assert_eq!(escape(raw), "refs/heads/100%25/%FF%FE/é");
+        assert_eq!(unescape(&escape(raw)), raw);
+        assert_eq!(unescape("50%x"), b"50%x");
+    }
+
+    #[test]
+    fn project_names() {
+        for good in ["app", "team/app", "a.git/b", "a+b c", "日本", "a-b/c..d"] {
+            assert!(Project::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "", "/a", "a/", "a//b", ".", "a/../b", "../a", "-a", "a/-b", "a.git", "a\nb",
+        ] {
+            assert!(Project::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}
