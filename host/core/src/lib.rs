@@ -10,7 +10,9 @@ pub mod future;
 mod local;
 mod name;
 mod oid;
+mod policy;
 pub mod refdb;
+mod refspec;
 mod time;
 mod wait;
 
@@ -21,10 +23,12 @@ pub use future::BoxFuture;
 pub use local::{AncestryQuery, LocalError, LocalRefs, RemoteRefs};
 pub use name::{NameError, Project, RefName, escape, unescape};
 pub use oid::{ObjectFormat, Oid, OidError};
+pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};
 pub use refdb::{
     Atomicity, Capabilities, Edit, Expected, GlobalRefDb, Lookup, MemoryRefDb, NoopRefDb, Outcome,
     RefDbError, RefDbErrorKind,
 };
+pub use refspec::{Mapped, Refspec, RefspecError, Refspecs};
 pub use time::{Clock, Deadline};
 pub use wait::ReloadWait;
 
