@@ -4,15 +4,19 @@
 //! [`GlobalRefDb`], [`LocalRefs`], [`RemoteRefs`], [`RefFilter`], [`ProjectMatcher`] and [`Clock`].
 
 mod batch;
+pub mod decision;
 mod entry;
 mod filter;
 pub mod future;
+mod group;
 mod local;
 mod name;
 mod oid;
 mod policy;
+mod reason;
 pub mod refdb;
 mod refspec;
+pub mod table;
 mod time;
 mod wait;
 
@@ -20,10 +24,12 @@ pub use batch::{RefBatch, state};
 pub use entry::{Entry, GlobalRef};
 pub use filter::{Answer, FilterError, FilterSet, PluginId, ProjectMatcher, RefFilter};
 pub use future::BoxFuture;
+pub use group::{ChangePart, ChangeRef, is_patch_set};
 pub use local::{AncestryQuery, LocalError, LocalRefs, RemoteRefs};
 pub use name::{NameError, Project, RefName, escape, unescape};
 pub use oid::{ObjectFormat, Oid, OidError};
 pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};
+pub use reason::Reason;
 pub use refdb::{
     Atomicity, Capabilities, Edit, Expected, GlobalRefDb, Lookup, MemoryRefDb, NoopRefDb, Outcome,
     RefDbError, RefDbErrorKind,

@@ -2,12 +2,13 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 /// A full ref name as bytes, legal for `git check-ref-format`: `refs/…` or a one-level name like `HEAD`.
 ///
 /// Names sort as bytes, which is git's own order.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RefName(Box<[u8]>);
+pub struct RefName(Arc<[u8]>);
 
 impl RefName {
     /// Checks `name` by the rules of git-check-ref-format(1) with `--allow-onelevel`.

@@ -1,0 +1,465 @@
+//! One look: gathers the facts about a set of offers in bulk, applies the table, and lays out the batch for the filters.
+
+use std::collections::HashMap;
+
+use super::{Request, Sources};
+use crate::batch::state;
+use crate::group::{ChangePart, ChangeRef, is_patch_set};
+use crate::table::{Accounted, Class, Judgement, RemoteValue, Row, Seen};
+use crate::{
+    AncestryQuery, Deadline, Direction, Enforcement, Entry, Lookup, Oid, RefBatch, RefName, VERSION_REF,
+    is_excluded,
+};
+
+/// Facts about all offers of a request; a reload refreshes some of them.
+pub(super) struct Facts {
+    pub rows: Vec<Row>,
+    pub judgements: Vec<Judgement>,
+    /// The local value as read, which on push may differ from the offered one.
+    pub local: Vec<Option<Oid>>,
+    groups: Vec<u32>,
+    /// What went wrong, for the log.
+    pub problems: Vec<String>,
+}
+
+/// The local repository could not be read at all.
+pub(super) struct Unreadable(pub String);
+
+impl Facts {
+    /// The first look: all offers.
+    pub async fn gather(request: &Request<'_>, sources: Sources<'_>) -> Result<Facts, Unreadable> {
+        let names: Vec<RefName> = request.updates.iter().map(|u| u.name.clone()).collect();
+        let local = sources
+            .local
+            .values(request.project, &names)
+            .await
+            .map_err(|e| Unreadable(e.to_string()))?;
+        let rows: Vec<Row> = request
+            .updates
+            .iter()
+            .zip(&local)
+            .map(|(u, l)| first_row(request, u, *l))
+            .collect();
+        let mut facts = Facts {
+            judgements: vec![Judgement::Ask; rows.len()],
+            groups: groups(&names),
+            rows,
+            local,
+            problems: Vec::new(),
+        };
+        facts
+            .judge(request, sources, &(0..names.len()).collect::<Vec<_>>())
+            .await;
+        Ok(facts)
+    }
+
+    /// The second look: reads `which` again, local refs and, on fetch, the remote's listing too.
+    pub async fn reload(
+        &mut self,
+        request: &Request<'_>,
+        sources: Sources<'_>,
+        which: &[usize],
+    ) -> Result<(), Unreadable> {
+        let names: Vec<RefName> = which.iter().map(|i| request.updates[*i].name.clone()).collect();
+        let unreadable = |e: crate::LocalError| Unreadable(e.to_string());
+        let remote = match (request.direction, sources.remote) {
+            (Direction::Fetch, Some(remote)) => {
+                let theirs: Vec<RefName> = which
+                    .iter()
+                    .map(|i| request.updates[*i].remote_name.clone())
+                    .collect();
+                Some(remote.relist(&theirs).await.map_err(unreadable)?)
+            }
+            _ => None,
+        };
+        let local = sources
+            .local
+            .values(request.project, &names)
+            .await
+            .map_err(unreadable)?;
+        for (at, i) in which.iter().enumerate() {
+            let row = &mut self.rows[*i];
+            row.attempt = 1;
+            row.local = local[at];
+            self.local[*i] = local[at];
+            if let (Some(remote), RemoteValue::Known(_)) = (&remote, row.remote) {
+                row.remote = RemoteValue::Known(remote[at]);
+            }
+        }
+        self.judge(request, sources, which).await;
+        Ok(())
+    }
+
+    async fn judge(&mut self, request: &Request<'_>, sources: Sources<'_>, which: &[usize]) {
+        let entries = self.read_entries(request, sources, which).await;
+        self.ask_history(request, sources, which, &entries).await;
+        for i in which {
+            self.judgements[*i] = self.rows[*i].judge();
+        }
+    }
+
+    /// One bulk read of the ref-db for all of `which` that it can hold.
+    async fn read_entries(
+        &mut self,
+        request: &Request<'_>,
+        sources: Sources<'_>,
+        which: &[usize],
+    ) -> HashMap<usize, Entry> {
+        let checked: Vec<usize> = which
+            .iter()
+            .copied()
+            .filter(|i| self.rows[*i].class == Class::Checked)
+            .collect();
+        if checked.is_empty() {
+            return HashMap::new();
+        }
+        let names: Vec<RefName> = checked.iter().map(|i| request.updates[*i].name.clone()).collect();
+        let deadline = Deadline::after(sources.clock, request.refdb_timeout);
+        let found = match sources.refdb.get_many(request.project, &names, deadline).await {
+            Ok(found) if found.len() == names.len() => found,
+            Ok(found) => {
+                let (got, asked) = (found.len(), names.len());
+                self.problems
+                    .push(format!("the ref-db answered {got} of {asked} refs"));
+                Vec::new()
+            }
+            Err(e) => {
+                self.problems.push(e.to_string());
+                Vec::new()
+            }
+        };
+        let mut found = found.into_iter();
+        let mut superseded = HashMap::new();
+        for i in checked {
+            self.rows[i].global = match found.next() {
+                Some(Lookup::Entry(entry)) => {
+                    let value = entry.value;
+                    if !entry.superseded.is_empty() {
+                        superseded.insert(i, entry);
+                    }
+                    Seen::Value(value)
+                }
+                Some(Lookup::Locked) => Seen::Locked,
+                Some(Lookup::Unreadable(why)) => {
+                    self.problems
+                        .push(format!("`{}` in the ref-db: {why}", request.updates[i].name));
+                    Seen::Unavailable
+                }
+                None => Seen::Unavailable,
+            };
+        }
+        superseded
+    }
+
+    /// At most two bulk questions about history, and only for rows whose verdict depends on them.
+    async fn ask_history(
+        &mut self,
+        request: &Request<'_>,
+        sources: Sources<'_>,
+        which: &[usize],
+        entries: &HashMap<usize, Entry>,
+    ) {
+        let mut first = Questions::default();
+        for &i in which {
+            let name = &request.updates[i].name;
+            let row = &mut self.rows[i];
+            (row.accounted, row.ahead, row.extends_global) = (Accounted::Unasked, false, false);
+            if let (true, Seen::Value(global), RemoteValue::Known(Some(remote))) = (
+                request.source_of_truth && row.direction == Direction::Fetch,
+                row.global,
+                row.remote,
+            ) && let Some(global) = global.oid().filter(|g| *g != remote)
+            {
+                first.ask(i, Question::ExtendsGlobal, name, global, Some(remote));
+                // The verdict may hang on it, so the other question is asked in the same round.
+                self.ask_accounted(request, i, &mut first);
+            } else if self.rows[i].judge() == Judgement::Ask {
+                self.ask_accounted(request, i, &mut first);
+            }
+        }
+        let Some(answers) = self.put(request, sources, first).await else {
+            return;
+        };
+        let mut second = Questions::default();
+        for (i, question, yes) in answers {
+            let row = &mut self.rows[i];
+            match (question, yes) {
+                (Question::ExtendsGlobal, yes) => row.extends_global = yes,
+                (_, true) => row.accounted = Accounted::Ancestor,
+                (_, false) => {
+                    row.accounted = Accounted::No;
+                    self.ask_more(request, i, entries.get(&i), &mut second);
+                }
+            }
+        }
+        for (i, question, yes) in self.put(request, sources, second).await.unwrap_or_default() {
+            match (question, yes) {
+                (Question::Ahead, yes) => self.rows[i].ahead = yes,
+                (_, true) => self.rows[i].accounted = superseded(request),
+                (_, false) => {}
+            }
+        }
+    }
+
+    fn ask_accounted(&mut self, request: &Request<'_>, i: usize, questions: &mut Questions) {
+        let name = &request.updates[i].name;
+        let row = &mut self.rows[i];
+        let Some(old) = row.overwritten() else {
+            // On push nobody can account for a value that nobody listed; a fetch has read the local one.
+            row.accounted = match (row.direction, row.remote) {
+                (Direction::Push, RemoteValue::Unknown) => Accounted::No,
+                _ => Accounted::Absent,
+            };
+            return;
+        };
+        match row.replacement() {
+            Some(new) if new == old => row.accounted = Accounted::Ancestor,
+            _ if is_patch_set(name) => row.accounted = Accounted::No,
+            // A deletion contains nothing, so only the list can account for the value.
+            None if row.deletion => questions.settled.push((i, Question::Accounted, false)),
+            new => questions.ask(i, Question::Accounted, name, old, new),
+        }
+    }
+
+    /// What is no ancestor of its replacement may have been once global; on fetch the local ref may be ahead.
+    fn ask_more(
+        &mut self,
+        request: &Request<'_>,
+        i: usize,
+        entry: Option<&Entry>,
+        questions: &mut Questions,
+    ) {
+        let name = &request.updates[i].name;
+        let row = &mut self.rows[i];
+        let Some(old) = row.overwritten() else { return };
+        let listed = entry.map_or(&[][..], |e| &e.superseded);
+        if listed.contains(&old) {
+            row.accounted = superseded(request);
+            return;
+        }
+        for value in listed {
+            questions.ask(i, Question::Superseded, name, old, Some(*value));
+        }
+        if let (Direction::Fetch, true, RemoteValue::Known(Some(remote))) =
+            (row.direction, row.is_untracked(), row.remote)
+        {
+            questions.ask(i, Question::Ahead, name, remote, Some(old));
+        }
+    }
+
+    /// `None` when the repository could not answer; the rows that depend on it then say so.
+    async fn put(
+        &mut self,
+        request: &Request<'_>,
+        sources: Sources<'_>,
+        questions: Questions,
+    ) -> Option<Vec<(usize, Question, bool)>> {
+        let mut all = questions.settled;
+        if questions.queries.is_empty() {
+            return Some(all);
+        }
+        match sources.local.ancestry(request.project, &questions.queries).await {
+            Ok(answers) if answers.len() == questions.queries.len() => {
+                all.extend(
+                    questions
+                        .about
+                        .into_iter()
+                        .zip(answers)
+                        .map(|((i, q), yes)| (i, q, yes)),
+                );
+                Some(all)
+            }
+            failed => {
+                let why = failed.map_or_else(|e| e.to_string(), |_| "not every question was answered".into());
+                self.problems
+                    .push(format!("cannot read the history of `{}`: {why}", request.project));
+                for (i, _) in questions.about {
+                    self.rows[i].accounted = Accounted::Unreadable;
+                }
+                None
+            }
+        }
+    }
+
+    /// The columns for `which`, in that order.
+    pub fn batch(&self, request: &Request<'_>, which: &[usize], attempt: u32) -> RefBatch {
+        let oid_len = request.format.oid_len();
+        let mut batch = RefBatch {
+            direction: request.direction,
+            project: request.project.clone(),
+            peer: request.peer.to_owned(),
+            oid_len,
+            attempt,
+            states: Vec::with_capacity(which.len()),
+            names: Vec::new(),
+            name_ends: Vec::with_capacity(which.len()),
+            new_oids: Vec::with_capacity(which.len() * oid_len),
+            old_oids: Vec::with_capacity(which.len() * oid_len),
+            local_oids: Vec::with_capacity(which.len() * oid_len),
+            global_oids: Vec::with_capacity(which.len() * oid_len),
+            groups: Vec::with_capacity(which.len()),
+        };
+        for &i in which {
+            let row = &self.rows[i];
+            batch.states.push(self.state(request, i));
+            batch.names.extend_from_slice(request.updates[i].name.as_bytes());
+            batch.name_ends.push(batch.names.len() as u32);
+            let global = match row.global {
+                Seen::Value(value) => value.oid(),
+                Seen::Locked | Seen::Unavailable => None,
+            };
+            push_oid(&mut batch.new_oids, row.replacement(), oid_len);
+            push_oid(&mut batch.old_oids, row.overwritten(), oid_len);
+            push_oid(&mut batch.local_oids, self.local[i], oid_len);
+            push_oid(&mut batch.global_oids, global, oid_len);
+            batch.groups.push(self.groups[i]);
+        }
+        batch
+    }
+
+    /// The group number of offer `i`.
+    pub fn group(&self, i: usize) -> u32 {
+        self.groups[i]
+    }
+
+    fn state(&self, request: &Request<'_>, i: usize) -> u32 {
+        let (row, judgement) = (&self.rows[i], &self.judgements[i]);
+        let name = &request.updates[i].name;
+        let meta = ChangeRef::of(name).is_some_and(|c| c.part == ChangePart::Meta);
+        let at_global = match (row.remote, row.global) {
+            (RemoteValue::Known(Some(remote)), Seen::Value(global)) => global.oid() == Some(remote),
+            _ => false,
+        };
+        let refused = !matches!(judgement, Judgement::Keep)
+            && matches!(
+                judgement.reason(),
+                Some(
+                    crate::Reason::NonFastForward
+                        | crate::Reason::RemoteDiverged
+                        | crate::Reason::LocalDiverged
+                )
+            );
+        let checked = row.class == Class::Checked;
+        [
+            (state::MAY_GO, *judgement == Judgement::Keep),
+            (state::NO_LOCAL, self.local[i].is_none()),
+            (state::UNTRACKED, row.is_untracked()),
+            (
+                state::REFDB_UNAVAILABLE,
+                checked && row.global == Seen::Unavailable,
+            ),
+            (state::DELETION, row.deletion),
+            (state::FORCED, row.forced),
+            (state::CHANGE_META, meta),
+            (state::EXEMPT, row.class == Class::Exempt),
+            (
+                state::DELETED,
+                checked && row.global == Seen::Value(crate::GlobalRef::Deleted),
+            ),
+            (state::REMOTE_KNOWN, row.remote != RemoteValue::Unknown),
+            (state::REMOTE_AT_GLOBAL, at_global),
+            (state::NOT_ACCOUNTED, refused),
+            (state::RECHECK_HELPS, matches!(judgement, Judgement::Recheck(_))),
+            (
+                state::NOTHING_TO_DO,
+                judgement.reason() == Some(&crate::Reason::AlreadyUpToDate),
+            ),
+            (state::LOCKED, checked && row.global == Seen::Locked),
+            (state::IGNORED, row.class == Class::Ignored),
+        ]
+        .into_iter()
+        .filter(|(_, set)| *set)
+        .fold(0, |word, (bit, _)| word | bit)
+    }
+}
+
+/// What one query was asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Accounted,
+    Superseded,
+    Ahead,
+    ExtendsGlobal,
+}
+
+#[derive(Default)]
+struct Questions {
+    queries: Vec<AncestryQuery>,
+    about: Vec<(usize, Question)>,
+    /// Answers that need no history.
+    settled: Vec<(usize, Question, bool)>,
+}
+
+impl Questions {
+    fn ask(&mut self, i: usize, question: Question, name: &RefName, ancestor: Oid, descendant: Option<Oid>) {
+        self.queries.push(AncestryQuery {
+            name: name.clone(),
+            ancestor,
+            descendant,
+        });
+        self.about.push((i, question));
+    }
+}
+
+fn superseded(request: &Request<'_>) -> Accounted {
+    match request.kind.trusts_superseded() {
+        true => Accounted::Superseded,
+        false => Accounted::SupersededUngated,
+    }
+}
+
+fn first_row(request: &Request<'_>, update: &super::RefUpdate, local: Option<Oid>) -> Row {
+    let push = request.direction == Direction::Push;
+    let deletion = match push {
+        true => update.local.is_none(),
+        false => update.remote == RemoteValue::Known(None),
+    };
+    let class = if update.name.as_bytes() == VERSION_REF {
+        Class::Exempt
+    } else if is_excluded(&update.name) {
+        Class::Excluded
+    } else if request.rules.enforcement(request.project, &update.name) == Enforcement::Ignored {
+        Class::Ignored
+    } else {
+        Class::Checked
+    };
+    Row {
+        direction: request.direction,
+        class,
+        attempt: 0,
+        deletion,
+        forced: update.forced,
+        force_ignored: update.force_ignored,
+        global: Seen::Unavailable,
+        // Look 0 judges what is on offer. A deletion of a ref that is there is judged by what is there.
+        local: if push && !deletion { update.local } else { local },
+        remote: update.remote,
+        accounted: Accounted::Unasked,
+        ahead: false,
+        extends_global: false,
+    }
+}
+
+/// One number per offer: equal for the refs of a change, different otherwise.
+fn groups(names: &[RefName]) -> Vec<u32> {
+    let mut changes: HashMap<&[u8], u32> = HashMap::new();
+    let mut next = 0;
+    let mut fresh = || {
+        next += 1;
+        next - 1
+    };
+    names
+        .iter()
+        .map(|name| match ChangeRef::of(name) {
+            Some(change) => *changes.entry(change.change).or_insert_with(&mut fresh),
+            None => fresh(),
+        })
+        .collect()
+}
+
+fn push_oid(column: &mut Vec<u8>, oid: Option<Oid>, len: usize) {
+    match oid {
+        Some(oid) if oid.as_bytes().len() == len => column.extend_from_slice(oid.as_bytes()),
+        _ => column.resize(column.len() + len, 0),
+    }
+}

@@ -1,0 +1,311 @@
+//! The flow of a decision, with filters made here: who is asked what, how often, and what a failure does.
+
+mod world;
+
+use std::sync::Arc;
+
+use self::world::{Custom, World, keep_all, name, oid, shipped};
+use crate::table::RemoteValue;
+use crate::{Answer, Direction, FilterError, GlobalRef, SiteKind};
+
+#[test]
+fn a_stale_ref_that_catches_up_is_kept_with_the_reloaded_value() {
+    let mut world = World::push(&["refs/heads/x=a<c", "refs/heads/y=b<c"]);
+    world.global("refs/heads/x", GlobalRef::At(oid("b")));
+    world.global("refs/heads/y", GlobalRef::At(oid("b")));
+    world.local_after_wait("refs/heads/x", Some(oid("b")));
+    let decision = world.decide(&[shipped()]);
+    let x = &decision.refs[0];
+    assert_eq!(
+        (x.new, x.reloaded, x.verdict.is_keep()),
+        (Some(oid("b")), true, true)
+    );
+    assert!(!decision.refs[1].reloaded);
+    assert_eq!(decision.waits.len(), 1);
+    assert_eq!(decision.waits[0].refs, 1);
+    assert_eq!(world.slept(), vec![decision.waits[0].ms]);
+}
+
+#[test]
+fn a_thousand_stale_refs_cost_one_wait_and_two_reads() {
+    let offers: Vec<String> = (0..1000).map(|i| format!("refs/heads/x{i}=a<c")).collect();
+    let mut world = World::push(&offers.iter().map(String::as_str).collect::<Vec<_>>());
+    for i in 0..1000 {
+        world.global(&format!("refs/heads/x{i}"), GlobalRef::At(oid("b")));
+    }
+    let decision = world.decide(&[shipped()]);
+    assert_eq!(decision.waits.len(), 1);
+    assert_eq!(decision.waits[0].refs, 1000);
+    assert_eq!(world.reads(), 2, "one bulk read of the ref-db per look");
+    assert!(
+        world
+            .reasons(&decision)
+            .iter()
+            .all(|(_, r)| r == "not-up-to-date host")
+    );
+}
+
+#[test]
+fn no_filter_asks_for_a_recheck_so_nobody_waits() {
+    let mut world = World::push(&["refs/heads/x=a<c"]);
+    world.global("refs/heads/x", GlobalRef::At(oid("b")));
+    let decision = world.decide(&[keep_all()]);
+    assert_eq!(
+        world.reasons(&decision),
+        [("refs/heads/x".into(), "not-up-to-date host".into())]
+    );
+    assert!(decision.waits.is_empty());
+}
+
+/// Trace H9: without the floor a filter that keeps everything takes a site back to an old value.
+#[test]
+fn h9_the_floor_is_what_stops_a_filter_that_keeps_everything() {
+    let mut world = World::fetch(&["refs/heads/main=c"]);
+    world.local("refs/heads/main", Some(oid("a")));
+    world.global("refs/heads/main", GlobalRef::At(oid("a")));
+    world.floor = false;
+    let decision = world.decide(&[keep_all()]);
+    assert!(
+        decision.refs[0].verdict.is_keep(),
+        "without the floor the site goes back"
+    );
+    assert_eq!(decision.refs[0].new, Some(oid("c")));
+    world.floor = true;
+    let decision = world.decide(&[keep_all()]);
+    assert_eq!(
+        world.reasons(&decision),
+        [("refs/heads/main".into(), "already-up-to-date host".into())]
+    );
+}
+
+#[test]
+fn filters_see_what_those_before_left_and_the_first_discard_counts() {
+    let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
+    let first = Custom::new("a", |_| {
+        Ok(Answer {
+            discards: vec![(vec![0], "mine".into())],
+            rechecks: vec![0],
+        })
+    });
+    let second = Custom::new("b", |batch| {
+        assert_eq!((batch.len(), batch.name(0)), (1, &b"refs/heads/b"[..]));
+        Ok(Answer::default())
+    });
+    let decision = world.decide(&[first, second]);
+    assert_eq!(world.reasons(&decision)[0].1, "mine a");
+    assert!(decision.refs[1].verdict.is_keep());
+    assert!(decision.waits.is_empty(), "discard wins over recheck");
+}
+
+#[test]
+fn a_filter_that_fails_holds_back_what_it_saw_and_no_more() {
+    let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
+    let first = Custom::new("a", |_| {
+        Ok(Answer {
+            discards: vec![(vec![0], "mine".into())],
+            rechecks: vec![],
+        })
+    });
+    let broken = Custom::new("b", |_| Err(FilterError("it trapped".into())));
+    let decision = world.decide(&[first, broken]);
+    assert_eq!(
+        world
+            .reasons(&decision)
+            .iter()
+            .map(|r| r.1.as_str())
+            .collect::<Vec<_>>(),
+        ["mine a", "filter-failed b"]
+    );
+    assert!(
+        decision.problems[0].contains("it trapped"),
+        "{:?}",
+        decision.problems
+    );
+    let liar = Custom::new("c", |_| {
+        Ok(Answer {
+            discards: vec![],
+            rechecks: vec![7],
+        })
+    });
+    let decision = world.decide(&[liar]);
+    assert!(world.reasons(&decision).iter().all(|r| r.1 == "filter-failed c"));
+}
+
+#[test]
+fn a_final_reason_must_not_hide_a_held_back_ref() {
+    let mut world = World::push(&["refs/heads/a=a<-"]);
+    for reason in ["already-up-to-date", "deleted-globally", "project-not-matched"] {
+        let liar = Custom::new("c", move |_| {
+            Ok(Answer {
+                discards: vec![(vec![0], reason.into())],
+                rechecks: vec![],
+            })
+        });
+        let decision = world.decide(&[liar]);
+        assert_eq!(world.reasons(&decision)[0].1, "filter-failed c");
+    }
+}
+
+#[test]
+fn a_second_recheck_counts_as_discard() {
+    let mut world = World::push(&["refs/heads/a=a<-"]);
+    let never_satisfied = Custom::new("again", |_| {
+        Ok(Answer {
+            discards: vec![],
+            rechecks: vec![0],
+        })
+    });
+    let decision = world.decide(&[never_satisfied]);
+    assert_eq!(world.reasons(&decision)[0].1, "not-up-to-date again");
+    assert_eq!(decision.waits.len(), 1);
+}
+
+#[test]
+fn a_ref_db_that_fails_holds_everything_back_but_what_needs_no_read() {
+    let mut world = World::push(&[
+        "refs/heads/a=a<-",
+        "refs/multi-site/version=a<b",
+        "refs/changes/12/12/1=a<-",
+    ]);
+    world.refdb_down = true;
+    let decision = world.decide(&[shipped()]);
+    let verdicts: Vec<bool> = decision.refs.iter().map(|r| r.verdict.is_keep()).collect();
+    assert_eq!(verdicts, [false, true, true]);
+    assert_eq!(world.reasons(&decision)[0].1, "refdb-unavailable host");
+    assert!(decision.problems[0].contains("down"));
+}
+
+#[test]
+fn a_gate_that_is_off_reads_nothing_and_deletes_nothing() {
+    let mut world = World::push(&["refs/heads/a=a<c", "refs/heads/b=-<c"]);
+    world.global("refs/heads/a", GlobalRef::At(oid("b")));
+    world.gate = false;
+    let decision = world.decide(&[shipped()]);
+    assert!(decision.gate_off && decision.refs[0].verdict.is_keep() && !decision.refs[1].verdict.is_keep());
+    assert_eq!(world.reads(), 0);
+}
+
+#[test]
+fn the_list_counts_for_gated_sites_and_mirrors_and_the_hint_names_the_key() {
+    for (kind, keeps) in [
+        (SiteKind::Gated, true),
+        (SiteKind::Mirror, true),
+        (SiteKind::Ungated, false),
+    ] {
+        // d is no ancestor of a; c is one of d, which is listed.
+        let mut world = World::push(&["refs/heads/a=a<d", "refs/heads/b=a<e"]);
+        world.superseded("refs/heads/a", oid("a"), &[oid("d")]);
+        world.superseded("refs/heads/b", oid("a"), &[oid("d")]);
+        world.ancestor("e", "d");
+        world.kind = kind;
+        let decision = world.decide(&[shipped()]);
+        for one in &decision.refs {
+            assert_eq!(one.verdict.is_keep(), keeps, "{kind:?}");
+            assert_eq!(
+                one.hint
+                    .as_ref()
+                    .is_some_and(|h| h.contains("remote.peer.writes")),
+                !keeps
+            );
+        }
+    }
+}
+
+#[test]
+fn a_source_of_truth_may_be_ahead_of_the_ref_db() {
+    let mut world = World::fetch(&["refs/heads/main=b"]);
+    world.local("refs/heads/main", Some(oid("a")));
+    world.global("refs/heads/main", GlobalRef::At(oid("a")));
+    world.ancestor("a", "b");
+    let plain = world.decide(&[shipped()]);
+    assert_eq!(world.reasons(&plain)[0].1, "already-up-to-date host");
+    world.source_of_truth = true;
+    let decision = world.decide(&[shipped()]);
+    assert!(decision.refs[0].verdict.is_keep());
+    assert_eq!(decision.refs[0].advances, Some(oid("a")));
+}
+
+#[test]
+fn a_group_goes_whole_or_not_at_all() {
+    let meta = "refs/changes/12/4512/meta";
+    let mut world = World::push(&[
+        "refs/changes/12/4512/1=a<-",
+        "refs/changes/12/4512/meta=a<c",
+        "refs/changes/12/4513/1=a<b",
+        "refs/changes/12/4513/2=a<-",
+        "refs/changes/12/4513/meta=a<-",
+        "refs/changes/12/451/1=a<-",
+    ]);
+    world.global(meta, GlobalRef::At(oid("b")));
+    let decision = world.decide(&[shipped()]);
+    let said: Vec<_> = world.reasons(&decision).into_iter().map(|r| r.1).collect();
+    assert_eq!(
+        said,
+        [
+            "outdated-meta host",
+            "not-up-to-date host",
+            "remote-diverged host",
+            "outdated-meta host",
+            "group-incomplete host"
+        ]
+    );
+    assert!(decision.refs[5].verdict.is_keep(), "another change");
+}
+
+#[test]
+fn metas_wait_for_the_rest_of_their_change() {
+    let names = [
+        "refs/changes/12/4512/meta",
+        "refs/heads/x",
+        "refs/changes/12/4512/1",
+        "refs/changes/12/1/meta",
+    ];
+    let names = names.map(name);
+    assert_eq!(super::metas_after(&names), [(0, vec![2])]);
+}
+
+#[test]
+fn an_empty_batch_asks_nobody() {
+    let mut world = World::push(&[]);
+    let decision = world.decide(&[Custom::new("x", |_| panic!("asked"))]);
+    assert!(decision.refs.is_empty());
+    assert_eq!(world.reads(), 0);
+}
+
+#[test]
+fn names_only_get_the_pinned_value_after_a_recheck() {
+    let mut world = World::fetch(&["refs/heads/main=?"]);
+    world.local("refs/heads/main", Some(oid("a")));
+    world.global("refs/heads/main", GlobalRef::At(oid("b")));
+    world.ancestor("a", "b");
+    assert_eq!(world.updates()[0].remote, RemoteValue::Unknown);
+    let decision = world.decide(&[shipped()]);
+    assert!(decision.refs[0].verdict.is_keep());
+    assert_eq!((decision.refs[0].new, decision.waits.len()), (Some(oid("b")), 1));
+}
+
+#[test]
+fn many_refs_are_split_between_groups_not_within() {
+    let mut offers = Vec::new();
+    for change in 0..90_000 {
+        offers.extend(
+            ["1", "2", "meta"].map(|part| format!("refs/changes/{:02}/{change}/{part}=a<-", change % 100)),
+        );
+    }
+    let mut world = World::push(&offers.iter().map(String::as_str).collect::<Vec<_>>());
+    let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = sizes.clone();
+    let counting = Custom::new("count", move |batch| {
+        assert_eq!(batch.direction, Direction::Push);
+        assert_eq!(batch.len() % 3, 0, "a change was split");
+        seen.lock().unwrap().push(batch.len());
+        Ok(Answer::default())
+    });
+    let decision = world.decide(&[counting]);
+    let sizes = sizes.lock().unwrap();
+    assert!(
+        sizes.len() > 1 && sizes.iter().sum::<usize>() == 270_000,
+        "{sizes:?}"
+    );
+    assert!(decision.refs.iter().all(|r| r.verdict.is_keep()));
+}

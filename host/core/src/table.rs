@@ -1,0 +1,265 @@
+//! The two decision tables, as pure functions of one row.
+//!
+//! They were model-checked: under them no accepted commit is lost, no global value moves back, and sites converge. The
+//! rows stand in the order of the tables in `docs/concepts.md`.
+
+use crate::{Direction, GlobalRef, Oid, Reason};
+
+/// What the ref-db said about a ref.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Its value.
+    Value(GlobalRef),
+    /// Locked by another writer.
+    Locked,
+    /// Could not be read.
+    Unavailable,
+}
+
+/// How much of the ref-db applies to a ref.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// `refs/multi-site/version`: kept without any read.
+    Exempt,
+    /// IGNORED by a rule: not checked.
+    Ignored,
+    /// Never stored in the ref-db (built-in exclusions): untracked everywhere.
+    Excluded,
+    /// Everything else.
+    Checked,
+}
+
+/// What the remote holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteValue {
+    /// Nobody listed it: a caller with names only.
+    Unknown,
+    /// The ref, or its absence.
+    Known(Option<Oid>),
+}
+
+/// Whether the value to be overwritten may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounted {
+    /// Not asked yet.
+    Unasked,
+    /// There is nothing to overwrite.
+    Absent,
+    /// What replaces it contains it.
+    Ancestor,
+    /// It was once global, or is an ancestor of what was, and the destination takes that for granted.
+    Superseded,
+    /// It was once global, but the destination is ungated.
+    SupersededUngated,
+    /// Overwriting it could lose somebody's commits.
+    No,
+    /// The repository could not tell.
+    Unreadable,
+}
+
+/// Everything a verdict about one ref rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Which table.
+    pub direction: Direction,
+    /// Whether the ref-db matters.
+    pub class: Class,
+    /// 0 or 1: which look.
+    pub attempt: u32,
+    /// What was offered is a deletion.
+    pub deletion: bool,
+    /// The refspec has a `+`.
+    pub forced: bool,
+    /// The refspec has a `+` and names more than `refs/*`.
+    pub force_ignored: bool,
+    /// G.
+    pub global: Seen,
+    /// L as judged: on push the offered value at the first look.
+    pub local: Option<Oid>,
+    /// R.
+    pub remote: RemoteValue,
+    /// Of the remote's value on push, of the local one on fetch.
+    pub accounted: Accounted,
+    /// Fetch: L descends from R.
+    pub ahead: bool,
+    /// Fetch from a source of truth: R descends from G.
+    pub extends_global: bool,
+}
+
+/// What the table says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It depends on whether the value to be overwritten is accounted for.
+    Ask,
+    /// May go.
+    Keep,
+    /// May not go.
+    Discard(Reason),
+    /// May go if a wait and a reload help; else this reason.
+    Recheck(Reason),
+}
+
+impl Judgement {
+    /// The reason for which a ref would be discarded now.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Judgement::Ask | Judgement::Keep => None,
+            Judgement::Discard(reason) | Judgement::Recheck(reason) => Some(reason),
+        }
+    }
+}
+
+impl Row {
+    /// The value to be overwritten at the destination.
+    pub fn overwritten(&self) -> Option<Oid> {
+        match (self.direction, self.remote) {
+            (Direction::Push, RemoteValue::Known(remote)) => remote,
+            (Direction::Push, RemoteValue::Unknown) => None,
+            (Direction::Fetch, _) => self.local,
+        }
+    }
+
+    /// The value that would replace it.
+    pub fn replacement(&self) -> Option<Oid> {
+        match (self.direction, self.remote, self.global) {
+            (Direction::Push, ..) => self.local,
+            (Direction::Fetch, RemoteValue::Known(remote), _) => remote,
+            (Direction::Fetch, RemoteValue::Unknown, Seen::Value(global)) => global.oid(),
+            (Direction::Fetch, RemoteValue::Unknown, _) => None,
+        }
+    }
+
+    /// The ref-db knows nothing of the ref, or counts for nothing.
+    pub fn is_untracked(&self) -> bool {
+        self.tracked() == Ok(GlobalRef::Untracked)
+    }
+
+    /// Applies the table of the row's direction.
+    pub fn judge(&self) -> Judgement {
+        let judgement = match (self.class, self.direction) {
+            (Class::Exempt, _) => Judgement::Keep,
+            (_, Direction::Push) => self.judge_push(),
+            (_, Direction::Fetch) => self.judge_fetch(),
+        };
+        match judgement {
+            // One reload, never two.
+            Judgement::Recheck(reason) if self.attempt > 0 => Judgement::Discard(reason),
+            other => other,
+        }
+    }
+
+    fn judge_push(&self) -> Judgement {
+        use Judgement::{Discard, Recheck};
+        if self.attempt > 0 && !self.deletion && self.local.is_none() {
+            return Discard(Reason::LocalRefMissing);
+        }
+        if self.attempt > 0 && self.deletion && self.local.is_some() {
+            return Discard(Reason::NotUpToDate);
+        }
+        if self.remote == RemoteValue::Known(self.local) {
+            return Discard(Reason::AlreadyUpToDate);
+        }
+        match (self.tracked(), self.local) {
+            (Err(reason), _) => Discard(reason),
+            (Ok(GlobalRef::Untracked), None) => Discard(Reason::UntrackedDeletion),
+            (Ok(GlobalRef::Untracked), Some(_)) => self.overwrite_untracked(),
+            (Ok(GlobalRef::At(global)), Some(local)) if global == local => self.overwrite(),
+            (Ok(GlobalRef::Deleted), None) => self.overwrite(),
+            (Ok(_), _) => Recheck(Reason::NotUpToDate),
+        }
+    }
+
+    fn judge_fetch(&self) -> Judgement {
+        use Judgement::{Discard, Recheck};
+        if let RemoteValue::Known(remote) = self.remote {
+            // A deletion never becomes an update, nor an update a deletion.
+            if self.attempt > 0 && self.deletion != remote.is_none() {
+                return Discard(Reason::NotUpToDate);
+            }
+            if remote == self.local {
+                return Discard(Reason::AlreadyUpToDate);
+            }
+        }
+        let known = match self.remote {
+            RemoteValue::Known(remote) => remote,
+            RemoteValue::Unknown => return self.judge_fetch_by_name(),
+        };
+        match (self.tracked(), known) {
+            (Err(reason), _) => Discard(reason),
+            (Ok(GlobalRef::Untracked), None) => Discard(Reason::UntrackedDeletion),
+            (Ok(GlobalRef::Untracked), Some(_)) if self.ahead => Discard(Reason::AlreadyUpToDate),
+            (Ok(GlobalRef::Untracked), Some(_)) => self.overwrite_untracked(),
+            (Ok(GlobalRef::At(_)), Some(_)) if self.extends_global => self.overwrite_or_recheck(),
+            (Ok(GlobalRef::At(global)), _) if self.local == Some(global) => Discard(Reason::AlreadyUpToDate),
+            (Ok(GlobalRef::At(global)), Some(remote)) if remote == global => self.overwrite_or_recheck(),
+            (Ok(GlobalRef::At(_)), _) => Recheck(Reason::NotUpToDate),
+            (Ok(GlobalRef::Deleted), Some(_)) => Discard(Reason::DeletedGlobally),
+            (Ok(GlobalRef::Deleted), None) => self.overwrite(),
+        }
+    }
+
+    /// For a caller that did not list the remote: the pinned value of the ref-db, or nothing.
+    fn judge_fetch_by_name(&self) -> Judgement {
+        use Judgement::{Discard, Recheck};
+        match self.tracked() {
+            Err(reason) => Discard(reason),
+            Ok(GlobalRef::Untracked) => self.overwrite_untracked(),
+            Ok(GlobalRef::At(global)) if self.local == Some(global) => Discard(Reason::AlreadyUpToDate),
+            Ok(GlobalRef::At(_)) if self.attempt == 0 => Recheck(Reason::NotUpToDate),
+            Ok(GlobalRef::At(_)) => self.overwrite(),
+            Ok(GlobalRef::Deleted) => Discard(Reason::DeletedGlobally),
+        }
+    }
+
+    /// G as far as the class lets it matter.
+    fn tracked(&self) -> Result<GlobalRef, Reason> {
+        match (self.class, self.global) {
+            (Class::Checked, Seen::Value(global)) => Ok(global),
+            (Class::Checked, Seen::Locked) => Err(Reason::Locked),
+            (Class::Checked, Seen::Unavailable) => Err(Reason::RefdbUnavailable),
+            _ => Ok(GlobalRef::Untracked),
+        }
+    }
+
+    /// The accounted test of a tracked ref.
+    fn overwrite(&self) -> Judgement {
+        match self.accounted {
+            Accounted::Unasked => Judgement::Ask,
+            Accounted::Absent | Accounted::Ancestor => Judgement::Keep,
+            Accounted::Unreadable => Judgement::Discard(Reason::RepositoryUnreadable),
+            _ if !self.forced && !self.deletion => Judgement::Discard(Reason::NonFastForward),
+            Accounted::Superseded => Judgement::Keep,
+            Accounted::SupersededUngated | Accounted::No => Judgement::Discard(self.diverged()),
+        }
+    }
+
+    /// The same where the local value may yet become one that is accounted for.
+    fn overwrite_or_recheck(&self) -> Judgement {
+        match self.overwrite() {
+            Judgement::Discard(reason) => Judgement::Recheck(reason),
+            other => other,
+        }
+    }
+
+    /// The accounted test of an untracked ref: only what is contained may be overwritten.
+    fn overwrite_untracked(&self) -> Judgement {
+        match self.accounted {
+            Accounted::Superseded | Accounted::SupersededUngated | Accounted::No
+                if self.class == Class::Ignored && self.force_ignored =>
+            {
+                Judgement::Keep
+            }
+            _ => self.overwrite(),
+        }
+    }
+
+    fn diverged(&self) -> Reason {
+        match self.direction {
+            Direction::Push => Reason::RemoteDiverged,
+            Direction::Fetch => Reason::LocalDiverged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
