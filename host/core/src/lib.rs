@@ -35,6 +35,7 @@ pub use refdb::{
     RefDbError, RefDbErrorKind,
 };
 pub use refspec::{Mapped, Refspec, RefspecError, Refspecs};
+pub use table::Class;
 pub use time::{Clock, Deadline};
 pub use wait::ReloadWait;
 

@@ -3,7 +3,9 @@
 //! They were model-checked: under them no accepted commit is lost, no global value moves back, and sites converge. The
 //! rows stand in the order of the tables in `docs/concepts.md`.
 
-use crate::{Direction, GlobalRef, Oid, Reason};
+use crate::{
+    Direction, Enforcement, GlobalRef, Oid, Project, Reason, RefName, Rules, VERSION_REF, is_excluded,
+};
 
 /// What the ref-db said about a ref.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,21 @@ pub enum Class {
     Excluded,
     /// Everything else.
     Checked,
+}
+
+impl Class {
+    /// In the order of the tests: the version ref, built-in exclusions, then rules.
+    pub fn of(project: &Project, name: &RefName, rules: &Rules) -> Class {
+        if name.as_bytes() == VERSION_REF {
+            Class::Exempt
+        } else if is_excluded(name) {
+            Class::Excluded
+        } else if rules.enforcement(project, name) == Enforcement::Ignored {
+            Class::Ignored
+        } else {
+            Class::Checked
+        }
+    }
 }
 
 /// What the remote holds.

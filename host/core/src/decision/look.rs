@@ -6,10 +6,7 @@ use super::{Request, Sources};
 use crate::batch::state;
 use crate::group::{ChangePart, ChangeRef, is_patch_set};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Row, Seen};
-use crate::{
-    AncestryQuery, Deadline, Direction, Enforcement, Entry, Lookup, Oid, RefBatch, RefName, VERSION_REF,
-    is_excluded,
-};
+use crate::{AncestryQuery, Deadline, Direction, Entry, Lookup, Oid, RefBatch, RefName};
 
 /// Facts about all offers of a request; a reload refreshes some of them.
 pub(super) struct Facts {
@@ -232,7 +229,8 @@ impl Facts {
         let name = &request.updates[i].name;
         let row = &mut self.rows[i];
         let Some(old) = row.overwritten() else { return };
-        let listed = entry.map_or(&[][..], |e| &e.superseded);
+        // For a ref that the ref-db does not know, only what is contained counts.
+        let listed = entry.filter(|_| !row.is_untracked()).map_or(&[][..], |e| &e.superseded);
         if listed.contains(&old) {
             row.accounted = superseded(request);
             return;
@@ -414,15 +412,7 @@ fn first_row(request: &Request<'_>, update: &super::RefUpdate, local: Option<Oid
         true => update.local.is_none(),
         false => update.remote == RemoteValue::Known(None),
     };
-    let class = if update.name.as_bytes() == VERSION_REF {
-        Class::Exempt
-    } else if is_excluded(&update.name) {
-        Class::Excluded
-    } else if request.rules.enforcement(request.project, &update.name) == Enforcement::Ignored {
-        Class::Ignored
-    } else {
-        Class::Checked
-    };
+    let class = Class::of(request.project, &update.name, request.rules);
     Row {
         direction: request.direction,
         class,
