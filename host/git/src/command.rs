@@ -29,20 +29,25 @@ const FOREIGN: [&str; 16] = [
     "GIT_PROTOCOL",
 ];
 
-/// `git` with a clean environment, reading nothing but the objects that are here.
-pub(crate) fn git() -> Command {
-    let mut command = Command::new("git");
+/// Any program, with nothing of a foreign repository in its environment: for what acts at the other end.
+pub(crate) fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
     for name in FOREIGN {
         command.env_remove(name);
     }
+    command.env("LC_ALL", "C").stdin(Stdio::null());
     command
-        .env("LC_ALL", "C")
+}
+
+/// `git` with a clean environment, reading nothing but the objects that are here.
+pub(crate) fn git() -> Command {
+    let mut command = clean("git");
+    command
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_GRAFT_FILE", "/dev/null")
         .env("GIT_NO_LAZY_FETCH", "1")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .stdin(Stdio::null());
+        .env("GIT_OPTIONAL_LOCKS", "0");
     command
 }
 
@@ -55,7 +60,10 @@ pub(crate) fn git_in(git_dir: &Path) -> Command {
 
 /// Runs `command` to its end with `input` on its standard input; a thread feeds it, so that neither side blocks.
 pub(crate) fn run(mut command: Command, input: Vec<u8>) -> Result<Output, GitError> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = spawn(&mut command)?;
     let stdin = child.stdin.take();
     let feeder = thread::spawn(move || match stdin {
@@ -71,8 +79,14 @@ pub(crate) fn run(mut command: Command, input: Vec<u8>) -> Result<Output, GitErr
         .map_err(|e| GitError::new(format!("cannot read what {} prints: {e}", describe(&command))))?;
     match feeder.join() {
         Ok(Ok(())) => Ok(output),
-        Ok(Err(e)) => Err(GitError::new(format!("cannot write to {}: {e}", describe(&command)))),
-        Err(_) => Err(GitError::new(format!("the thread that feeds {} died", describe(&command)))),
+        Ok(Err(e)) => Err(GitError::new(format!(
+            "cannot write to {}: {e}",
+            describe(&command)
+        ))),
+        Err(_) => Err(GitError::new(format!(
+            "the thread that feeds {} died",
+            describe(&command)
+        ))),
     }
 }
 
@@ -101,7 +115,14 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child, GitError> {
 pub(crate) fn failed(what: &str, output: &Output) -> GitError {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let said = stderr.trim();
-    GitError::new(format!("{what} failed: {}", if said.is_empty() { output.status.to_string() } else { said.into() }))
+    GitError::new(format!(
+        "{what} failed: {}",
+        if said.is_empty() {
+            output.status.to_string()
+        } else {
+            said.into()
+        }
+    ))
 }
 
 /// `git` and its first argument that is no option of git itself.

@@ -11,17 +11,55 @@ pub struct GitError {
     pub message: String,
     /// What to do next, when that is known.
     pub hint: Option<String>,
+    /// What a caller may act on.
+    pub kind: GitErrorKind,
+}
+
+/// The failures that callers tell apart. Most are about a remote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GitErrorKind {
+    /// Everything that needs no treatment of its own.
+    #[default]
+    Other,
+    /// A remote's address that refgate does not take.
+    BadUrl,
+    /// Nothing is there; it may be created.
+    MissingRepository,
+    /// Something is there, but no git repository.
+    NotARepository,
+    /// The other side, or the file system, refuses access. Some servers say the same of a repository that is missing.
+    Denied,
+    /// The repository belongs to another user, and git will not touch it (`safe.directory`).
+    DubiousOwnership,
+    /// No connection came about.
+    Unreachable,
+    /// Local and remote name their objects in different ways.
+    FormatMismatch,
+    /// The remote, or this way to reach it, cannot do what was asked.
+    Unsupported,
+    /// The remote went away after it was told what to do and before it said what it did.
+    OutcomeUnknown,
 }
 
 impl GitError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> GitError {
-        GitError { message: message.into(), hint: None }
+        GitError {
+            message: message.into(),
+            hint: None,
+            kind: GitErrorKind::Other,
+        }
     }
 
     /// The same with the next step.
     pub fn hint(mut self, hint: impl Into<String>) -> GitError {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with the kind of the failure.
+    pub fn kind(mut self, kind: GitErrorKind) -> GitError {
+        self.kind = kind;
         self
     }
 

@@ -6,5 +6,6 @@
 
 mod command;
 mod error;
+pub mod transport;
 
-pub use error::GitError;
+pub use error::{GitError, GitErrorKind};

@@ -1,0 +1,55 @@
+//! The remote side: addresses, listing, taking objects, and the push session in which every ref is decided between
+//! the remote's listing and its update.
+//!
+//! Everything here blocks; callers on an async runtime wrap it.
+//!
+//! A push speaks git's protocol itself, because `git push` takes 42 s for 1,000 exact refs of 100,000 and cannot ask
+//! anybody between listing and update. The other side is plain `git receive-pack`: it compares the old values under its
+//! own locks and runs its own hooks. Listing and fetching are done by git.
+
+mod advertisement;
+mod connection;
+mod failure;
+mod fetch;
+mod list;
+mod pack;
+mod pktline;
+mod plan;
+mod push;
+mod report;
+mod ssh;
+mod url;
+
+use std::process::Command;
+
+use crate::{GitError, command};
+
+pub use fetch::{FetchedObjects, fetch_objects};
+pub use list::{ListedRef, list};
+pub use push::{PushCommand, PushSession};
+pub use report::PushStatus;
+pub use url::RemoteUrl;
+
+/// What is told while a transfer runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A line that the remote printed: its hooks, or its count of objects. Without control characters.
+    Remote(String),
+    /// A line that git printed here.
+    Local(String),
+}
+
+/// `git` that may talk to a remote: only over the protocols that refgate takes, and without prompts.
+fn git_for_remotes(mut git: Command) -> Result<Command, GitError> {
+    git.env("GIT_ALLOW_PROTOCOL", "file:git:ssh:http:https");
+    git.env("GIT_SSH_COMMAND", ssh::command_line()?);
+    git.args(["-c", "protocol.version=2"]);
+    Ok(git)
+}
+
+/// `git` outside any repository: the directory that refgate happens to run in has no say.
+fn git_nowhere() -> Command {
+    let mut git = command::git();
+    git.current_dir("/");
+    git
+}

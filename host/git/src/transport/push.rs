@@ -1,0 +1,177 @@
+//! A push session: listing, decision by the caller, commands and pack, report.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use refgate_core::{ObjectFormat, Oid, RefName};
+
+use super::advertisement::{Advertisement, Refusal};
+use super::connection::Connection;
+use super::failure::{failure, of_kind, other_format};
+use super::pack::PackFailure;
+use super::plan::Plan;
+use super::report::{self, PushStatus};
+use super::{Progress, RemoteUrl, list};
+use crate::{GitError, GitErrorKind};
+
+/// One ref that the remote is told to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushCommand {
+    /// The remote's name of the ref.
+    pub name: RefName,
+    /// The value that the remote listed and must still have; `None` is no such ref.
+    pub old: Option<Oid>,
+    /// The value it is to get; `None` deletes the ref.
+    pub new: Option<Oid>,
+}
+
+/// A session with a remote that has listed its refs and waits for what to do with them.
+///
+/// Dropped, it ends without having changed anything.
+pub struct PushSession {
+    facts: Facts,
+    connection: Connection,
+}
+
+/// What is known about both sides when the listing is read.
+pub(super) struct Facts {
+    pub(super) git_dir: PathBuf,
+    pub(super) url: RemoteUrl,
+    pub(super) format: ObjectFormat,
+    pub(super) listing: Advertisement,
+}
+
+impl PushSession {
+    /// Starts receive-pack at `url` and reads what it lists.
+    ///
+    /// `local_git_dir` holds the objects that will be sent, `format` is its object format. The kind of an error tells a
+    /// missing repository ([`GitErrorKind::MissingRepository`]) from refused access, another owner, another object
+    /// format, and a host that does not answer.
+    pub fn open(
+        local_git_dir: &Path,
+        url: &RemoteUrl,
+        format: ObjectFormat,
+    ) -> Result<PushSession, GitError> {
+        let doing = "start a push";
+        let mut connection = Connection::open(url)?;
+        let listing = match Advertisement::read(&mut connection.reader, format) {
+            Ok(listing) => listing,
+            Err(Refusal::Said(said)) => return Err(failure(url, doing, &said)),
+            Err(Refusal::Format(theirs)) => return Err(other_format(url, format.name(), &theirs)),
+            Err(Refusal::Io(e)) => {
+                let words = connection.last_words();
+                return Err(match e.kind() {
+                    io::ErrorKind::UnexpectedEof => failure(url, doing, &words),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        of_kind(url, GitErrorKind::Unreachable, doing, "it says nothing")
+                    }
+                    _ => failure(url, doing, &format!("{e}\n{words}")),
+                });
+            }
+        };
+        connection
+            .listed()
+            .map_err(|e| failure(url, doing, &e.to_string()))?;
+        let facts = Facts {
+            git_dir: local_git_dir.into(),
+            url: url.clone(),
+            format,
+            listing,
+        };
+        Ok(PushSession { facts, connection })
+    }
+
+    /// The remote's refs by name, without HEAD and peeled tags.
+    pub fn refs(&self) -> &[(RefName, Oid)] {
+        &self.facts.listing.refs
+    }
+
+    /// The refs of the remote that are symbolic, which no update may go through.
+    ///
+    /// A second, short connection: receive-pack does not tell them from others. A symbolic ref that leads to no ref is
+    /// not listed by git, on a remote of protocol v0 only HEAD is known to be symbolic, and the remote may hide refs
+    /// from readers.
+    pub fn symbolic_refs(&self) -> Result<BTreeSet<RefName>, GitError> {
+        list::symbolic(&self.facts.url, self.facts.format)
+    }
+
+    /// Ends the session without a change.
+    pub fn close(self) {
+        self.connection.close();
+    }
+
+    /// Moves refs, each on its own: one that is rejected does not keep the others back.
+    ///
+    /// Gives one status per command, in their order. The remote compares `old` under its own lock, and its hooks run.
+    /// What it prints goes to `progress`. An error of the kind [`GitErrorKind::OutcomeUnknown`] means that the remote
+    /// went away before its report: refs may or may not have moved. After every other error nothing has moved.
+    pub fn push(
+        self,
+        commands: &[PushCommand],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<PushStatus>, GitError> {
+        let PushSession {
+            facts,
+            mut connection,
+        } = self;
+        let plan = Plan::new(&facts, commands)?;
+        if plan.sent().is_empty() {
+            connection.close();
+            return Ok(plan.merge(Vec::new()));
+        }
+        let Some(mut writer) = connection.writer.take() else {
+            return Err(GitError::new("the push session has ended"));
+        };
+        let reader = &mut connection.reader;
+        // The remote prints while it is still being sent to: whoever does not read then may wait for ever.
+        let (sent, reported) = thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let sent = plan.send(&mut *writer);
+                drop(writer);
+                sent
+            });
+            let reported = report::receive(reader, plan.side_band(), progress);
+            (sender.join(), reported)
+        });
+        let unpacked = reported
+            .as_ref()
+            .is_ok_and(|lines| lines.first().is_some_and(|line| line == b"unpack ok"));
+        match sent {
+            // Without a whole pack the remote moves nothing.
+            Ok(Err(PackFailure::Local(e))) if !unpacked => return Err(e),
+            Err(_) => return Err(unknown(&facts.url, connection, "the thread that sends died")),
+            // A remote that stops listening says why in its report.
+            Ok(_) => {}
+        }
+        let lines = match reported {
+            Ok(lines) => lines,
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(unknown(&facts.url, connection, ""));
+            }
+            Err(e) => return Err(unknown(&facts.url, connection, &e.to_string())),
+        };
+        match report::statuses(&lines, &plan.sent()) {
+            Ok(statuses) => {
+                connection.finish();
+                Ok(plan.merge(statuses))
+            }
+            Err(why) => Err(unknown(&facts.url, connection, why)),
+        }
+    }
+}
+
+fn unknown(url: &RemoteUrl, connection: Connection, why: &str) -> GitError {
+    let said = format!(
+        "it went away before its report\n{why}\n{}",
+        connection.last_words()
+    );
+    let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    of_kind(
+        url,
+        GitErrorKind::OutcomeUnknown,
+        "finish the push",
+        &said.join("\n"),
+    )
+}

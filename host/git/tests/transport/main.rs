@@ -1,0 +1,8 @@
+//! Transfers between real repositories, over every way that works without a network.
+
+mod errors;
+mod fetch;
+mod hooks;
+mod push;
+mod ssh;
+mod support;
