@@ -10,7 +10,7 @@ use crate::GitError;
 
 /// Variables that would point git at another repository, another object store or other settings. A hook's environment
 /// holds several of them.
-const FOREIGN: [&str; 16] = [
+const FOREIGN: [&str; 18] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -27,6 +27,8 @@ const FOREIGN: [&str; 16] = [
     "GIT_REPLACE_REF_BASE",
     "GIT_SHALLOW_FILE",
     "GIT_PROTOCOL",
+    "GIT_DEFAULT_REF_FORMAT",
+    "GIT_REFERENCE_BACKEND",
 ];
 
 /// Any program, with nothing of a foreign repository in its environment: for what acts at the other end.
@@ -46,6 +48,8 @@ pub(crate) fn git() -> Command {
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_GRAFT_FILE", "/dev/null")
+        // Else the line before makes git talk about grafts first, whatever the matter is.
+        .env("GIT_ADVICE", "0")
         .env("GIT_NO_LAZY_FETCH", "1")
         .env("GIT_OPTIONAL_LOCKS", "0");
     command

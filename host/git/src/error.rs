@@ -15,22 +15,25 @@ pub struct GitError {
     pub kind: GitErrorKind,
 }
 
-/// The failures that callers tell apart. Most are about a remote.
+/// The failures that callers tell apart, at this site and at a remote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GitErrorKind {
-    /// Everything that needs no treatment of its own.
+    /// Anything that only a person can do something about.
     #[default]
     Other,
+    /// There is no repository at the place; it may be made.
+    Missing,
+    /// There is something at the place that git does not take for a repository, or not for a sound one.
+    NotARepository,
+    /// The repository belongs to somebody else, and git was not told to trust it (`safe.directory`).
+    DubiousOwnership,
+    /// The file system, or the other side, refuses access. Some servers say the same of a repository that is missing.
+    Denied,
+    /// Somebody else holds the session lock.
+    Busy,
     /// A remote's address that refgate does not take.
     BadUrl,
-    /// Nothing is there; it may be created.
-    MissingRepository,
-    /// Something is there, but no git repository.
-    NotARepository,
-    /// The other side, or the file system, refuses access. Some servers say the same of a repository that is missing.
-    Denied,
-    /// The repository belongs to another user, and git will not touch it (`safe.directory`).
-    DubiousOwnership,
     /// No connection came about.
     Unreachable,
     /// Local and remote name their objects in different ways.
@@ -57,7 +60,7 @@ impl GitError {
         self
     }
 
-    /// The same with the kind of the failure.
+    /// The same under another kind.
     pub fn kind(mut self, kind: GitErrorKind) -> GitError {
         self.kind = kind;
         self
@@ -65,6 +68,12 @@ impl GitError {
 
     /// A failed file operation on `path`.
     pub fn io(doing: &str, path: &Path, error: &io::Error) -> GitError {
-        GitError::new(format!("cannot {doing} `{}`: {error}", path.display()))
+        let failed = GitError::new(format!("cannot {doing} `{}`: {error}", path.display()));
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => failed
+                .kind(GitErrorKind::Denied)
+                .hint("run as the user that owns the repository, or give this user access to it"),
+            _ => failed,
+        }
     }
 }

@@ -4,8 +4,23 @@
 //! Refs are read by our own code where the format is known (the files backend), and by git's plumbing everywhere else.
 //! Objects are always packed, unpacked and walked by real git.
 
+mod ancestry;
 mod command;
 mod error;
+mod local;
+mod lock;
+mod objects;
+mod refs;
+mod repository;
+mod transaction;
 pub mod transport;
 
 pub use error::{GitError, GitErrorKind};
+pub use local::GitRepositories;
+pub use lock::SessionLock;
+pub use refs::{RefList, Target};
+pub use repository::Repository;
+pub use transaction::{EditOutcome, RefEdit};
+pub use transport::{
+    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, fetch_objects, list,
+};

@@ -9,16 +9,13 @@ const PHRASES: [(&str, GitErrorKind); 29] = [
     ("not our ref", GitErrorKind::Other),
     // git daemon says this of both, on purpose.
     ("access denied or repository not exported", GitErrorKind::Denied),
-    (
-        "does not appear to be a git repository",
-        GitErrorKind::MissingRepository,
-    ),
-    ("no such repository", GitErrorKind::MissingRepository),
-    ("repository not found", GitErrorKind::MissingRepository),
-    ("project not found", GitErrorKind::MissingRepository),
+    ("does not appear to be a git repository", GitErrorKind::Missing),
+    ("no such repository", GitErrorKind::Missing),
+    ("repository not found", GitErrorKind::Missing),
+    ("project not found", GitErrorKind::Missing),
     (
         "project you were looking for could not be found",
-        GitErrorKind::MissingRepository,
+        GitErrorKind::Missing,
     ),
     ("repository not exported", GitErrorKind::Denied),
     ("service not enabled", GitErrorKind::Denied),
@@ -52,7 +49,7 @@ pub(super) fn failure(url: &RemoteUrl, doing: &str, said: &str) -> GitError {
         .map_or(GitErrorKind::Other, |(_, kind)| *kind);
     // Over http git repeats the address between the two halves of the phrase.
     if kind == GitErrorKind::Other && lower.contains("fatal: repository '") && lower.contains("' not found") {
-        kind = GitErrorKind::MissingRepository;
+        kind = GitErrorKind::Missing;
     }
     of_kind(url, kind, doing, said)
 }
@@ -66,7 +63,7 @@ pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &s
         said
     };
     let (what, hint) = match kind {
-        GitErrorKind::MissingRepository => (
+        GitErrorKind::Missing => (
             "there is no repository at",
             Some("create it, or correct the address"),
         ),
@@ -126,11 +123,11 @@ mod tests {
         for (said, kind) in [
             (
                 "fatal: '/x' does not appear to be a git repository",
-                GitErrorKind::MissingRepository,
+                GitErrorKind::Missing,
             ),
             (
                 "fatal: repository 'https://h/a/' not found",
-                GitErrorKind::MissingRepository,
+                GitErrorKind::Missing,
             ),
             ("git@h: Permission denied (publickey).", GitErrorKind::Denied),
             (
