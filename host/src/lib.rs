@@ -1,1 +1,3 @@
 //! refgate-host
+
+pub mod config;

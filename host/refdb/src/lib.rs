@@ -1,1 +1,70 @@
-//! refgate-refdb
+//! The global ref-db backends, and how a URL names one.
+//!
+//! | URL | what it is |
+//! |---|---|
+//! | `noop:` | knows nothing, refuses nothing: only fast-forwards replicate |
+//! | `memory:` | forgets everything with the process: for tests |
+//! | `sqlite:PATH` | one file for all processes of one machine; `PATH` may be relative to the configuration file |
+//!
+//! A path on a network file system is refused unless the URL ends with `?network=allow`.
+
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod url;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError};
+
+use url::Target;
+pub use url::redacted;
+
+/// Whether a store that does not exist may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// A missing store is an error: a mistyped path must not open the gate.
+    Existing,
+    /// A missing store is made, empty; [`Opened::created`] says so.
+    Create,
+}
+
+/// A store that is ready, and whether it was made by this call.
+pub struct Opened {
+    /// The store.
+    pub db: Arc<dyn GlobalRefDb>,
+    /// Whether it did not exist before; never for `noop:` and `memory:`.
+    pub created: bool,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("backend", &self.db.capabilities().name)
+            .field("created", &self.created)
+            .finish()
+    }
+}
+
+/// Opens the store that `url` names; a relative path in it is relative to `base_dir`.
+///
+/// Blocks for file access (milliseconds; at most 5 s when another process holds the file).
+///
+/// # Errors
+/// [`Config`](refgate_core::RefDbErrorKind::Config) when the URL or what it names cannot be a ref-db,
+/// [`Unavailable`](refgate_core::RefDbErrorKind::Unavailable) when the store is missing or cannot be opened now,
+/// [`Corrupt`](refgate_core::RefDbErrorKind::Corrupt) when it is damaged. Nothing is written then.
+pub fn open(url: &str, base_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
+    let kept = |db: Arc<dyn GlobalRefDb>| Opened { db, created: false };
+    match url::parse(url, base_dir)? {
+        Target::Noop => Ok(kept(Arc::new(NoopRefDb))),
+        Target::Memory => Ok(kept(Arc::new(MemoryRefDb::new()))),
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock),
+        #[cfg(not(feature = "sqlite"))]
+        Target::Sqlite { .. } => {
+            let _ = (mode, clock);
+            Err(url::not_built_in("sqlite"))
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Makes a new ref-db: whole or not at all.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use refgate_core::{RefDbError, RefDbErrorKind};
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{about, before_commit};
+use super::file::{APPLICATION_ID, SCHEMA_VERSION, set_journal_mode};
+use super::network::refuse_network;
+
+const SCHEMA: &str = "
+CREATE TABLE entry (
+    project TEXT NOT NULL,
+    name BLOB NOT NULL,
+    value BLOB NOT NULL,
+    superseded BLOB NOT NULL,
+    PRIMARY KEY (project, name)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE site (name TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID, STRICT;
+";
+
+/// Makes an empty ref-db at `path` when nothing is there; tells whether it did.
+pub(super) fn create_if_missing(path: &Path, network: bool) -> Result<bool, RefDbError> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(false);
+    }
+    let failed = |e: io::Error| about(RefDbErrorKind::Unavailable, path, &format!("cannot be made: {e}"));
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(about(
+            RefDbErrorKind::Config,
+            path,
+            "this is not the path of a file",
+        ));
+    };
+    if !dir.is_dir() {
+        return Err(about(
+            RefDbErrorKind::Config,
+            path,
+            "its directory does not exist; make the directory first",
+        ));
+    }
+    refuse_network(dir, network)?;
+    // Under a name of its own and then linked into place, so that nobody ever sees half a ref-db and of two makers one
+    // finds the other's.
+    let half = Scratch::new(dir, name).map_err(failed)?;
+    fill(&half.0).map_err(|e| before_commit(path, &e))?;
+    match fs::hard_link(&half.0, path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(e) => return Err(failed(e)),
+    }
+    drop(half);
+    fs::File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed)?;
+    Ok(true)
+}
+
+fn fill(path: &Path) -> Result<(), rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    set_journal_mode(&connection)?;
+    connection.execute_batch(&format!(
+        "BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    ))?;
+    // Closing brings everything into the main file, which is the one that is linked.
+    connection.close().map_err(|(_, e)| e)
+}
+
+/// A new file beside the final one, removed with all that SQLite put beside it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(dir: &Path, name: &OsStr) -> io::Result<Scratch> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let mut half = OsString::from(".");
+            half.push(name);
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
+            half.push(format!(".{}-{n}.new", std::process::id()));
+            let half = dir.join(half);
+            match fs::OpenOptions::new().write(true).create_new(true).open(&half) {
+                Ok(_) => return Ok(Scratch(half)),
+                // Left behind by a dead process with this id.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for suffix in ["-wal", "-shm", "-journal", ""] {
+            let mut path = self.0.clone().into_os_string();
+            path.push(suffix);
+            // Most of them do not exist; one that stays is a hidden file that nothing reads.
+            let _ = fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The file: checked before anything is written to it, watched while it is open.
+//!
+//! The checks go through SQLite itself, never through a plain file handle: closing any handle of a file drops all POSIX
+//! locks that the process holds on it, those of an open connection too.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use refgate_core::{RefDbError, RefDbErrorKind};
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::{about, before_commit};
+use super::network::refuse_network;
+
+/// Marks a file as a ref-db of refgate (`rgdb`).
+pub(super) const APPLICATION_ID: i32 = 0x7267_6462;
+/// The version of the tables below.
+pub(super) const SCHEMA_VERSION: i32 = 1;
+/// How long opening waits for another process.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A file that looked like a ref-db of ours when it was opened.
+#[derive(Debug)]
+pub(super) struct StoreFile {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl StoreFile {
+    /// Checks that `path` is a ref-db that this build can use. Writes nothing, and takes no lock.
+    pub(super) fn check(path: &Path, network: bool) -> Result<StoreFile, RefDbError> {
+        let wrong = |what: &str| about(RefDbErrorKind::Config, path, what);
+        let metadata = fs::metadata(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => about(
+                RefDbErrorKind::Unavailable,
+                path,
+                "no such file; correct `ref-database.url`, or make it with `refgate init` or `refgate refdb seed`",
+            ),
+            _ => about(RefDbErrorKind::Unavailable, path, &format!("cannot be opened: {e}")),
+        })?;
+        if metadata.is_dir() {
+            return Err(wrong("this is a directory; name a file in it"));
+        }
+        if !metadata.is_file() {
+            return Err(wrong("this is not a regular file; correct `ref-database.url`"));
+        }
+        refuse_network(path, network)?;
+        if metadata.len() == 0 {
+            return Err(wrong(
+                "the file is empty; correct `ref-database.url`, or remove the file and make the ref-db anew",
+            ));
+        }
+        let probe = open_immutable(path).map_err(|e| before_commit(path, &e))?;
+        check_marks(&probe, path)?;
+        Ok(StoreFile {
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A connection with everything set that is not stored in the file.
+    pub(super) fn connect(&self) -> Result<Connection, RefDbError> {
+        let failed = |e: rusqlite::Error| before_commit(&self.path, &e);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        // SQLite falls back to reading alone. Ask before the first read, which would leave files beside this one.
+        if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+            let what = "it is read-only; make the file and its directory writable for this user";
+            return Err(about(RefDbErrorKind::Config, &self.path, what));
+        }
+        configure(&connection).map_err(failed)?;
+        // Another process may have brought the tables to a newer version that is not in the main file yet.
+        check_marks(&connection, &self.path)?;
+        Ok(connection)
+    }
+
+    /// Fails when the path leads to another file by now: what is written to this one would be lost.
+    pub(super) fn still_there(&self) -> Result<(), RefDbError> {
+        match fs::metadata(&self.path) {
+            Ok(now) if (now.dev(), now.ino()) == self.identity => Ok(()),
+            Ok(_) => Err(about(
+                RefDbErrorKind::Unavailable,
+                &self.path,
+                "the file was replaced; start refgate anew",
+            )),
+            Err(e) => Err(about(
+                RefDbErrorKind::Unavailable,
+                &self.path,
+                &format!("the file is gone: {e}"),
+            )),
+        }
+    }
+}
+
+fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(OPEN_TIMEOUT)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    if journal_mode(rusqlite::version_number()) != "wal" {
+        set_journal_mode(connection)?;
+    }
+    // Both tables must be there.
+    connection
+        .prepare("SELECT project, name, value, superseded FROM entry LIMIT 1")?
+        .exists([])?;
+    connection.prepare("SELECT name FROM site LIMIT 1")?.exists([])?;
+    Ok(())
+}
+
+/// The journal mode for a version of SQLite. Before 3.51.3 two processes that write and checkpoint in WAL mode at the
+/// same instant can damage the file (sqlite.org/wal.html#walresetbug).
+fn journal_mode(version: i32) -> &'static str {
+    if version >= 3_051_003 { "wal" } else { "truncate" }
+}
+
+/// Puts the file into the journal mode that this SQLite is safe in.
+pub(super) fn set_journal_mode(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let wanted = journal_mode(rusqlite::version_number());
+    let now: String = connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0))?;
+    if now == wanted {
+        return Ok(());
+    }
+    // Only possible while no other process has the file open.
+    Err(rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+        None,
+    ))
+}
+
+/// For looking only: no lock, no journal, no recovery.
+fn open_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let mut uri = String::from("file:");
+    for b in path.as_os_str().as_bytes() {
+        match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*b)),
+            _ => uri.push_str(&format!("%{b:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
+}
+
+fn check_marks(connection: &Connection, path: &Path) -> Result<(), RefDbError> {
+    let number = |name: &str| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+            .map_err(|e| before_commit(path, &e))
+    };
+    if number("application_id")? != APPLICATION_ID {
+        let what = "this is no ref-db but a file of another program, nothing was changed; correct `ref-database.url`";
+        return Err(about(RefDbErrorKind::Config, path, what));
+    }
+    let version = number("user_version")?;
+    if version == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let what = match version > SCHEMA_VERSION {
+        true => format!(
+            "its tables have version {version}, this refgate knows {SCHEMA_VERSION}; use the newer refgate here too"
+        ),
+        false => {
+            format!("its tables have version {version}, which was never released; put the right file back")
+        }
+    };
+    Err(about(RefDbErrorKind::Config, path, &what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::create::create_if_missing;
+    use super::*;
+
+    #[test]
+    fn the_bundled_sqlite_is_safe_in_wal_mode() {
+        assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
+        assert_eq!(journal_mode(rusqlite::version_number()), "wal");
+        assert_eq!(journal_mode(3_051_002), "truncate");
+    }
+
+    #[test]
+    fn a_new_file_is_whole_and_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("100% ünï?#.sqlite");
+        assert!(create_if_missing(&path, false).unwrap());
+        assert!(!create_if_missing(&path, false).unwrap());
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+        let connection = StoreFile::check(&path, false).unwrap().connect().unwrap();
+        let pragma = |name: &str| -> String {
+            connection
+                .query_row(
+                    &format!("SELECT CAST((SELECT * FROM pragma_{name}) AS TEXT)"),
+                    [],
+                    |r| r.get(0),
+                )
+                .unwrap()
+        };
+        assert_eq!(pragma("journal_mode"), "wal");
+        assert_eq!(pragma("synchronous"), "2");
+    }
+}

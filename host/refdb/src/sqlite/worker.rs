@@ -1,0 +1,276 @@
+//! A thread that owns one connection, and the rule of who decides what a late write becomes.
+//!
+//! A call and its caller share a [`Ticket`]. The caller may give up, the thread may start its commit, and only one of
+//! the two happens first: a write whose caller was told "nothing was written" is never applied later.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use refgate_core::{BoxFuture, Clock, Deadline, RefDbError, RefDbErrorKind};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::error;
+use super::file::StoreFile;
+
+/// What is left of the deadline for the answer to travel back when another process holds the file.
+const ANSWER_MARGIN: Duration = Duration::from_millis(250);
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A thread with one connection. Dropping it ends the thread once the call that runs has ended.
+pub(super) struct Worker {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    file: Arc<StoreFile>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a call works with.
+pub(super) struct Call<'a> {
+    connection: &'a mut Connection,
+    ticket: &'a Ticket,
+    file: &'a StoreFile,
+}
+
+impl Worker {
+    /// Connects, and starts the thread.
+    pub(super) fn start(
+        role: &str,
+        file: Arc<StoreFile>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Worker, RefDbError> {
+        let connection = file.connect()?;
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("refdb-{role}"))
+            .spawn(move || run(connection, &queue))
+            .map_err(|e| {
+                error::about(
+                    RefDbErrorKind::Unavailable,
+                    file.path(),
+                    &format!("cannot start a thread: {e}"),
+                )
+            })?;
+        Ok(Worker {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            file,
+            clock,
+        })
+    }
+
+    /// Runs `work` on the thread and answers by `deadline`, whatever the thread is doing.
+    pub(super) fn call<'a, T, W>(
+        &'a self,
+        deadline: Deadline,
+        work: W,
+    ) -> BoxFuture<'a, Result<T, RefDbError>>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Call<'_>) -> Result<T, RefDbError> + Send + 'static,
+    {
+        Box::pin(async move {
+            let ticket = Arc::new(Ticket::default());
+            let (answer, mut answered) = oneshot::channel();
+            let job = {
+                let (ticket, file, clock) = (ticket.clone(), self.file.clone(), self.clock.clone());
+                move |connection: &mut Connection| {
+                    let left = deadline.left(&*clock);
+                    if left.is_zero() || ticket.given_up() {
+                        return;
+                    }
+                    let result = connection
+                        .busy_timeout(left.saturating_sub(ANSWER_MARGIN.min(left / 4)))
+                        .map_err(|e| error::before_commit(file.path(), &e))
+                        .and_then(|()| file.still_there())
+                        .and_then(|()| {
+                            work(&mut Call {
+                                connection,
+                                ticket: &ticket,
+                                file: &file,
+                            })
+                        });
+                    // Nobody listens when the caller gave up.
+                    let _ = answer.send(result);
+                }
+            };
+            // A closed queue drops the job and with it `answer`, which is handled below.
+            if let Some(jobs) = &self.jobs {
+                let _ = jobs.send(Box::new(job));
+            }
+            let gone = GiveUp(&ticket);
+            let mut late = pin!(self.clock.sleep(deadline.left(&*self.clock)));
+            let why = poll_fn(|cx| {
+                if let Poll::Ready(result) = pin!(&mut answered).poll(cx) {
+                    return Poll::Ready(match result {
+                        Ok(result) => Ok(result),
+                        Err(_) if deadline.left(&*self.clock).is_zero() => Err("no answer by the deadline"),
+                        Err(_) => Err("its thread ended"),
+                    });
+                }
+                late.as_mut().poll(cx).map(|()| Err("no answer by the deadline"))
+            })
+            .await;
+            drop(gone);
+            match why {
+                Ok(result) => result,
+                Err(why) => Err(self.unanswered(&ticket, why)),
+            }
+        })
+    }
+
+    fn unanswered(&self, ticket: &Ticket, why: &str) -> RefDbError {
+        let path = self.file.path();
+        if ticket.given_up() {
+            error::about(
+                RefDbErrorKind::Unavailable,
+                path,
+                &format!("{why}, nothing was written; try again"),
+            )
+        } else {
+            let what =
+                format!("{why}, and the write may or may not have happened; read the refs again first");
+            error::about(RefDbErrorKind::Indeterminate, path, &what)
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic was reported when it happened, and the calls that met it failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(mut connection: Connection, queue: &Receiver<Job>) {
+    for job in queue {
+        job(&mut connection);
+    }
+}
+
+impl<'a> Call<'a> {
+    /// The file, for messages.
+    pub(super) fn file(&self) -> &'a StoreFile {
+        self.file
+    }
+
+    /// Runs `read` in one transaction: one moment in time.
+    pub(super) fn read<T>(
+        &mut self,
+        read: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, RefDbError> {
+        self.in_transaction(TransactionBehavior::Deferred, |tx| {
+            read(tx).map(|value| (value, false))
+        })
+    }
+
+    /// Runs `write` in one transaction and commits when it says that it changed something.
+    pub(super) fn write<T>(
+        &mut self,
+        write: impl FnOnce(&Transaction<'_>) -> Result<(T, bool), Failure>,
+    ) -> Result<T, RefDbError> {
+        self.in_transaction(TransactionBehavior::Immediate, write)
+    }
+
+    fn in_transaction<T>(
+        &mut self,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(T, bool), Failure>,
+    ) -> Result<T, RefDbError> {
+        let path = self.file.path();
+        let tx = self
+            .connection
+            .transaction_with_behavior(behavior)
+            .map_err(|e| error::before_commit(path, &e))?;
+        let (value, changed) = work(&tx).map_err(|failure| match failure {
+            Failure::Sqlite(e) => error::before_commit(path, &e),
+            Failure::Entry(e) => e,
+        })?;
+        if changed {
+            if !self.ticket.begin_commit() {
+                // Rolled back; nobody listens to this.
+                return Err(error::about(
+                    RefDbErrorKind::Unavailable,
+                    path,
+                    "the caller gave up",
+                ));
+            }
+            tx.commit().map_err(|e| error::at_commit(path, &e))?;
+        }
+        Ok(value)
+    }
+}
+
+/// Why a transaction is rolled back.
+pub(super) enum Failure {
+    /// SQLite refused a step.
+    Sqlite(rusqlite::Error),
+    /// An entry that is in the way cannot be read.
+    Entry(RefDbError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Failure {
+        Failure::Sqlite(e)
+    }
+}
+
+const OPEN: u8 = 0;
+const COMMITTING: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// Where a call stands.
+#[derive(Default)]
+struct Ticket(AtomicU8);
+
+impl Ticket {
+    fn leave_open(&self, to: u8) -> bool {
+        self.0
+            .compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Whether the commit may start: not when the caller gave up first.
+    fn begin_commit(&self) -> bool {
+        self.leave_open(COMMITTING)
+    }
+
+    fn given_up(&self) -> bool {
+        self.0.load(Ordering::Acquire) == GIVEN_UP
+    }
+}
+
+/// Gives up when it goes away: at the deadline, and when the caller's future is dropped.
+struct GiveUp<'a>(&'a Ticket);
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        self.0.leave_open(GIVEN_UP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_the_caller_gives_up_or_the_commit_starts() {
+        let ticket = Ticket::default();
+        drop(GiveUp(&ticket));
+        assert!(ticket.given_up() && !ticket.begin_commit());
+        let ticket = Ticket::default();
+        assert!(ticket.begin_commit());
+        drop(GiveUp(&ticket));
+        assert!(!ticket.given_up());
+    }
+}

@@ -1,0 +1,118 @@
+//! Reads a configuration file and those that it includes. Never writes one.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::parse::{Item, parse};
+
+/// How deep files may include one another, as in git.
+const MAX_DEPTH: usize = 10;
+
+/// Reads `path` and the files that it includes, in the order in which their entries count.
+pub(super) fn read_file(path: &Path) -> Result<Vec<Item>, ConfigErrors> {
+    let mut out = Vec::new();
+    let start = Origin::new(path, 0);
+    read_into(path, &start, &mut Vec::new(), &mut out)?;
+    Ok(out)
+}
+
+fn read_into(
+    path: &Path,
+    named_at: &Origin,
+    stack: &mut Vec<PathBuf>,
+    out: &mut Vec<Item>,
+) -> Result<(), ConfigErrors> {
+    let text = read_trusted(path, named_at)?;
+    let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if stack.contains(&canonical) {
+        let message = format!("`{}` includes itself", path.display());
+        return Err(ConfigError::new(named_at, message, "take the include out").into());
+    }
+    if stack.len() > MAX_DEPTH {
+        let message = format!("includes are nested more than {MAX_DEPTH} deep");
+        return Err(ConfigError::new(named_at, message, "include the files from one place").into());
+    }
+    stack.push(canonical);
+    let mut errors = Vec::new();
+    for item in parse(&text, path)? {
+        match (item.section.as_str(), item.key.as_str()) {
+            ("includeif", _) => errors.push(ConfigError::new(
+                &item.origin,
+                "`includeIf` is not supported",
+                "use `[include] path = FILE`, which always counts",
+            )),
+            ("include", "path") if item.subsection.is_none() => {
+                let wanted = item.value.as_deref().unwrap_or_default();
+                if wanted.is_empty() || wanted.starts_with('~') {
+                    let hint = "write a path, absolute or relative to this file";
+                    errors.push(ConfigError::new(
+                        &item.origin,
+                        "`include.path` names no file",
+                        hint,
+                    ));
+                    continue;
+                }
+                let file = path.parent().unwrap_or(Path::new("")).join(wanted);
+                if let Err(e) = read_into(&file, &item.origin, stack, out) {
+                    errors.extend(e.0);
+                }
+            }
+            ("include", _) => errors.push(ConfigError::new(
+                &item.origin,
+                format!("unknown key `{}`", item.full_key()),
+                "write `[include] path = FILE`",
+            )),
+            _ => out.push(item),
+        }
+    }
+    stack.pop();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ConfigErrors(errors))
+    }
+}
+
+/// The bytes of a file that only its owner, who is this user or root, can change: whoever can write the configuration
+/// can open the gate.
+fn read_trusted(path: &Path, named_at: &Origin) -> Result<Vec<u8>, ConfigError> {
+    let refuse = |why: String, hint: &str| {
+        ConfigError::new(named_at, format!("cannot use `{}`: {why}", path.display()), hint)
+    };
+    let unreadable = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => refuse(
+            "no such file".into(),
+            "name another with `--config`, or write one with `refgate init`",
+        ),
+        _ => refuse(e.to_string(), "make it readable for this user"),
+    };
+    // Before it is opened: opening a pipe would wait for ever.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(refuse(
+            "it is not a regular file".into(),
+            "name a file in git-config syntax",
+        ));
+    }
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let me = rustix::process::geteuid().as_raw();
+    if metadata.uid() != me && metadata.uid() != 0 {
+        return Err(refuse(
+            "it belongs to another user".into(),
+            "make it yours or root's with `chown`",
+        ));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        let why = format!(
+            "others than its owner can write it (mode {:03o})",
+            metadata.mode() & 0o777
+        );
+        return Err(refuse(why, "take that away with `chmod go-w`"));
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(unreadable)?;
+    Ok(text)
+}

@@ -1,0 +1,194 @@
+//! The configuration: git-config syntax, the keys of Gerrit's `multi-site.config` and refgate's own.
+//!
+//! A file is read, checked as a whole and never written. Every problem is reported with its file and line.
+
+mod error;
+mod files;
+mod keys;
+mod parse;
+mod read;
+mod suggest;
+mod table;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use refgate_core::{Refspecs, ReloadWait, Rules, SiteKind};
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use keys::{KeyDoc, Kind, Subsection};
+pub use parse::Item;
+pub use table::reference;
+
+/// Everything that a configuration says, with defaults filled in. Paths are resolved against the file that says them.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This site.
+    pub site: Site,
+    /// The global ref-db and the switches of the gate.
+    pub ref_database: RefDatabase,
+    /// `[ref-database "enforcementRules"]`.
+    pub rules: Rules,
+    /// `projects.pattern`, in file order; empty means all projects. Not compiled yet.
+    pub patterns: Vec<String>,
+    /// The wait before the reload on push.
+    pub push_wait: ReloadWait,
+    /// The wait before the reload on fetch.
+    pub fetch_wait: ReloadWait,
+    /// Where plugins are and which must be there.
+    pub plugins: Plugins,
+    /// `[plugin "NAME"]`: one value is a string, several are an array. Keys are as first written; in another case it is
+    /// the same key.
+    pub plugin_settings: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    /// The other sites.
+    pub remotes: BTreeMap<String, Remote>,
+    /// Entries that refgate accepts and does not use, in file order.
+    pub unused: Vec<Item>,
+    effective: Vec<Effective>,
+}
+
+/// `[site]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The name of this site.
+    pub name: Option<String>,
+    /// The directory of the repositories; `git` beside the file by default.
+    pub base_path: PathBuf,
+    /// How client writes here relate to the ref-db.
+    pub writes: SiteKind,
+}
+
+/// `[ref-database]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefDatabase {
+    /// Whether there is a gate at all.
+    pub enabled: bool,
+    /// As written; a path in it is relative to [`RefDatabase::base_dir`].
+    pub url: Option<String>,
+    /// The directory of the file that names the url.
+    pub base_dir: PathBuf,
+    /// Whether pushes are gated, if [`enabled`](RefDatabase::enabled).
+    pub push_gate: bool,
+    /// Whether fetches are gated, if [`enabled`](RefDatabase::enabled).
+    pub fetch_gate: bool,
+    /// The deadline of one call.
+    pub timeout: Duration,
+}
+
+/// `[plugins]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugins {
+    /// Where `.wasm` files are; without it only the embedded filters count.
+    pub directory: Option<PathBuf>,
+    /// Names of plugins whose file must be there.
+    pub require: Vec<String>,
+}
+
+/// `[remote "NAME"]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// A URL, `host:path`, or an absolute path if the base directory is one, with `${name}` for the project. Always
+    /// there after [`Config::load`].
+    pub url: Option<String>,
+    /// What is pushed.
+    pub push: Refspecs,
+    /// What is fetched.
+    pub fetch: Refspecs,
+    /// Whether deletions that the ref-db records are replicated.
+    pub mirror: bool,
+    /// How client writes there relate to the ref-db.
+    pub writes: SiteKind,
+    /// Whether the remote may be ahead of the ref-db.
+    pub source_of_truth: bool,
+}
+
+impl Default for Remote {
+    /// What a remote is of which nothing is said.
+    fn default() -> Remote {
+        Remote {
+            url: None,
+            push: Refspecs::everything(),
+            fetch: Refspecs::everything(),
+            mirror: true,
+            writes: SiteKind::Ungated,
+            source_of_truth: false,
+        }
+    }
+}
+
+/// One value that counts, for `config check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// The full key, `section.subsection.key`.
+    pub key: String,
+    /// The value as written; a password in a URL is left out.
+    pub value: String,
+    /// Where it was written; `None` for a default.
+    pub origin: Option<Origin>,
+}
+
+impl Config {
+    /// Reads and checks the file at `path` and what it includes.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first thing. A file that others can write is refused too.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let items = files::read_file(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let config = read::config(&items, base);
+        let lonely = read::remotes_without_url(&items);
+        match config {
+            Ok(config) if lonely.is_empty() => Ok(config),
+            Ok(_) => Err(ConfigErrors(lonely)),
+            Err(mut errors) => {
+                errors.0.extend(lonely);
+                errors.0.sort();
+                Err(errors)
+            }
+        }
+    }
+
+    /// From entries that do not come from a configuration file, as in a case file; `base_dir` is what default paths are
+    /// relative to. A remote needs no url here.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_items(items: &[Item], base_dir: &Path) -> Result<Config, ConfigErrors> {
+        read::config(items, base_dir)
+    }
+
+    /// Every value that counts and where it comes from, in the order of [`reference()`].
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+
+    /// What an operator should look at, though nothing is wrong with it for certain.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for item in &self.unused {
+            let near = if table::find(&item.section, item.subsection.as_deref(), &item.key).is_some() {
+                None
+            } else {
+                suggest::section(&item.section)
+            };
+            if let Some(near) = near {
+                let (at, section) = (&item.origin, &item.section);
+                out.push(format!(
+                    "{at}: section `{section}` is not used; did you mean `{near}`?"
+                ));
+            }
+        }
+        for (name, remote) in &self.remotes {
+            if remote.url.as_deref().is_some_and(|url| !url.contains("${name}")) {
+                out.push(format!(
+                    "remote.{name}.url has no `${{name}}`: every project goes to the same repository"
+                ));
+            }
+        }
+        out
+    }
+}

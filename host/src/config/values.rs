@@ -1,0 +1,148 @@
+//! How the text of a value becomes a boolean, a number or a time: git's and Gerrit's rules.
+
+use std::time::Duration;
+
+/// yes/true/on/1 and no/false/off/0 in any case.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        "no" | "false" | "off" | "0" => Ok(false),
+        _ => Err(format!(
+            "`{text}` is neither true nor false; write `true` or `false`"
+        )),
+    }
+}
+
+/// A whole number of milliseconds from 0 to 2147483647, as Gerrit takes; `k`, `m` and `g` multiply by powers of 1024.
+pub(super) fn millis(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is not a number of milliseconds; write digits, as in `1000`");
+    let trimmed = text.trim();
+    let (digits, unit) = match trimmed.char_indices().last() {
+        Some((i, c)) if c.is_ascii_alphabetic() => (&trimmed[..i], c.to_ascii_lowercase()),
+        _ => (trimmed, ' '),
+    };
+    let factor: u64 = match unit {
+        ' ' => 1,
+        'k' => 1 << 10,
+        'm' => 1 << 20,
+        'g' => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    if let Some(positive) = digits.strip_prefix('-')
+        && !positive.is_empty()
+        && positive.bytes().all(|b| b.is_ascii_digit())
+    {
+        return Err(format!("`{text}` is negative; a wait is 0 (none) or more"));
+    }
+    let digits = digits.strip_prefix('+').unwrap_or(digits);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(factor))
+        .filter(|n| *n <= i32::MAX as u64)
+        .map(|n| n as u32)
+        .ok_or_else(|| format!("`{text}` is too large; the most is {} milliseconds", i32::MAX))
+}
+
+/// Gerrit's time text: a number and a unit from milliseconds to years; a bare number is milliseconds.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time; write a number and a unit, as in `30 s` or `500 ms`");
+    let trimmed = text.trim();
+    let split = trimmed
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(trimmed.len());
+    let number: u64 = trimmed[..split].parse().map_err(|_| wrong())?;
+    const SECOND: u64 = 1000;
+    const DAY: u64 = 24 * 60 * 60 * SECOND;
+    let unit = match trimmed[split..].trim().to_ascii_lowercase().as_str() {
+        "" | "ms" | "millisecond" | "milliseconds" => 1,
+        "s" | "sec" | "second" | "seconds" => SECOND,
+        "m" | "min" | "minute" | "minutes" => 60 * SECOND,
+        "h" | "hr" | "hour" | "hours" => 60 * 60 * SECOND,
+        "d" | "day" | "days" => DAY,
+        "w" | "week" | "weeks" => 7 * DAY,
+        "mon" | "month" | "months" => 30 * DAY,
+        "y" | "year" | "years" => 365 * DAY,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(unit)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is too long a time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_are_gits() {
+        for (text, value) in [("yes", true), ("TRUE", true), ("On", true), ("1", true)] {
+            assert_eq!(boolean(text), Ok(value));
+        }
+        for text in ["no", "False", "OFF", "0"] {
+            assert_eq!(boolean(text), Ok(false));
+        }
+        for text in ["2", "enabled", "t", ""] {
+            assert!(
+                boolean(text).unwrap_err().contains("write `true` or `false`"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn milliseconds_have_binary_suffixes_and_javas_bound() {
+        for (text, value) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("2k", 2048),
+            ("1M", 1 << 20),
+            ("+5", 5),
+            ("1g", 1 << 30),
+        ] {
+            assert_eq!(millis(text), Ok(value), "{text}");
+        }
+        assert_eq!(millis("2147483647"), Ok(2_147_483_647));
+        for (text, part) in [
+            ("-1", "negative"),
+            ("-1k", "negative"),
+            ("2147483648", "too large"),
+            ("2g", "too large"),
+            ("99999999999999999999", "too large"),
+            ("17179869184g", "too large"),
+            ("", "not a number"),
+            ("-", "not a number"),
+            ("1s", "not a number"),
+            ("1.5", "not a number"),
+            ("k", "not a number"),
+            ("0x10", "not a number"),
+            ("1é", "not a number"),
+        ] {
+            let e = millis(text).unwrap_err();
+            assert!(e.contains(part), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn times_have_gerrits_units() {
+        for (text, ms) in [
+            ("30", 30),
+            ("30 s", 30_000),
+            ("5min", 300_000),
+            ("1 hr", 3_600_000),
+            ("2 Days", 172_800_000),
+            ("1 w", 604_800_000),
+            ("1 mon", 2_592_000_000),
+            ("1 year", 31_536_000_000),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1 s", "1 fortnight", "1.5 s", "99999999999999999 y"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+}
