@@ -1,1 +1,25 @@
-//! refgate-runtime
+//! Runs filters that are WebAssembly components: loads them, keeps them within limits, checks every answer.
+//!
+//! The only crate that names wasmtime. [`Runtime::filter_set`] turns a plugin directory and the embedded filters into the
+//! [`refgate_core::FilterSet`] that decisions use. A filter that loops, hoards memory, traps or answers nonsense fails its
+//! own call with a [`refgate_core::FilterError`] and nothing else; the next call finds a fresh instance.
+
+mod bindings;
+mod engine;
+mod error;
+mod filter;
+mod imports;
+mod inspect;
+mod limits;
+mod log;
+mod plugin;
+mod set;
+mod verdicts;
+
+pub use engine::{Runtime, RuntimeConfig};
+pub use error::LoadError;
+pub use inspect::{Interface, PluginInfo, World, digest};
+pub use limits::Limits;
+pub use log::{LogLevel, LogSink};
+pub use plugin::{LoadedPlugin, Origin, PluginSource};
+pub use set::EmbeddedPlugin;

@@ -1,0 +1,143 @@
+//! The engine that all plugins of a process share, and the thread that makes its deadlines pass.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use refgate_core::FilterSet;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine};
+
+use crate::bindings::Imports;
+use crate::imports::HostState;
+use crate::inspect::{self, PluginInfo};
+use crate::limits::TICK;
+use crate::plugin::{LoadedPlugin, PluginSource};
+use crate::set::{self, EmbeddedPlugin};
+use crate::{Limits, LoadError, LogLevel, LogSink};
+
+/// What a runtime needs from its host.
+#[derive(Clone)]
+pub struct RuntimeConfig {
+    /// Limits of every plugin.
+    pub limits: Limits,
+    /// Where log lines of plugins go.
+    pub log: LogSink,
+    /// The last level that is written.
+    pub log_level: LogLevel,
+    /// Blocks the calling thread for a real length of time: the deadlines of plugins rest on it. It is called from one
+    /// thread of the runtime's own, for as long as the runtime exists.
+    pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
+}
+
+/// Loads and runs plugins. Cheap to clone; a process needs one.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What every plugin of a runtime refers to.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<HostState>,
+    pub(crate) limits: Limits,
+    pub(crate) log: LogSink,
+    pub(crate) log_level: LogLevel,
+    generations: AtomicU64,
+}
+
+impl Runtime {
+    /// Starts the engine and its ticking thread.
+    ///
+    /// Fails when this machine cannot run compiled wasm, or has no thread to spare.
+    pub fn new(config: RuntimeConfig) -> Result<Runtime, LoadError> {
+        let cannot = |what: &str, e: String| LoadError {
+            subject: "the WebAssembly runtime".to_owned(),
+            cause: format!("{what}: {e}"),
+        };
+        let engine = Engine::new(&engine_config()).map_err(|e| cannot("cannot start", format!("{e:#}")))?;
+        let mut linker = Linker::new(&engine);
+        Imports::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)
+            .map_err(|e| cannot("cannot offer its functions", format!("{e:#}")))?;
+        let ticking = engine.weak();
+        let pause = config.pause;
+        std::thread::Builder::new()
+            .name("refgate-epoch".to_owned())
+            .spawn(move || {
+                // The thread ends with the engine: it holds it only while it ticks.
+                while let Some(engine) = ticking.upgrade() {
+                    engine.increment_epoch();
+                    drop(engine);
+                    pause(TICK);
+                }
+            })
+            .map_err(|e| cannot("cannot start its thread", e.to_string()))?;
+        let shared = Shared {
+            engine,
+            linker,
+            limits: config.limits,
+            log: config.log,
+            log_level: config.log_level,
+            generations: AtomicU64::new(0),
+        };
+        Ok(Runtime { shared: Arc::new(shared) })
+    }
+
+    /// Compiles a plugin, starts it and hands it its settings.
+    ///
+    /// Fails on everything that is not a component with a world of refgate, imports something else than refgate offers,
+    /// or refuses its settings.
+    pub fn load(&self, source: PluginSource) -> Result<LoadedPlugin, LoadError> {
+        LoadedPlugin::load(&self.shared, source)
+    }
+
+    /// The set of one generation: the embedded plugins, those of `plugins_dir`, and their settings by plugin name.
+    ///
+    /// A file `NAME.wasm` takes the place of the embedded plugin of the same name; other files than `*.wasm` are ignored.
+    /// Refused as a whole when any of it cannot be used: a `.wasm` that does not load or has no world of refgate, one that
+    /// has the name of an embedded plugin but not its world, a directory or file that other users can write, settings for a
+    /// plugin that does not exist.
+    ///
+    /// Embedded plugins without settings are compiled when they are first used; see
+    /// [`EmbeddedPlugin::inert_without_settings`] for those that are then not run at all.
+    pub fn filter_set(
+        &self,
+        plugins_dir: Option<&Path>,
+        settings: &BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+        embedded: &[EmbeddedPlugin],
+    ) -> Result<FilterSet, LoadError> {
+        let mut set = set::build(&self.shared, plugins_dir, settings, embedded)?;
+        set.generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(set)
+    }
+
+    /// What a component is and could do, without running it. `name` is for the error.
+    pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, LoadError> {
+        let component = self.shared.compile(name, bytes)?;
+        inspect::info(&self.shared.engine, &component, bytes)
+    }
+}
+
+impl Shared {
+    /// Compiles `bytes` if they are a component.
+    pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        inspect::check_header(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
+        Component::from_binary(&self.engine, bytes)
+            .map_err(|e| LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}")))
+    }
+}
+
+/// The same verdicts on every machine: no threads, one NaN, no relaxed arithmetic; and every loop can be interrupted.
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        .concurrency_support(false)
+        // Only debuggers and profilers of native code read it, and it costs with every load.
+        .native_unwind_info(false);
+    config
+}

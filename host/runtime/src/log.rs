@@ -1,0 +1,121 @@
+//! Log lines of plugins on their way to the host's log.
+
+use std::sync::Arc;
+
+/// How much a line matters, in the order of the WIT text: 0 is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// 0: somebody has to act.
+    Error,
+    /// 1: somebody may have to act.
+    Warn,
+    /// 2: normal, and of interest.
+    Info,
+    /// 3: for the author of the plugin.
+    Debug,
+    /// 4 and above: for the author of the plugin, and a lot of it.
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) fn from_wit(level: u8) -> LogLevel {
+        match level {
+            0 => LogLevel::Error,
+            1 => LogLevel::Warn,
+            2 => LogLevel::Info,
+            3 => LogLevel::Debug,
+            _ => LogLevel::Trace,
+        }
+    }
+}
+
+/// Takes the lines: level, name of the plugin, text. Control characters in the text are escaped already.
+pub type LogSink = Arc<dyn Fn(LogLevel, &str, &str) + Send + Sync>;
+
+/// The log of one instance.
+pub(crate) struct PluginLog {
+    sink: LogSink,
+    max: LogLevel,
+    plugin: Arc<str>,
+    /// Bytes left in this call.
+    left: usize,
+    /// The last error line of this call, to explain a trap.
+    pub(crate) last_error: Option<String>,
+}
+
+impl PluginLog {
+    pub(crate) fn new(sink: LogSink, max: LogLevel, plugin: Arc<str>) -> PluginLog {
+        PluginLog { sink, max, plugin, left: 0, last_error: None }
+    }
+
+    pub(crate) fn begin_call(&mut self, bytes: usize) {
+        self.left = bytes;
+        self.last_error = None;
+    }
+
+    pub(crate) fn enabled(&self, level: LogLevel) -> bool {
+        level <= self.max && self.left > 0
+    }
+
+    pub(crate) fn write(&mut self, level: LogLevel, message: &str) {
+        if !self.enabled(level) {
+            return;
+        }
+        let kept = cut(message, self.left);
+        let line = printable(kept);
+        (self.sink)(level, &self.plugin, &line);
+        self.left -= kept.len();
+        if kept.len() < message.len() || self.left == 0 {
+            self.left = 0;
+            (self.sink)(LogLevel::Warn, &self.plugin, "logs too much: the rest of this call's log is dropped");
+        }
+        if level == LogLevel::Error {
+            self.last_error = Some(line);
+        }
+    }
+}
+
+/// The first `bytes` of `text` at most, cut between two characters.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// One line of text that cannot pass for another one: control characters are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        match c {
+            '\t' => line.push(c),
+            _ if c.is_control() => line.extend(c.escape_default()),
+            _ => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_call_has_a_budget_and_lines_stay_lines() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = lines.clone();
+        let sink: LogSink = Arc::new(move |level, plugin: &str, text: &str| {
+            kept.lock().unwrap().push((level, format!("{plugin}: {text}")));
+        });
+        let mut log = PluginLog::new(sink, LogLevel::Info, "p".into());
+        log.begin_call(10);
+        log.write(LogLevel::Debug, "not wanted");
+        log.write(LogLevel::Error, "a\nb");
+        log.write(LogLevel::Info, "äääääääää");
+        log.write(LogLevel::Error, "too late");
+        assert_eq!(log.last_error.as_deref(), Some("a\\nb"));
+        let lines = lines.lock().unwrap();
+        let texts: Vec<_> = lines.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts[..2], ["p: a\\nb", "p: äää"]);
+        assert!(texts[2].contains("logs too much"));
+        assert_eq!(texts.len(), 3);
+    }
+}
