@@ -15,25 +15,22 @@ pub struct GitError {
     pub kind: GitErrorKind,
 }
 
-/// The failures that callers tell apart, at this site and at a remote.
+/// The failures that callers tell apart. Most are about a remote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum GitErrorKind {
-    /// Anything that only a person can do something about.
+    /// Everything that needs no treatment of its own.
     #[default]
     Other,
-    /// There is no repository at the place; it may be made.
-    Missing,
-    /// There is something at the place that git does not take for a repository, or not for a sound one.
-    NotARepository,
-    /// The repository belongs to somebody else, and git was not told to trust it (`safe.directory`).
-    DubiousOwnership,
-    /// The file system, or the other side, refuses access. Some servers say the same of a repository that is missing.
-    Denied,
-    /// Somebody else holds the session lock.
-    Busy,
     /// A remote's address that refgate does not take.
     BadUrl,
+    /// Nothing is there; it may be created.
+    MissingRepository,
+    /// Something is there, but no git repository.
+    NotARepository,
+    /// The other side, or the file system, refuses access. Some servers say the same of a repository that is missing.
+    Denied,
+    /// The repository belongs to another user, and git will not touch it (`safe.directory`).
+    DubiousOwnership,
     /// No connection came about.
     Unreachable,
     /// Local and remote name their objects in different ways.
@@ -42,6 +39,8 @@ pub enum GitErrorKind {
     Unsupported,
     /// The remote went away after it was told what to do and before it said what it did.
     OutcomeUnknown,
+    /// Another session holds the lock.
+    Busy,
 }
 
 impl GitError {
@@ -60,7 +59,7 @@ impl GitError {
         self
     }
 
-    /// The same under another kind.
+    /// The same with the kind of the failure.
     pub fn kind(mut self, kind: GitErrorKind) -> GitError {
         self.kind = kind;
         self

@@ -40,14 +40,14 @@ impl Repository {
     /// Opens the repository at `path`: a bare one, a `.git`, or a directory that holds a `.git`.
     ///
     /// # Errors
-    /// [`GitErrorKind::Missing`], [`NotARepository`](GitErrorKind::NotARepository),
+    /// [`GitErrorKind::MissingRepository`], [`NotARepository`](GitErrorKind::NotARepository),
     /// [`DubiousOwnership`](GitErrorKind::DubiousOwnership) and [`Denied`](GitErrorKind::Denied) are told
     /// apart.
     pub fn open(path: &Path) -> Result<Repository, GitError> {
         let meta = fs::metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 GitError::new(format!("there is no repository at `{}`", path.display()))
-                    .kind(GitErrorKind::Missing)
+                    .kind(GitErrorKind::MissingRepository)
             }
             _ => GitError::io("open the repository", path, &e),
         })?;

@@ -30,8 +30,8 @@ fn formats_are_found() {
 fn what_is_not_a_repository_is_told_apart() {
     let repo = Repo::new();
     let dir = repo.dir.path();
-    assert_eq!(kind(&dir.join("none.git")), GitErrorKind::Missing);
-    assert_eq!(kind(&repo.path.join("config/x")), GitErrorKind::Missing);
+    assert_eq!(kind(&dir.join("none.git")), GitErrorKind::MissingRepository);
+    assert_eq!(kind(&repo.path.join("config/x")), GitErrorKind::MissingRepository);
     let empty = dir.join("empty.git");
     std::fs::create_dir(&empty).unwrap();
     assert_eq!(kind(&empty), GitErrorKind::NotARepository);

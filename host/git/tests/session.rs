@@ -157,7 +157,7 @@ fn a_project_is_a_repository_below_the_base() {
     assert!(error.0.contains("team/none.git"), "{error}");
     assert_eq!(
         repositories.repository(&none).unwrap_err().kind,
-        GitErrorKind::Missing
+        GitErrorKind::MissingRepository
     );
 }
 

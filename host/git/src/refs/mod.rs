@@ -88,7 +88,7 @@ impl Repository {
             false => Err(
                 GitError::new(format!("the repository `{}` is gone", self.git_dir().display()))
                     .hint("look whether its disk is mounted, or whether somebody moved it away")
-                    .kind(GitErrorKind::Missing),
+                    .kind(GitErrorKind::MissingRepository),
             ),
         }
     }

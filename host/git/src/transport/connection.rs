@@ -239,7 +239,7 @@ pub(super) fn repository_at(url: &RemoteUrl, path: &Path) -> Result<PathBuf, Git
             doing,
             "something else is there",
         ),
-        false => of_kind(url, GitErrorKind::Missing, doing, "no such directory"),
+        false => of_kind(url, GitErrorKind::MissingRepository, doing, "no such directory"),
     })
 }
 

@@ -9,13 +9,16 @@ const PHRASES: [(&str, GitErrorKind); 29] = [
     ("not our ref", GitErrorKind::Other),
     // git daemon says this of both, on purpose.
     ("access denied or repository not exported", GitErrorKind::Denied),
-    ("does not appear to be a git repository", GitErrorKind::Missing),
-    ("no such repository", GitErrorKind::Missing),
-    ("repository not found", GitErrorKind::Missing),
-    ("project not found", GitErrorKind::Missing),
+    (
+        "does not appear to be a git repository",
+        GitErrorKind::MissingRepository,
+    ),
+    ("no such repository", GitErrorKind::MissingRepository),
+    ("repository not found", GitErrorKind::MissingRepository),
+    ("project not found", GitErrorKind::MissingRepository),
     (
         "project you were looking for could not be found",
-        GitErrorKind::Missing,
+        GitErrorKind::MissingRepository,
     ),
     ("repository not exported", GitErrorKind::Denied),
     ("service not enabled", GitErrorKind::Denied),
@@ -49,7 +52,7 @@ pub(super) fn failure(url: &RemoteUrl, doing: &str, said: &str) -> GitError {
         .map_or(GitErrorKind::Other, |(_, kind)| *kind);
     // Over http git repeats the address between the two halves of the phrase.
     if kind == GitErrorKind::Other && lower.contains("fatal: repository '") && lower.contains("' not found") {
-        kind = GitErrorKind::Missing;
+        kind = GitErrorKind::MissingRepository;
     }
     of_kind(url, kind, doing, said)
 }
@@ -63,7 +66,7 @@ pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &s
         said
     };
     let (what, hint) = match kind {
-        GitErrorKind::Missing => (
+        GitErrorKind::MissingRepository => (
             "there is no repository at",
             Some("create it, or correct the address"),
         ),
@@ -123,11 +126,11 @@ mod tests {
         for (said, kind) in [
             (
                 "fatal: '/x' does not appear to be a git repository",
-                GitErrorKind::Missing,
+                GitErrorKind::MissingRepository,
             ),
             (
                 "fatal: repository 'https://h/a/' not found",
-                GitErrorKind::Missing,
+                GitErrorKind::MissingRepository,
             ),
             ("git@h: Permission denied (publickey).", GitErrorKind::Denied),
             (

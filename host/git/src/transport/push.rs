@@ -47,7 +47,7 @@ impl PushSession {
     /// Starts receive-pack at `url` and reads what it lists.
     ///
     /// `local_git_dir` holds the objects that will be sent, `format` is its object format. The kind of an error tells a
-    /// missing repository ([`GitErrorKind::Missing`]) from refused access, another owner, another object
+    /// missing repository ([`GitErrorKind::MissingRepository`]) from refused access, another owner, another object
     /// format, and a host that does not answer.
     pub fn open(
         local_git_dir: &Path,

@@ -31,9 +31,12 @@ fn both(pair: &Pair, url: &RemoteUrl) -> GitError {
 fn paths_without_a_repository() {
     let pair = Pair::new();
     let at = |name: &str| url(pair.dir.path().join(name).to_str().unwrap());
-    assert_eq!(both(&pair, &at("nothing.git")).kind, GitErrorKind::Missing);
+    assert_eq!(
+        both(&pair, &at("nothing.git")).kind,
+        GitErrorKind::MissingRepository
+    );
     fs::create_dir(pair.dir.path().join("empty")).unwrap();
-    assert_eq!(both(&pair, &at("empty")).kind, GitErrorKind::Missing);
+    assert_eq!(both(&pair, &at("empty")).kind, GitErrorKind::MissingRepository);
     fs::write(pair.dir.path().join("file"), "gitdirs").unwrap();
     assert_eq!(both(&pair, &at("file")).kind, GitErrorKind::NotARepository);
     fs::create_dir_all(pair.dir.path().join("tree/sub")).unwrap();
@@ -53,7 +56,7 @@ fn daemons_that_refuse() {
     let talkative = Daemon::start(pair.dir.path(), &["--informative-errors"]);
     assert_eq!(
         both(&pair, &talkative.url("nothing.git")).kind,
-        GitErrorKind::Missing
+        GitErrorKind::MissingRepository
     );
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -114,7 +117,7 @@ fn answers_of_web_servers() {
     let pair = Pair::new();
     let some = pair.remote.commit(&[], "one");
     for (status, kind) in [
-        ("404 Not Found", GitErrorKind::Missing),
+        ("404 Not Found", GitErrorKind::MissingRepository),
         ("403 Forbidden", GitErrorKind::Denied),
         ("401 Unauthorized", GitErrorKind::Denied),
     ] {

@@ -79,10 +79,10 @@ fn a_session() {
     let error = PushSession::open(&pair.local.0, &missing, pair.format)
         .err()
         .unwrap();
-    assert_eq!(error.kind, GitErrorKind::Missing, "{error}");
+    assert_eq!(error.kind, GitErrorKind::MissingRepository, "{error}");
     assert_eq!(
         list(&missing, pair.format).unwrap_err().kind,
-        GitErrorKind::Missing
+        GitErrorKind::MissingRepository
     );
 }
 
