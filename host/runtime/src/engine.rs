@@ -82,7 +82,9 @@ impl Runtime {
             log_level: config.log_level,
             generations: AtomicU64::new(0),
         };
-        Ok(Runtime { shared: Arc::new(shared) })
+        Ok(Runtime {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Compiles a plugin, starts it and hands it its settings.
@@ -124,8 +126,12 @@ impl Shared {
     /// Compiles `bytes` if they are a component.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         inspect::check_header(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
-        Component::from_binary(&self.engine, bytes)
-            .map_err(|e| LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}")))
+        Component::from_binary(&self.engine, bytes).map_err(|e| {
+            LoadError::plugin(
+                name,
+                format!("it is damaged or uses what refgate does not run: {e:#}"),
+            )
+        })
     }
 }
 

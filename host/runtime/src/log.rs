@@ -45,7 +45,13 @@ pub(crate) struct PluginLog {
 
 impl PluginLog {
     pub(crate) fn new(sink: LogSink, max: LogLevel, plugin: Arc<str>) -> PluginLog {
-        PluginLog { sink, max, plugin, left: 0, last_error: None }
+        PluginLog {
+            sink,
+            max,
+            plugin,
+            left: 0,
+            last_error: None,
+        }
     }
 
     pub(crate) fn begin_call(&mut self, bytes: usize) {
@@ -67,7 +73,11 @@ impl PluginLog {
         self.left -= kept.len();
         if kept.len() < message.len() || self.left == 0 {
             self.left = 0;
-            (self.sink)(LogLevel::Warn, &self.plugin, "logs too much: the rest of this call's log is dropped");
+            (self.sink)(
+                LogLevel::Warn,
+                &self.plugin,
+                "logs too much: the rest of this call's log is dropped",
+            );
         }
         if level == LogLevel::Error {
             self.last_error = Some(line);

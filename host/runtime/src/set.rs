@@ -42,9 +42,17 @@ pub(crate) fn build(
     embedded: &[EmbeddedPlugin],
 ) -> Result<FilterSet, LoadError> {
     let files = plugins_dir.map_or_else(|| Ok(BTreeMap::new()), files)?;
-    let names: BTreeSet<&str> = files.keys().map(String::as_str).chain(embedded.iter().map(|e| e.name)).collect();
+    let names: BTreeSet<&str> = files
+        .keys()
+        .map(String::as_str)
+        .chain(embedded.iter().map(|e| e.name))
+        .collect();
     if let Some(unknown) = settings.keys().find(|name| !names.contains(name.as_str())) {
-        let all = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let all = names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let cause = format!("there are settings for it, but no such plugin; plugins are {all}");
         return Err(LoadError::plugin(unknown, cause));
     }
@@ -106,7 +114,10 @@ fn add(set: &mut FilterSet, plugin: &LoadedPlugin, active: bool) {
         if !active {
             continue;
         }
-        let filter = Arc::new(WasmFilter { plugin: plugin.plugin().clone(), world });
+        let filter = Arc::new(WasmFilter {
+            plugin: plugin.plugin().clone(),
+            world,
+        });
         match world {
             World::PushFilter => set.push.push(filter),
             World::FetchFilter => set.fetch.push(filter),
@@ -129,7 +140,10 @@ fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, LoadError> {
         if path.extension() != Some("wasm".as_ref()) {
             continue;
         }
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
         if !legal_name(name) {
             let cause = format!(
                 "the name of the file is not usable: write 1 to {NAME_BYTES} of `a-z A-Z 0-9 - _` before `.wasm`, \
@@ -147,7 +161,9 @@ fn legal_name(name: &str) -> bool {
     name.len() <= NAME_BYTES
         && name != "host"
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn read(name: &str, path: &Path, settings: Settings) -> Result<PluginSource, LoadError> {
@@ -161,7 +177,9 @@ fn read(name: &str, path: &Path, settings: Settings) -> Result<PluginSource, Loa
     }
     check_owner(path, &metadata).map_err(refuse)?;
     let mut bytes = Vec::new();
-    file.take(COMPONENT_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(COMPONENT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > COMPONENT_BYTES {
         return Err(refuse(format!("it is larger than {} MiB", COMPONENT_BYTES >> 20)));
     }
@@ -178,10 +196,15 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), String> {
     let us = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
     if owner != us && owner != 0 {
-        return Err(format!("it belongs to user {owner}: it must belong to the user who runs refgate or to root"));
+        return Err(format!(
+            "it belongs to user {owner}: it must belong to the user who runs refgate or to root"
+        ));
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(format!("others can write it: run `chmod go-w {}`", path.display()));
+        return Err(format!(
+            "others can write it: run `chmod go-w {}`",
+            path.display()
+        ));
     }
     Ok(())
 }

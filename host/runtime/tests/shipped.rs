@@ -1,0 +1,146 @@
+//! The shipped filters as components: the same verdicts as their policies, and no more capabilities than they need.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use common::{batch, embedded, runtime, setting, wait};
+use refgate_core::{Answer, Project, RefBatch};
+use refgate_runtime::{Limits, LogLevel};
+
+/// By ref: the reason, or `recheck`.
+fn said(answer: &Answer, refs: usize) -> Vec<Option<String>> {
+    let mut said = vec![None; refs];
+    for i in &answer.rechecks {
+        said[*i as usize] = Some("recheck".to_owned());
+    }
+    for (indices, reason) in answer.discards.iter().rev() {
+        indices
+            .iter()
+            .for_each(|i| said[*i as usize] = Some(reason.clone()));
+    }
+    said
+}
+
+#[test]
+fn the_components_say_what_the_policies_say_for_every_state() {
+    use refgate_filter_fetch as fetch;
+    use refgate_filter_push as push;
+    let (runtime, _) = runtime(Limits::default());
+    let set = runtime.filter_set(None, &BTreeMap::new(), &embedded()).unwrap();
+    assert_eq!((set.push.len(), set.fetch.len(), set.generation), (1, 1, 1));
+    for attempt in [0, 1] {
+        let all: Arc<RefBatch> = batch((0..1 << 16).collect(), attempt);
+        let answer = wait(set.push[0].look(all.clone())).unwrap();
+        for (state, said) in (0..).zip(said(&answer, all.len())) {
+            let expected = push::decide(state, attempt).map(|verdict| match verdict {
+                push::Verdict::Recheck => "recheck",
+                push::Verdict::Discard(reason) => reason,
+            });
+            assert_eq!(
+                said.as_deref(),
+                expected,
+                "push, state {state:#b}, look {attempt}"
+            );
+        }
+        let answer = wait(set.fetch[0].look(all.clone())).unwrap();
+        for (state, said) in (0..).zip(said(&answer, all.len())) {
+            let expected = fetch::decide(state, attempt).map(|verdict| match verdict {
+                fetch::Verdict::Recheck => "recheck",
+                fetch::Verdict::Discard(reason) => reason,
+            });
+            assert_eq!(
+                said.as_deref(),
+                expected,
+                "fetch, state {state:#b}, look {attempt}"
+            );
+        }
+    }
+}
+
+#[test]
+fn imports_are_the_whole_list_of_capabilities() {
+    let (runtime, _) = runtime(Limits::default());
+    for plugin in embedded() {
+        let info = runtime.inspect(plugin.name, plugin.wasm).unwrap();
+        assert_eq!(info.worlds, [plugin.world], "{}", plugin.name);
+        let imports: Vec<_> = info.imports.iter().map(|i| i.name.as_str()).collect();
+        let expected = match plugin.name {
+            "project-matcher" => ["refgate:filter/log@0.1.0", "refgate:filter/project-batches@0.1.0"],
+            _ => ["refgate:filter/batches@0.1.0", "refgate:filter/log@0.1.0"],
+        };
+        let mut sorted = imports.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected, "{}", plugin.name);
+        assert_eq!(info.exports.len(), 2, "{}: {:?}", plugin.name, info.exports);
+    }
+}
+
+#[test]
+fn projects_are_matched_by_pattern() {
+    let (runtime, lines) = runtime(Limits::default());
+    let projects: Arc<[Project]> = ["foo/bar", "foo/car", "x"]
+        .map(|name| Project::new(name).unwrap())
+        .into_iter()
+        .collect();
+    let with = |patterns: &[&str]| {
+        let settings = BTreeMap::from([("project-matcher".to_owned(), setting("pattern", patterns))]);
+        runtime.filter_set(None, &settings, &embedded())
+    };
+    let set = with(&["foo/b*", "^x"]).unwrap();
+    assert_eq!(
+        wait(set.projects[0].matches(projects.clone())),
+        Ok(vec![true, false, true])
+    );
+    let refused = with(&["ok", "^("]).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("plugin `project-matcher`: it refuses its settings: /pattern/1: "),
+        "{refused}"
+    );
+
+    let costly = with(&["^(?=(a+)+$)b", "x"]).unwrap();
+    let long: Arc<[Project]> = [format!("{}!", "a".repeat(200)), "x".to_owned()]
+        .map(|name| Project::new(name).unwrap())
+        .into_iter()
+        .collect();
+    assert_eq!(wait(costly.projects[0].matches(long)), Ok(vec![false, true]));
+    let lines = lines.lock().unwrap();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].0 == LogLevel::Error && lines[0].1.contains("(a+)+"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_matcher_without_patterns_is_listed_but_not_asked() {
+    let (runtime, _) = runtime(Limits::default());
+    let set = runtime.filter_set(None, &BTreeMap::new(), &embedded()).unwrap();
+    assert!(set.projects.is_empty());
+    let names: Vec<_> = set.plugins.iter().map(|p| (p.name.as_str(), p.world)).collect();
+    assert_eq!(
+        names,
+        [
+            ("fetch", "fetch-filter"),
+            ("project-matcher", "project-matcher"),
+            ("push", "push-filter")
+        ]
+    );
+    assert!(
+        set.plugins
+            .iter()
+            .all(|p| p.digest.starts_with("sha256:") && p.digest.len() == 71)
+    );
+}
+
+#[test]
+fn an_unknown_setting_of_a_shipped_filter_is_refused_at_load() {
+    let (runtime, _) = runtime(Limits::default());
+    let settings = BTreeMap::from([("push".to_owned(), setting("mode", &["x"]))]);
+    let refused = runtime
+        .filter_set(None, &settings, &embedded())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("/mode: unknown field `mode`"), "{refused}");
+}
