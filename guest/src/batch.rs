@@ -229,7 +229,7 @@ mod tests {
         let n = 2 * WINDOW + 3;
         for i in 0..n {
             batch = batch.with(
-                &format!("refs/heads/{i}"),
+                format!("refs/heads/{i}"),
                 if i % 2 == 0 { state::MAY_GO } else { 0 },
             );
         }

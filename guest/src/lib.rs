@@ -35,6 +35,7 @@ mod batch;
 pub mod bindings;
 mod export;
 mod filter;
+mod json;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;

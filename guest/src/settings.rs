@@ -16,7 +16,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{
@@ -24,6 +23,7 @@ use serde::de::{
 };
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use crate::json::{self, Setting};
 use crate::problem::{Problem, Problems, pointer};
 
 /// For plugins without settings: every key is a problem.
@@ -33,8 +33,7 @@ pub struct NoSettings {}
 
 /// Settings from the host's JSON; what is wrong is named by its JSON pointer.
 pub(crate) fn read<S: DeserializeOwned>(json: &str) -> Result<S, Problems> {
-    let values: BTreeMap<String, Setting> =
-        serde_json::from_str(json).map_err(|e| format!("the settings are not a JSON object: {e}"))?;
+    let values = json::object(json)?;
     let wrong: Vec<_> = values
         .iter()
         .filter(|(_, value)| value.wrong)
@@ -55,73 +54,6 @@ pub(crate) fn read<S: DeserializeOwned>(json: &str) -> Result<S, Problems> {
         }
         .into()
     })
-}
-
-/// One setting as it came: its values as text. Plain JSON numbers and booleans are taken as their text.
-#[derive(Default)]
-struct Setting {
-    texts: Vec<String>,
-    is_list: bool,
-    wrong: bool,
-}
-
-impl<'de> Deserialize<'de> for Setting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Setting, D::Error> {
-        deserializer.deserialize_any(SettingVisitor)
-    }
-}
-
-struct SettingVisitor;
-
-fn one(text: impl ToString) -> Setting {
-    Setting {
-        texts: vec![text.to_string()],
-        ..Setting::default()
-    }
-}
-
-impl<'de> Visitor<'de> for SettingVisitor {
-    type Value = Setting;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string or a list of strings")
-    }
-    fn visit_str<E>(self, text: &str) -> Result<Setting, E> {
-        Ok(one(text))
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<Setting, E> {
-        Ok(one(value))
-    }
-    fn visit_u64<E>(self, value: u64) -> Result<Setting, E> {
-        Ok(one(value))
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<Setting, E> {
-        Ok(one(value))
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<Setting, E> {
-        Ok(one(value))
-    }
-    fn visit_unit<E>(self) -> Result<Setting, E> {
-        Ok(Setting {
-            wrong: true,
-            ..Setting::default()
-        })
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Setting, A::Error> {
-        let mut list = Setting {
-            is_list: true,
-            ..Setting::default()
-        };
-        while let Some(item) = seq.next_element::<Setting>()? {
-            list.wrong |= item.wrong || item.is_list;
-            list.texts.extend(item.texts);
-        }
-        Ok(list)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Setting, A::Error> {
-        while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
-        self.visit_unit()
-    }
 }
 
 /// The settings as a serde map; `place` follows along, so that an error can say where it is.

@@ -69,6 +69,7 @@ impl Verdicts {
     }
 
     /// Everything said so far, as (discards with their reason, reason for all, rechecks).
+    #[expect(clippy::type_complexity, reason = "taken apart where it is called")]
     pub(crate) fn into_parts(self) -> (Vec<(Vec<u32>, String)>, Option<String>, Vec<u32>) {
         (
             self.discards
