@@ -17,18 +17,10 @@ const FILTERS: [(&str, &str); 3] = [
 fn main() -> Result<()> {
     let here = std::env::var("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
     let out = std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?;
-    let root = Path::new(&here)
-        .join("../..")
-        .canonicalize()
-        .context("the workspace is two levels up")?;
-    for path in [
-        "Cargo.toml",
-        "Cargo.lock",
-        "wit",
-        "guest/Cargo.toml",
-        "guest/src",
-        "filters/embed/src/build.rs",
-    ] {
+    let root = Path::new(&here).join("../..").canonicalize().context("the workspace is two levels up")?;
+    for path in
+        ["Cargo.toml", "Cargo.lock", "wit", "guest/Cargo.toml", "guest/src", "filters/embed/src/build.rs"]
+    {
         rerun_if_changed(&root.join(path));
     }
     for (package, name) in FILTERS {

@@ -79,12 +79,7 @@ impl<'a> Batch<'a> {
 
     /// The refs of `indices`, in their order; ascending ones read every window once.
     pub fn refs_at<I: IntoIterator<Item = u32>>(&self, indices: I) -> Refs<'a, I::IntoIter> {
-        Refs {
-            source: self.source,
-            len: self.len(),
-            indices: indices.into_iter(),
-            window: None,
-        }
+        Refs { source: self.source, len: self.len(), indices: indices.into_iter(), window: None }
     }
 }
 
@@ -107,11 +102,7 @@ impl<'a, I: Iterator<Item = u32>> Iterator for Refs<'a, I> {
             Some(window) if (window.start..window.end).contains(&index) => window,
             _ => {
                 let start = index - index % WINDOW;
-                Rc::new(Window::new(
-                    self.source,
-                    start,
-                    start.saturating_add(WINDOW).min(self.len),
-                ))
+                Rc::new(Window::new(self.source, start, start.saturating_add(WINDOW).min(self.len)))
             }
         };
         self.window = Some(window.clone());
@@ -138,9 +129,7 @@ impl Ref<'_> {
     /// The full name as bytes: not always UTF-8, never with a NUL or a line feed.
     pub fn name(&self) -> &[u8] {
         let w = &self.window;
-        w.names
-            .get_or_init(|| w.source.names(w.start, w.end))
-            .get(self.offset())
+        w.names.get_or_init(|| w.source.names(w.start, w.end)).get(self.offset())
     }
 
     /// The state word, see [`state`].
@@ -228,10 +217,7 @@ mod tests {
         let mut batch = TestBatch::push("app");
         let n = 2 * WINDOW + 3;
         for i in 0..n {
-            batch = batch.with(
-                format!("refs/heads/{i}"),
-                if i % 2 == 0 { state::MAY_GO } else { 0 },
-            );
+            batch = batch.with(format!("refs/heads/{i}"), if i % 2 == 0 { state::MAY_GO } else { 0 });
         }
         let view = Batch::new(&batch);
         for (i, r) in (0..).zip(view.refs()) {
@@ -242,13 +228,7 @@ mod tests {
         assert_eq!(view.refs().count() as u32, n);
         let picked = [5, WINDOW, WINDOW + 1, n - 1];
         let names: Vec<_> = view.refs_at(picked).map(|r| r.name().to_vec()).collect();
-        assert_eq!(
-            names,
-            view.names_at(&picked)
-                .iter()
-                .map(<[u8]>::to_vec)
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(names, view.names_at(&picked).iter().map(<[u8]>::to_vec).collect::<Vec<_>>());
     }
 
     #[test]

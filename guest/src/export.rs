@@ -114,19 +114,13 @@ mod wasm {
         ) -> Result<(), String> {
             // Without this a panic is a bare trap: the host could not say what happened.
             std::panic::set_hook(Box::new(|panic| log::write(Level::Error, &panic.to_string())));
-            let plugin = settings::read(json)
-                .and_then(new)
-                .map_err(|problems| problems.to_string())?;
-            self.0
-                .set(plugin)
-                .map_err(|_| ": the plugin is configured already".to_owned())
+            let plugin = settings::read(json).and_then(new).map_err(|problems| problems.to_string())?;
+            self.0.set(plugin).map_err(|_| ": the plugin is configured already".to_owned())
         }
 
         /// The plugin, once configured.
         pub fn get(&self) -> Result<&T, String> {
-            self.0
-                .get()
-                .ok_or_else(|| "the plugin is not configured".to_owned())
+            self.0.get().ok_or_else(|| "the plugin is not configured".to_owned())
         }
     }
 

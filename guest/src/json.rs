@@ -16,17 +16,11 @@ pub(crate) struct Setting {
 
 impl Setting {
     fn one(text: impl Into<String>) -> Setting {
-        Setting {
-            texts: vec![text.into()],
-            ..Setting::default()
-        }
+        Setting { texts: vec![text.into()], ..Setting::default() }
     }
 
     fn wrong() -> Setting {
-        Setting {
-            wrong: true,
-            ..Setting::default()
-        }
+        Setting { wrong: true, ..Setting::default() }
     }
 }
 
@@ -39,10 +33,7 @@ pub(crate) fn object(text: &str) -> Result<BTreeMap<String, Setting>, String> {
     reader.space();
     match result {
         Some(()) if reader.at == text.len() => Ok(members),
-        _ => Err(format!(
-            "the settings are not a JSON object: see byte {}",
-            reader.at
-        )),
+        _ => Err(format!("the settings are not a JSON object: see byte {}", reader.at)),
     }
 }
 
@@ -64,9 +55,7 @@ impl Reader<'_> {
     }
 
     fn take(&mut self, wanted: &str) -> Option<()> {
-        self.text[self.at..]
-            .starts_with(wanted)
-            .then(|| self.at += wanted.len())
+        self.text[self.at..].starts_with(wanted).then(|| self.at += wanted.len())
     }
 
     fn members(&mut self, members: &mut BTreeMap<String, Setting>, depth: u32) -> Option<()> {
@@ -105,15 +94,10 @@ impl Reader<'_> {
         }
         match self.peek()? {
             b'"' => self.string().map(Setting::one),
-            b'{' => self
-                .members(&mut BTreeMap::new(), depth)
-                .map(|()| Setting::wrong()),
+            b'{' => self.members(&mut BTreeMap::new(), depth).map(|()| Setting::wrong()),
             b'[' => {
                 self.take("[")?;
-                let mut list = Setting {
-                    is_list: true,
-                    ..Setting::default()
-                };
+                let mut list = Setting { is_list: true, ..Setting::default() };
                 self.items("]", |reader| {
                     let item = reader.value(depth + 1)?;
                     list.wrong |= item.wrong || item.is_list;
@@ -170,9 +154,7 @@ impl Reader<'_> {
                     }
                     _ => None,
                 };
-                return char::decode_utf16(std::iter::once(first).chain(second))
-                    .next()?
-                    .ok();
+                return char::decode_utf16(std::iter::once(first).chain(second)).next()?.ok();
             }
             _ => return None,
         };
@@ -210,10 +192,7 @@ mod tests {
             object(r#"{"a":"\u0041\ud83d\ude00\/","n":-1.5e3,"t":true,"f":false,"t":"last"}"#).unwrap();
         assert_eq!(escaped["a"], Setting::one("A😀/"));
         assert_eq!(escaped["n"], Setting::one("-1.5e3"));
-        assert_eq!(
-            (&escaped["t"], &escaped["f"]),
-            (&Setting::one("last"), &Setting::one("false"))
-        );
+        assert_eq!((&escaped["t"], &escaped["f"]), (&Setting::one("last"), &Setting::one("false")));
     }
 
     #[test]

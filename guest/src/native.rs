@@ -17,10 +17,7 @@ pub struct Answer {
 impl Answer {
     /// Why ref `index` is discarded; `None` when it is not.
     pub fn reason(&self, index: u32) -> Option<&str> {
-        self.discards
-            .iter()
-            .find(|(refs, _)| refs.contains(&index))
-            .map(|(_, reason)| reason.as_str())
+        self.discards.iter().find(|(refs, _)| refs.contains(&index)).map(|(_, reason)| reason.as_str())
     }
 
     /// Whether ref `index` is to be looked at again.
@@ -46,10 +43,7 @@ pub fn run_matcher<M: ProjectMatcher>(
     projects: &[&str],
 ) -> Result<(Vec<bool>, Vec<(Level, String)>), String> {
     let (result, log) = backend::collect(|| {
-        projects
-            .iter()
-            .map(|project| matcher.matches(project))
-            .collect::<Result<_, _>>()
+        projects.iter().map(|project| matcher.matches(project)).collect::<Result<_, _>>()
     });
     Ok((result?, log))
 }
@@ -63,9 +57,5 @@ fn look(
     result?;
     let (mut discards, all, rechecks) = verdicts.into_parts();
     discards.extend(all.map(|reason| ((0..source.len()).collect(), reason)));
-    Ok(Answer {
-        discards,
-        rechecks,
-        log,
-    })
+    Ok(Answer { discards, rechecks, log })
 }

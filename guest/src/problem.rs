@@ -14,18 +14,12 @@ pub struct Problem {
 impl Problem {
     /// A problem with the setting `key`.
     pub fn new(key: &str, message: impl Into<String>) -> Problem {
-        Problem {
-            pointer: pointer(key, None),
-            message: message.into(),
-        }
+        Problem { pointer: pointer(key, None), message: message.into() }
     }
 
     /// A problem with value `index` (from 0) of the setting `key`.
     pub fn at(key: &str, index: usize, message: impl Into<String>) -> Problem {
-        Problem {
-            pointer: pointer(key, Some(index)),
-            message: message.into(),
-        }
+        Problem { pointer: pointer(key, Some(index)), message: message.into() }
     }
 }
 
@@ -72,11 +66,7 @@ impl From<Vec<Problem>> for Problems {
 
 impl From<String> for Problems {
     fn from(message: String) -> Problems {
-        Problem {
-            pointer: String::new(),
-            message,
-        }
-        .into()
+        Problem { pointer: String::new(), message }.into()
     }
 }
 

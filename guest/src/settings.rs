@@ -43,17 +43,8 @@ pub(crate) fn read<S: DeserializeOwned>(json: &str) -> Result<S, Problems> {
         return Err(wrong.into());
     }
     let place = RefCell::new(String::new());
-    S::deserialize(Object {
-        values: &values,
-        place: &place,
-    })
-    .map_err(|e| {
-        Problem {
-            pointer: place.take(),
-            message: e.to_string(),
-        }
-        .into()
-    })
+    S::deserialize(Object { values: &values, place: &place })
+        .map_err(|e| Problem { pointer: place.take(), message: e.to_string() }.into())
 }
 
 /// The settings as a serde map; `place` follows along, so that an error can say where it is.
@@ -66,11 +57,7 @@ impl<'de> Deserializer<'de> for Object<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(Entries {
-            rest: self.values.iter(),
-            value: None,
-            place: self.place,
-        })
+        visitor.visit_map(Entries { rest: self.values.iter(), value: None, place: self.place })
     }
 
     forward_to_deserialize_any! {
@@ -101,16 +88,9 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let (key, value) = self
-            .value
-            .take()
-            .ok_or_else(|| de::Error::custom("a value was asked for without a key"))?;
-        seed.deserialize(Values {
-            key,
-            texts: &value.texts,
-            is_list: value.is_list,
-            place: self.place,
-        })
+        let (key, value) =
+            self.value.take().ok_or_else(|| de::Error::custom("a value was asked for without a key"))?;
+        seed.deserialize(Values { key, texts: &value.texts, is_list: value.is_list, place: self.place })
     }
 }
 
@@ -124,17 +104,12 @@ struct Values<'a> {
 
 impl Values<'_> {
     fn last(&self) -> Result<&str, Error> {
-        self.texts
-            .last()
-            .map(String::as_str)
-            .ok_or_else(|| de::Error::custom("has no value"))
+        self.texts.last().map(String::as_str).ok_or_else(|| de::Error::custom("has no value"))
     }
 
     fn parse<T: std::str::FromStr>(&self, what: &str) -> Result<T, Error> {
         let text = self.last()?;
-        text.trim()
-            .parse()
-            .map_err(|_| de::Error::custom(format!("`{text}` is not {what}")))
+        text.trim().parse().map_err(|_| de::Error::custom(format!("`{text}` is not {what}")))
     }
 
     fn boolean(&self) -> Result<bool, Error> {
@@ -142,9 +117,7 @@ impl Values<'_> {
         match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
             "false" | "no" | "off" | "0" => Ok(false),
-            _ => Err(de::Error::custom(format!(
-                "`{text}` is not a boolean: write `true` or `false`"
-            ))),
+            _ => Err(de::Error::custom(format!("`{text}` is not a boolean: write `true` or `false`"))),
         }
     }
 }
@@ -177,11 +150,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.is_list {
-            self.deserialize_seq(visitor)
-        } else {
-            visitor.visit_str(self.last()?)
-        }
+        if self.is_list { self.deserialize_seq(visitor) } else { visitor.visit_str(self.last()?) }
     }
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_bool(self.boolean()?)
@@ -203,10 +172,7 @@ impl<'de> Deserializer<'de> for Values<'_> {
         visitor.visit_newtype_struct(self)
     }
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_seq(Items {
-            values: self,
-            next: 0,
-        })
+        visitor.visit_seq(Items { values: self, next: 0 })
     }
     fn deserialize_enum<V: Visitor<'de>>(
         self,
@@ -232,25 +198,14 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Values {
-            key,
-            texts,
-            is_list,
-            place,
-        } = self.values;
+        let Values { key, texts, is_list, place } = self.values;
         if self.next == texts.len() {
             return Ok(None);
         }
         let at = self.next;
         self.next += 1;
         place.replace(pointer(key, is_list.then_some(at)));
-        seed.deserialize(Values {
-            key,
-            texts: &texts[at..=at],
-            is_list: false,
-            place,
-        })
-        .map(Some)
+        seed.deserialize(Values { key, texts: &texts[at..=at], is_list: false, place }).map(Some)
     }
 }
 
@@ -295,26 +250,17 @@ mod tests {
         assert_eq!(read::<Sample>(json), Ok(expected));
         let json = r#"{"limit":7,"prefix":["a","b"],"dry-run":false}"#;
         let sample = read::<Sample>(json).unwrap();
-        assert_eq!(
-            (sample.limit, sample.prefix.len(), sample.dry_run),
-            (7, 2, Some(false))
-        );
+        assert_eq!((sample.limit, sample.prefix.len(), sample.dry_run), (7, 2, Some(false)));
     }
 
     #[test]
     fn problems_say_where() {
-        assert_eq!(
-            problem(r#"{"limit":"x"}"#),
-            "/limit: `x` is not a whole number from 0 to 4294967295"
-        );
+        assert_eq!(problem(r#"{"limit":"x"}"#), "/limit: `x` is not a whole number from 0 to 4294967295");
         assert!(problem(r#"{"limit":"1","sizes":["1","z"]}"#).starts_with("/sizes/1: `z` is not"));
         assert!(problem(r#"{"limit":"1","sizes":"z"}"#).starts_with("/sizes: `z` is not"));
         assert!(problem(r#"{"limit":"1","a/b~":"z"}"#).starts_with("/a~1b~0: unknown field `a/b~`"));
         assert_eq!(problem("{}"), ": missing field `limit`");
-        assert_eq!(
-            problem(r#"{"limit":{}}"#),
-            "/limit: must be a string or a list of strings"
-        );
+        assert_eq!(problem(r#"{"limit":{}}"#), "/limit: must be a string or a list of strings");
         assert_eq!(problem(r#"{"limit":[]}"#), "/limit: has no value");
         assert!(
             problem(r#"{"limit":"1","dry-run":"maybe"}"#).starts_with("/dry-run: `maybe` is not a boolean")
@@ -327,9 +273,6 @@ mod tests {
     fn no_settings_means_none() {
         assert!(read::<NoSettings>("{}").is_ok());
         let problems = read::<NoSettings>(r#"{"x":"1"}"#).unwrap_err();
-        assert!(
-            problems.to_string().starts_with("/x: unknown field `x`"),
-            "{problems}"
-        );
+        assert!(problems.to_string().starts_with("/x: unknown field `x`"), "{problems}");
     }
 }

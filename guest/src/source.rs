@@ -102,17 +102,11 @@ impl RefSource for crate::bindings::RefBatch {
     }
     fn names(&self, start: u32, end: u32) -> Column {
         let column = Self::names(self, start, end);
-        Column {
-            bytes: column.bytes,
-            ends: column.ends,
-        }
+        Column { bytes: column.bytes, ends: column.ends }
     }
     fn names_at(&self, indices: &[u32]) -> Column {
         let column = Self::names_at(self, indices);
-        Column {
-            bytes: column.bytes,
-            ends: column.ends,
-        }
+        Column { bytes: column.bytes, ends: column.ends }
     }
     fn oids(&self, which: OidColumn, start: u32, end: u32) -> Vec<u8> {
         match which {

@@ -80,12 +80,7 @@ impl TestBatch {
         // Without a group given every ref stands for itself.
         let group = u32::MAX - self.refs.len() as u32;
         let name = name.as_ref().to_vec();
-        self.refs.push(TestRef {
-            name,
-            state,
-            group,
-            ..TestRef::default()
-        });
+        self.refs.push(TestRef { name, state, group, ..TestRef::default() });
         self
     }
 
@@ -135,11 +130,7 @@ impl TestBatch {
     }
 
     fn pick(&self, wanted: impl Fn(&TestRef) -> bool) -> Vec<u32> {
-        (0..)
-            .zip(&self.refs)
-            .filter(|(_, r)| wanted(r))
-            .map(|(i, _)| i)
-            .collect()
+        (0..).zip(&self.refs).filter(|(_, r)| wanted(r)).map(|(i, _)| i).collect()
     }
 }
 
@@ -186,9 +177,7 @@ impl RefSource for TestBatch {
     fn oids(&self, which: OidColumn, start: u32, end: u32) -> Vec<u8> {
         let zero = vec![0; self.oid_len];
         let oids = self.range(start, end).iter().map(|r| &r.oids[which as usize]);
-        oids.flat_map(|oid| if oid.is_empty() { &zero } else { oid })
-            .copied()
-            .collect()
+        oids.flat_map(|oid| if oid.is_empty() { &zero } else { oid }).copied().collect()
     }
     fn groups(&self, start: u32, end: u32) -> Vec<u32> {
         self.range(start, end).iter().map(|r| r.group).collect()

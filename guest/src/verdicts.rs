@@ -15,13 +15,7 @@ pub struct Verdicts {
 impl Verdicts {
     /// Nothing said yet about a batch of `len` refs; filters receive theirs ready-made.
     pub fn new(len: u32) -> Verdicts {
-        Verdicts {
-            len,
-            discards: Vec::new(),
-            discarded: Vec::new(),
-            all: None,
-            rechecks: Vec::new(),
-        }
+        Verdicts { len, discards: Vec::new(), discarded: Vec::new(), all: None, rechecks: Vec::new() }
     }
 
     /// Holds refs back. `reason` is kebab-case and at most 64 bytes long: one of refgate's, or your own (which people take
@@ -71,14 +65,7 @@ impl Verdicts {
     /// Everything said so far, as (discards with their reason, reason for all, rechecks).
     #[expect(clippy::type_complexity, reason = "taken apart where it is called")]
     pub(crate) fn into_parts(self) -> (Vec<(Vec<u32>, String)>, Option<String>, Vec<u32>) {
-        (
-            self.discards
-                .into_iter()
-                .filter(|(refs, _)| !refs.is_empty())
-                .collect(),
-            self.all,
-            self.rechecks,
-        )
+        (self.discards.into_iter().filter(|(refs, _)| !refs.is_empty()).collect(), self.all, self.rechecks)
     }
 }
 
@@ -98,10 +85,7 @@ mod tests {
         verdicts.discard_all("y");
         verdicts.discard([5], "late");
         let (discards, all, rechecks) = verdicts.into_parts();
-        assert_eq!(
-            discards,
-            [(vec![1, 70, 3], "a".to_owned()), (vec![2], "b".to_owned())]
-        );
+        assert_eq!(discards, [(vec![1, 70, 3], "a".to_owned()), (vec![2], "b".to_owned())]);
         assert_eq!(all.as_deref(), Some("z"));
         assert_eq!(rechecks, [1, 4]);
     }

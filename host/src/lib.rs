@@ -1,3 +1,35 @@
-//! refgate-host
+//! What an embedder depends on: [`Gate`] decides which ref updates may go to another site or come from one, and
+//! [`replicate`] does the whole job, transfer included.
+//!
+//! ```no_run
+//! # async fn example(system: refgate_host::System) -> Result<(), refgate_host::Error> {
+//! use refgate_host::{Config, Project, Site};
+//!
+//! let site = Site::open(Config::load("refgate.config".as_ref())?, &system).await?;
+//! let project = Project::new("team/app")?;
+//! println!("{}", site.gate.matches(&project).await?);
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod cases;
 pub mod config;
+mod error;
+pub mod filters;
+mod gate;
+mod open;
+pub mod replicate;
+mod report;
+mod suggest;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind};
+pub use gate::{Gate, GateParts};
+pub use open::{System, open_refdb};
+pub use replicate::Site;
+pub use report::{Counts, RefResult, Report};
+pub use suggest::did_you_mean;
+
+pub use refgate_core::decision::{Decision, RefDecision, RefUpdate, Verdict};
+pub use refgate_core::table::RemoteValue;
+pub use refgate_core::{Direction, ObjectFormat, Oid, Project, Reason, RefName};

@@ -45,30 +45,11 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
 
 /// The core module that cargo makes of the package.
 fn module(request: &Request) -> Result<PathBuf> {
-    let Request {
-        manifest,
-        package,
-        profile,
-        target_dir,
-        locked,
-    } = *request;
+    let Request { manifest, package, profile, target_dir, locked } = *request;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
-    command.args([
-        "build",
-        "--lib",
-        "--target",
-        TARGET,
-        "--profile",
-        profile,
-        "--package",
-        package,
-    ]);
-    command
-        .arg("--manifest-path")
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(target_dir);
+    command.args(["build", "--lib", "--target", TARGET, "--profile", profile, "--package", package]);
+    command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_dir);
     if locked {
         command.arg("--locked");
     }
@@ -103,15 +84,9 @@ fn without_outer_cargo(command: &mut Command) {
     for (key, _) in std::env::vars_os() {
         let Some(name) = key.to_str() else { continue };
         let keep = matches!(name, "CARGO_HOME" | "CARGO_TERM_COLOR" | "CARGO_BUILD_JOBS")
-            || [
-                "CARGO_NET_",
-                "CARGO_HTTP_",
-                "CARGO_REGISTRIES_",
-                "CARGO_REGISTRY_",
-                "CARGO_SOURCE_",
-            ]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+            || ["CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_", "CARGO_SOURCE_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
         let outer = name.starts_with("CARGO")
             || name.starts_with("RUSTC")
             || name.starts_with("DEP_")
@@ -124,17 +99,8 @@ fn without_outer_cargo(command: &mut Command) {
                 "CLIPPY_CONF_DIR",
             ]
             .contains(&name)
-            || [
-                "TARGET",
-                "HOST",
-                "OUT_DIR",
-                "OPT_LEVEL",
-                "PROFILE",
-                "DEBUG",
-                "NUM_JOBS",
-                "LD_LIBRARY_PATH",
-            ]
-            .contains(&name);
+            || ["TARGET", "HOST", "OUT_DIR", "OPT_LEVEL", "PROFILE", "DEBUG", "NUM_JOBS", "LD_LIBRARY_PATH"]
+                .contains(&name);
         if outer && !keep {
             command.env_remove(key);
         }
@@ -144,11 +110,7 @@ fn without_outer_cargo(command: &mut Command) {
 /// Whether the standard library for the target is there; asked only after a failure.
 fn target_installed(cargo: &std::ffi::OsStr) -> bool {
     let rustc = Path::new(cargo).with_file_name("rustc");
-    let mut command = Command::new(if rustc.exists() {
-        rustc
-    } else {
-        PathBuf::from("rustc")
-    });
+    let mut command = Command::new(if rustc.exists() { rustc } else { PathBuf::from("rustc") });
     command.args(["--print", "target-libdir", "--target", TARGET]);
     without_outer_cargo(&mut command);
     match command.output() {

@@ -36,11 +36,7 @@ impl ProjectMatcher for Matcher {
                 Err(e) => problems.push(Problem::at("pattern", i, e.to_string())),
             }
         }
-        if problems.is_empty() {
-            Ok(Matcher { patterns })
-        } else {
-            Err(problems.into())
-        }
+        if problems.is_empty() { Ok(Matcher { patterns }) } else { Err(problems.into()) }
     }
 
     fn matches(&self, project: &str) -> Result<bool, String> {
@@ -78,36 +74,18 @@ mod tests {
     fn any_pattern_selects_and_none_selects_all() {
         let projects = ["team/app", "foo/bar", "foo/car", "x"];
         assert_eq!(selected("{}", &projects), [true; 4]);
-        assert_eq!(
-            selected(r#"{"pattern":"foo/b*"}"#, &projects),
-            [false, true, false, false]
-        );
-        assert_eq!(
-            selected(r#"{"pattern":["foo/b*","x"]}"#, &projects),
-            [false, true, false, true]
-        );
-        assert_eq!(
-            selected(r#"{"pattern":"^(?!foo/).*"}"#, &projects),
-            [true, false, false, true]
-        );
+        assert_eq!(selected(r#"{"pattern":"foo/b*"}"#, &projects), [false, true, false, false]);
+        assert_eq!(selected(r#"{"pattern":["foo/b*","x"]}"#, &projects), [false, true, false, true]);
+        assert_eq!(selected(r#"{"pattern":"^(?!foo/).*"}"#, &projects), [true, false, false, true]);
     }
 
     #[test]
     fn every_bad_pattern_has_its_line() {
-        let problems = matcher(r#"{"pattern":["^(","ok","^[z-a]"]}"#)
-            .err()
-            .unwrap()
-            .to_string();
+        let problems = matcher(r#"{"pattern":["^(","ok","^[z-a]"]}"#).err().unwrap().to_string();
         let lines: Vec<_> = problems.lines().collect();
         assert_eq!(lines.len(), 2, "{problems}");
         assert!(lines[0].starts_with("/pattern/0: "), "{problems}");
         assert!(lines[1].starts_with("/pattern/2: "), "{problems}");
-        assert!(
-            matcher(r#"{"patterns":"x"}"#)
-                .err()
-                .unwrap()
-                .to_string()
-                .starts_with("/patterns: ")
-        );
+        assert!(matcher(r#"{"patterns":"x"}"#).err().unwrap().to_string().starts_with("/patterns: "));
     }
 }

@@ -91,18 +91,11 @@ impl RefBatch {
 
     /// Ascending indices of the refs with `state & mask == value`.
     pub fn select(&self, mask: u32, value: u32) -> Vec<u32> {
-        (0u32..)
-            .zip(&self.states)
-            .filter(|(_, s)| *s & mask == value)
-            .map(|(i, _)| i)
-            .collect()
+        (0u32..).zip(&self.states).filter(|(_, s)| *s & mask == value).map(|(i, _)| i).collect()
     }
 
     /// Ascending indices of the refs whose name starts with `prefix`.
     pub fn select_prefix(&self, prefix: &[u8]) -> Vec<u32> {
-        (0..self.len())
-            .filter(|i| self.name(*i).starts_with(prefix))
-            .map(|i| i as u32)
-            .collect()
+        (0..self.len()).filter(|i| self.name(*i).starts_with(prefix)).map(|i| i as u32).collect()
     }
 }

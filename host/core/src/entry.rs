@@ -42,10 +42,7 @@ pub struct Entry {
 impl Entry {
     /// A record with nothing superseded.
     pub fn new(value: GlobalRef) -> Entry {
-        Entry {
-            value,
-            superseded: Vec::new(),
-        }
+        Entry { value, superseded: Vec::new() }
     }
 
     /// The record after a compare-and-put from this one to `new`.
@@ -61,10 +58,7 @@ impl Entry {
         {
             superseded.push(old);
         }
-        Entry {
-            value: new,
-            superseded,
-        }
+        Entry { value: new, superseded }
     }
 }
 
@@ -79,20 +73,13 @@ mod tests {
     #[test]
     fn only_what_is_lost_is_listed() {
         let a = Entry::new(GlobalRef::At(oid(b'a')));
-        assert!(
-            a.replaced_by(GlobalRef::At(oid(b'b')), true)
-                .superseded
-                .is_empty()
-        );
+        assert!(a.replaced_by(GlobalRef::At(oid(b'b')), true).superseded.is_empty());
         let forced = a.replaced_by(GlobalRef::At(oid(b'b')), false);
         assert_eq!(forced.superseded, [oid(b'a')]);
         let deleted = forced.replaced_by(GlobalRef::Deleted, false);
         assert_eq!(deleted.superseded, [oid(b'a'), oid(b'b')]);
         let back = deleted.replaced_by(GlobalRef::At(oid(b'a')), false);
-        assert_eq!(
-            back.replaced_by(GlobalRef::At(oid(b'c')), false).superseded,
-            [oid(b'a'), oid(b'b')]
-        );
+        assert_eq!(back.replaced_by(GlobalRef::At(oid(b'c')), false).superseded, [oid(b'a'), oid(b'b')]);
         assert!(a.replaced_by(a.value, false).superseded.is_empty());
     }
 }

@@ -62,18 +62,9 @@ mod tests {
             ChangeRef::of(&name).map(|c| (String::from_utf8(c.change.to_vec()).unwrap(), c.part))
         };
         let change = || "refs/changes/12/4512".to_owned();
-        assert_eq!(
-            of("refs/changes/12/4512/meta"),
-            Some((change(), ChangePart::Meta))
-        );
-        assert_eq!(
-            of("refs/changes/12/4512/3"),
-            Some((change(), ChangePart::PatchSet))
-        );
-        assert_eq!(
-            of("refs/changes/12/4512/robot-comments"),
-            Some((change(), ChangePart::Other))
-        );
+        assert_eq!(of("refs/changes/12/4512/meta"), Some((change(), ChangePart::Meta)));
+        assert_eq!(of("refs/changes/12/4512/3"), Some((change(), ChangePart::PatchSet)));
+        assert_eq!(of("refs/changes/12/4512/robot-comments"), Some((change(), ChangePart::Other)));
         for none in [
             "refs/x/meta",
             "refs/changes/meta",

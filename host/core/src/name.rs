@@ -16,10 +16,7 @@ impl RefName {
         let name = name.into();
         match ref_name_problem(&name) {
             None => Ok(RefName(name.into())),
-            Some(why) => Err(NameError {
-                name: escape(&name),
-                why,
-            }),
+            Some(why) => Err(NameError { name: escape(&name), why }),
         }
     }
 
@@ -102,17 +99,12 @@ pub fn escape(raw: &[u8]) -> String {
         for c in chunk.valid().chars() {
             if c == '%' || c.is_control() {
                 let mut utf8 = [0; 4];
-                c.encode_utf8(&mut utf8)
-                    .bytes()
-                    .for_each(|b| out.push_str(&format!("%{b:02X}")));
+                c.encode_utf8(&mut utf8).bytes().for_each(|b| out.push_str(&format!("%{b:02X}")));
             } else {
                 out.push(c);
             }
         }
-        chunk
-            .invalid()
-            .iter()
-            .for_each(|b| out.push_str(&format!("%{b:02X}")));
+        chunk.invalid().iter().for_each(|b| out.push_str(&format!("%{b:02X}")));
     }
     out
 }
@@ -148,10 +140,7 @@ impl Project {
         let name = name.into();
         match project_problem(&name) {
             None => Ok(Project(name.into())),
-            Some(why) => Err(NameError {
-                name: escape(name.as_bytes()),
-                why,
-            }),
+            Some(why) => Err(NameError { name: escape(name.as_bytes()), why }),
         }
     }
 
@@ -182,8 +171,7 @@ fn project_problem(name: &str) -> Option<&'static str> {
             _ => {}
         }
     }
-    name.ends_with(".git")
-        .then_some("name the project without the final `.git`")
+    name.ends_with(".git").then_some("name the project without the final `.git`")
 }
 
 impl fmt::Display for Project {
@@ -204,13 +192,7 @@ mod tests {
 
     #[test]
     fn ref_names_follow_git() {
-        for good in [
-            "refs/heads/main",
-            "HEAD",
-            "refs/heads/a@b",
-            "refs/heads/-x",
-            "refs/heads/é",
-        ] {
+        for good in ["refs/heads/main", "HEAD", "refs/heads/a@b", "refs/heads/-x", "refs/heads/é"] {
             assert!(RefName::new(good).is_ok(), "{good}");
         }
         assert!(RefName::new(b"refs/heads/\xff".to_vec()).is_ok());
@@ -254,9 +236,7 @@ mod tests {
         for good in ["app", "team/app", "a.git/b", "a+b c", "日本", "a-b/c..d"] {
             assert!(Project::new(good).is_ok(), "{good}");
         }
-        for bad in [
-            "", "/a", "a/", "a//b", ".", "a/../b", "../a", "-a", "a/-b", "a.git", "a\nb",
-        ] {
+        for bad in ["", "/a", "a/", "a//b", ".", "a/../b", "../a", "-a", "a/-b", "a.git", "a\nb"] {
             assert!(Project::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -36,9 +36,7 @@ impl ObjectFormat {
 
     /// The format that `name` stands for, or `None` when git has no such format today.
     pub fn from_name(name: &str) -> Option<ObjectFormat> {
-        [ObjectFormat::Sha1, ObjectFormat::Sha256]
-            .into_iter()
-            .find(|f| f.name() == name)
+        [ObjectFormat::Sha1, ObjectFormat::Sha256].into_iter().find(|f| f.name() == name)
     }
 }
 

@@ -29,9 +29,7 @@ impl SiteKind {
 
     /// The kind that `writes = name` stands for.
     pub fn from_name(name: &str) -> Option<SiteKind> {
-        [SiteKind::Gated, SiteKind::Mirror, SiteKind::Ungated]
-            .into_iter()
-            .find(|k| k.name() == name)
+        [SiteKind::Gated, SiteKind::Mirror, SiteKind::Ungated].into_iter().find(|k| k.name() == name)
     }
 
     /// Whether a value that is listed as superseded may be overwritten there.
@@ -114,13 +112,7 @@ impl Rules {
         let mut seen = HashSet::new();
         for (i, (policy, text)) in rules.into_iter().enumerate() {
             if let Err(why) = out.add(policy, text, &mut seen) {
-                errors.push((
-                    i,
-                    RuleError {
-                        text: text.to_owned(),
-                        why,
-                    },
-                ));
+                errors.push((i, RuleError { text: text.to_owned(), why }));
             }
         }
         if errors.is_empty() { Ok(out) } else { Err(errors) }
@@ -144,10 +136,7 @@ impl Rules {
             Enforcement::Ignored => Enforcement::Required,
         };
         if seen.contains(&(project, name, other)) {
-            return Err(format!(
-                "the same project and ref stand under {} too",
-                other.name()
-            ));
+            return Err(format!("the same project and ref stand under {} too", other.name()));
         }
         seen.insert((project, name, policy));
         if project != ALL {
@@ -216,16 +205,8 @@ mod tests {
         .unwrap();
         assert_eq!(ask(&rules, "c", "refs/heads/scratch"), Ignored);
         assert_eq!(ask(&rules, "c", "refs/heads/main"), Required);
-        assert_eq!(
-            ask(&rules, "a", "refs/heads/scratch"),
-            Required,
-            "the project's map replaces the other"
-        );
-        assert_eq!(
-            ask(&rules, "a", "refs/heads/x"),
-            Ignored,
-            "with the leading slash of Gerrit's example"
-        );
+        assert_eq!(ask(&rules, "a", "refs/heads/scratch"), Required, "the project's map replaces the other");
+        assert_eq!(ask(&rules, "a", "refs/heads/x"), Ignored, "with the leading slash of Gerrit's example");
         assert_eq!(ask(&rules, "b", "refs/heads/other"), Ignored);
         assert_eq!(ask(&rules, "b", "refs/heads/main"), Required);
     }

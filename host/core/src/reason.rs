@@ -17,7 +17,7 @@ pub enum Reason {
     LocalDiverged,
     /// Not a fast-forward, and the refspec has no `+`.
     NonFastForward,
-    /// A deletion that the ref-db does not record.
+    /// A deletion that the ref-db does not record, or that the remote does not get (`mirror = false`).
     UntrackedDeletion,
     /// Another writer holds the ref in the ref-db.
     Locked,
@@ -83,10 +83,7 @@ impl Reason {
 
     /// The reason of that name; an unknown name is a filter's own.
     pub fn from_name(name: &str) -> Reason {
-        Reason::ALL
-            .into_iter()
-            .find(|r| r.as_str() == name)
-            .unwrap_or_else(|| Reason::Own(name.to_owned()))
+        Reason::ALL.into_iter().find(|r| r.as_str() == name).unwrap_or_else(|| Reason::Own(name.to_owned()))
     }
 
     /// Whether the ref should be offered again later. The others say that it is not wanted at all.
@@ -96,10 +93,7 @@ impl Reason {
 
     /// Reasons by which a filter could hide a held-back ref: it may give them only where the table says the same.
     pub fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Reason::AlreadyUpToDate | Reason::DeletedGlobally | Reason::ProjectNotMatched
-        )
+        matches!(self, Reason::AlreadyUpToDate | Reason::DeletedGlobally | Reason::ProjectNotMatched)
     }
 
     /// Whether a discard for this reason counts as held back (exit code 3): all but nothing to do.
@@ -122,27 +116,17 @@ mod tests {
     fn names_are_read_back_and_kebab_case() {
         for reason in Reason::ALL {
             let name = reason.as_str();
-            assert!(
-                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
             assert_eq!(Reason::from_name(name), reason);
         }
-        assert_eq!(
-            Reason::from_name("work-in-progress"),
-            Reason::Own("work-in-progress".into())
-        );
+        assert_eq!(Reason::from_name("work-in-progress"), Reason::Own("work-in-progress".into()));
     }
 
     #[test]
     fn held_back_is_not_unwanted() {
         let unwanted = ["already-up-to-date", "deleted-globally", "project-not-matched"];
         for reason in Reason::ALL {
-            assert_eq!(
-                reason.is_retryable(),
-                !unwanted.contains(&reason.as_str()),
-                "{reason}"
-            );
+            assert_eq!(reason.is_retryable(), !unwanted.contains(&reason.as_str()), "{reason}");
         }
         assert!(!Reason::Own("mine".into()).is_retryable());
     }

@@ -33,10 +33,7 @@ impl Side {
         let (legal, side) = match text.split_once('*') {
             None => (text.to_owned(), Side::Exact(text.into())),
             Some((_, after)) if after.contains('*') => return Err("a side holds at most one `*`"),
-            Some((before, after)) => (
-                format!("{before}x{after}"),
-                Side::Glob(before.into(), after.into()),
-            ),
+            Some((before, after)) => (format!("{before}x{after}"), Side::Glob(before.into(), after.into())),
         };
         RefName::new(legal).map_err(|e| e.why)?;
         Ok(side)
@@ -48,8 +45,7 @@ impl Side {
             Side::Exact(whole) => (whole == name).then_some(&[]),
             Side::Glob(before, after) => {
                 let rest = name.strip_prefix(before.as_slice())?;
-                rest.strip_suffix(after.as_slice())
-                    .filter(|star| !star.is_empty())
+                rest.strip_suffix(after.as_slice()).filter(|star| !star.is_empty())
             }
         }
     }
@@ -70,10 +66,7 @@ impl Side {
 impl Refspec {
     /// Parses one refspec. Deletions (`:name`) and abbreviated names are refused: what is deleted is up to the ref-db.
     pub fn parse(text: &str) -> Result<Refspec, RefspecError> {
-        let error = |why| RefspecError {
-            text: escape(text.as_bytes()),
-            why,
-        };
+        let error = |why| RefspecError { text: escape(text.as_bytes()), why };
         if let Some(excluded) = text.strip_prefix('^') {
             let kind = Kind::Exclude(Side::parse(excluded).map_err(error)?);
             return Ok(Refspec { forced: false, kind });
@@ -88,19 +81,13 @@ impl Refspec {
         if source.is_glob() != destination.is_glob() {
             return Err(error("a `*` stands on both sides or on none"));
         }
-        Ok(Refspec {
-            forced,
-            kind: Kind::Map { source, destination },
-        })
+        Ok(Refspec { forced, kind: Kind::Map { source, destination } })
     }
 
     /// Whether it names more than all refs (`refs/*`): only then may it force a ref that is not checked.
     fn is_narrow(&self) -> bool {
         match &self.kind {
-            Kind::Map {
-                source: Side::Glob(before, after),
-                ..
-            } => before != b"refs/" || !after.is_empty(),
+            Kind::Map { source: Side::Glob(before, after), .. } => before != b"refs/" || !after.is_empty(),
             _ => true,
         }
     }
@@ -125,13 +112,7 @@ impl Refspecs {
     /// `+refs/*:refs/*`.
     pub fn everything() -> Refspecs {
         let all = || Side::Glob(b"refs/".to_vec(), Vec::new());
-        Refspecs(vec![Refspec {
-            forced: true,
-            kind: Kind::Map {
-                source: all(),
-                destination: all(),
-            },
-        }])
+        Refspecs(vec![Refspec { forced: true, kind: Kind::Map { source: all(), destination: all() } }])
     }
 
     /// In the order of the configuration.
@@ -150,10 +131,7 @@ impl Refspecs {
         self.map(name.as_bytes(), |source, destination| (destination, source))
             .filter(|mapped| !self.excluded(&mapped.name))
             // The name must lead back here: an earlier refspec may send that source somewhere else.
-            .filter(|mapped| {
-                self.destination(&mapped.name)
-                    .is_some_and(|there| there.name == *name)
-            })
+            .filter(|mapped| self.destination(&mapped.name).is_some_and(|there| there.name == *name))
     }
 
     /// Whether a refspec names `name`, or names below `prefix` of it, on purpose (not just `refs/*`).
@@ -175,11 +153,7 @@ impl Refspecs {
             };
             let (from, to) = order(source, destination);
             let name = to.fill(from.matches(name)?)?;
-            Some(Mapped {
-                name,
-                forced: spec.forced,
-                force_ignored: spec.forced && spec.is_narrow(),
-            })
+            Some(Mapped { name, forced: spec.forced, force_ignored: spec.forced && spec.is_narrow() })
         })
     }
 
@@ -226,14 +200,9 @@ mod tests {
             "+refs/*:refs/*",
         ]);
         let to = |from: &str| {
-            specs
-                .destination(&name(from))
-                .map(|m| (m.name.to_string(), m.forced, m.force_ignored))
+            specs.destination(&name(from)).map(|m| (m.name.to_string(), m.forced, m.force_ignored))
         };
-        assert_eq!(
-            to("refs/heads/rel-1"),
-            Some(("refs/heads/old/1".into(), false, false))
-        );
+        assert_eq!(to("refs/heads/rel-1"), Some(("refs/heads/old/1".into(), false, false)));
         assert_eq!(to("refs/heads/a/b"), Some(("refs/heads/a/b".into(), true, true)));
         assert_eq!(to("refs/heads/private/x"), None);
         assert_eq!(to("refs/tags/v1"), Some(("refs/tags/v1".into(), true, false)));
@@ -254,16 +223,9 @@ mod tests {
 
     #[test]
     fn what_is_no_refspec_is_refused() {
-        for bad in [
-            "",
-            "+",
-            ":refs/heads/x",
-            "main",
-            "refs/heads/*:refs/heads/x",
-            "refs/*/*",
-            "refs/a b",
-            "^main",
-        ] {
+        for bad in
+            ["", "+", ":refs/heads/x", "main", "refs/heads/*:refs/heads/x", "refs/*/*", "refs/a b", "^main"]
+        {
             assert!(Refspec::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -18,10 +18,7 @@ pub struct ReloadWait {
 impl Default for ReloadWait {
     /// Gerrit's defaults: 1000 to 1999 ms.
     fn default() -> Self {
-        ReloadWait {
-            min_ms: 1000,
-            max_random_ms: 1000,
-        }
+        ReloadWait { min_ms: 1000, max_random_ms: 1000 }
     }
 }
 
@@ -43,14 +40,9 @@ mod tests {
     use rand::rngs::SmallRng;
 
     fn draws(min_ms: u32, max_random_ms: u32) -> Vec<Option<u128>> {
-        let wait = ReloadWait {
-            min_ms,
-            max_random_ms,
-        };
+        let wait = ReloadWait { min_ms, max_random_ms };
         let mut rng = SmallRng::seed_from_u64(7);
-        (0..20_000)
-            .map(|_| wait.draw(&mut rng).map(|d| d.as_millis()))
-            .collect()
+        (0..20_000).map(|_| wait.draw(&mut rng).map(|d| d.as_millis())).collect()
     }
 
     #[test]

@@ -49,21 +49,13 @@ impl Repository {
                 }
             }
         }
-        Ok(pairs
-            .iter()
-            .map(|pair| pair.0 == pair.1 || contained.contains(pair))
-            .collect())
+        Ok(pairs.iter().map(|pair| pair.0 == pair.1 || contained.contains(pair)).collect())
     }
 
     /// One pair by git's own test.
     fn is_ancestor(&self, (ancestor, descendant): &Pair) -> Result<bool, GitError> {
         let mut command = git_in(self.git_dir());
-        command.args([
-            "merge-base",
-            "--is-ancestor",
-            &ancestor.to_string(),
-            &descendant.to_string(),
-        ]);
+        command.args(["merge-base", "--is-ancestor", &ancestor.to_string(), &descendant.to_string()]);
         let output = run(command, Vec::new())?;
         match output.status.code() {
             Some(0) => Ok(true),
@@ -92,9 +84,7 @@ impl Repository {
         }
         let walk = |missing: Option<&str>| {
             let mut command = git_in(self.git_dir());
-            command
-                .args(["rev-list", "--topo-order", "--parents", "--stdin"])
-                .args(missing);
+            command.args(["rev-list", "--topo-order", "--parents", "--stdin"]).args(missing);
             run(command, input.clone())
         };
         let mut output = walk(None)?;
@@ -172,16 +162,9 @@ impl History {
             }
             let (now, later) = rest.split_at(taken);
             rest = later;
-            let last = now
-                .iter()
-                .map(|(_, ancestor, _)| *ancestor)
-                .max()
-                .unwrap_or(*first);
+            let last = now.iter().map(|(_, ancestor, _)| *ancestor).max().unwrap_or(*first);
             reached[*first as usize..].fill(0);
-            starts
-                .iter()
-                .enumerate()
-                .for_each(|(bit, at)| reached[*at as usize] |= 1 << bit);
+            starts.iter().enumerate().for_each(|(bit, at)| reached[*at as usize] |= 1 << bit);
             for at in *first as usize..self.ends.len().min(last as usize) {
                 let bits = reached[at];
                 if bits != 0 {

@@ -64,10 +64,7 @@ pub(crate) fn git_in(git_dir: &Path) -> Command {
 
 /// Runs `command` to its end with `input` on its standard input; a thread feeds it, so that neither side blocks.
 pub(crate) fn run(mut command: Command, input: Vec<u8>) -> Result<Output, GitError> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command)?;
     let stdin = child.stdin.take();
     let feeder = thread::spawn(move || match stdin {
@@ -83,14 +80,8 @@ pub(crate) fn run(mut command: Command, input: Vec<u8>) -> Result<Output, GitErr
         .map_err(|e| GitError::new(format!("cannot read what {} prints: {e}", describe(&command))))?;
     match feeder.join() {
         Ok(Ok(())) => Ok(output),
-        Ok(Err(e)) => Err(GitError::new(format!(
-            "cannot write to {}: {e}",
-            describe(&command)
-        ))),
-        Err(_) => Err(GitError::new(format!(
-            "the thread that feeds {} died",
-            describe(&command)
-        ))),
+        Ok(Err(e)) => Err(GitError::new(format!("cannot write to {}: {e}", describe(&command)))),
+        Err(_) => Err(GitError::new(format!("the thread that feeds {} died", describe(&command)))),
     }
 }
 
@@ -121,11 +112,7 @@ pub(crate) fn failed(what: &str, output: &Output) -> GitError {
     let said = stderr.trim();
     GitError::new(format!(
         "{what} failed: {}",
-        if said.is_empty() {
-            output.status.to_string()
-        } else {
-            said.into()
-        }
+        if said.is_empty() { output.status.to_string() } else { said.into() }
     ))
 }
 

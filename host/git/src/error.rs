@@ -24,7 +24,7 @@ pub enum GitErrorKind {
     /// A remote's address that refgate does not take.
     BadUrl,
     /// Nothing is there; it may be created.
-    MissingRepository,
+    Missing,
     /// Something is there, but no git repository.
     NotARepository,
     /// The other side, or the file system, refuses access. Some servers say the same of a repository that is missing.
@@ -46,11 +46,7 @@ pub enum GitErrorKind {
 impl GitError {
     /// An error without a hint.
     pub fn new(message: impl Into<String>) -> GitError {
-        GitError {
-            message: message.into(),
-            hint: None,
-            kind: GitErrorKind::Other,
-        }
+        GitError { message: message.into(), hint: None, kind: GitErrorKind::Other }
     }
 
     /// The same with the next step.

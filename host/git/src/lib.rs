@@ -21,3 +21,6 @@ pub use lock::SessionLock;
 pub use refs::{RefList, Target};
 pub use repository::Repository;
 pub use transaction::{EditOutcome, RefEdit};
+pub use transport::{
+    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, fetch_objects, list,
+};

@@ -26,10 +26,7 @@ type Stamp = (u64, u64, u64, i64, i64);
 impl GitRepositories {
     /// The repositories below `base`. Nothing is read yet.
     pub fn new(base: impl Into<PathBuf>) -> GitRepositories {
-        GitRepositories {
-            base: base.into().into(),
-            open: Arc::default(),
-        }
+        GitRepositories { base: base.into().into(), open: Arc::default() }
     }
 
     /// Where the repository of `project` is, or would be.
@@ -69,9 +66,7 @@ impl GitRepositories {
                 tokio::task::spawn_blocking(move || this.repository(&project).and_then(|r| work(&r))).await;
             match done {
                 Ok(result) => result.map_err(LocalError::from),
-                Err(e) => Err(LocalError(format!(
-                    "the thread that reads the repository died: {e}"
-                ))),
+                Err(e) => Err(LocalError(format!("the thread that reads the repository died: {e}"))),
             }
         })
     }
@@ -88,13 +83,7 @@ impl From<GitError> for LocalError {
 
 fn stamp(config: &Path) -> Option<Stamp> {
     let meta = fs::metadata(config).ok()?;
-    Some((
-        meta.dev(),
-        meta.ino(),
-        meta.len(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-    ))
+    Some((meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
 }
 
 impl LocalRefs for GitRepositories {
@@ -120,10 +109,7 @@ impl LocalRefs for GitRepositories {
         self.blocking(project, move |repository| {
             let pairs: Vec<(Oid, Oid)> = known.iter().flatten().copied().collect();
             let mut answers = repository.ancestry(&pairs)?.into_iter();
-            Ok(known
-                .iter()
-                .map(|pair| pair.is_some() && answers.next().unwrap_or(false))
-                .collect())
+            Ok(known.iter().map(|pair| pair.is_some() && answers.next().unwrap_or(false)).collect())
         })
     }
 }

@@ -79,9 +79,7 @@ fn file_name(remote: &str) -> String {
 
 /// For whoever waits. When this was written is in the file's own time.
 fn note_holder(file: &mut File) -> std::io::Result<()> {
-    let command: Vec<String> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
+    let command: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "pid {}: {}", process::id(), command.join(" "))
@@ -96,9 +94,7 @@ fn busy(path: &Path, remote: &str, file: &mut File) -> GitError {
         _ => "a process that has not yet written its name".to_owned(),
     };
     let since = file.metadata().and_then(|m| m.modified()).ok();
-    let since = since
-        .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
-        .map(|t| format!(", since {}", utc(t)));
+    let since = since.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map(|t| format!(", since {}", utc(t)));
     let message = format!(
         "another session with the remote `{remote}` is running ({holder}{}); it holds `{}`",
         since.unwrap_or_default(),
@@ -118,11 +114,7 @@ fn utc(since_1970: Duration) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")

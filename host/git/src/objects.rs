@@ -21,11 +21,7 @@ impl Repository {
     pub fn missing(&self, oids: &[Oid]) -> Result<Vec<Oid>, GitError> {
         let mut kinds = self.kinds(oids)?;
         // What was reported once counts as known from then on.
-        Ok(oids
-            .iter()
-            .copied()
-            .filter(|oid| kinds.insert(*oid, Kind::Other).is_none())
-            .collect())
+        Ok(oids.iter().copied().filter(|oid| kinds.insert(*oid, Kind::Other).is_none()).collect())
     }
 
     /// The types of those objects among `oids` that are in the object store.
@@ -39,11 +35,7 @@ impl Repository {
             return Ok(HashMap::new());
         }
         let mut command = git_in(self.git_dir());
-        command.args([
-            "cat-file",
-            "--batch-check=%(objectname) %(objecttype)",
-            "--buffer",
-        ]);
+        command.args(["cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer"]);
         let output = run_ok(command, input)?;
         let mut kinds = HashMap::with_capacity(oids.len());
         for line in output.split(|b| *b == b'\n') {
@@ -67,19 +59,12 @@ impl Repository {
     /// What refs lead to counts as complete, as git counts it, unless a ref leads to nothing.
     pub fn complete(&self, oids: &[Oid]) -> Result<Vec<bool>, GitError> {
         let kinds = self.kinds(oids)?;
-        let here: Vec<Oid> = oids
-            .iter()
-            .copied()
-            .filter(|oid| kinds.contains_key(oid))
-            .collect();
+        let here: Vec<Oid> = oids.iter().copied().filter(|oid| kinds.contains_key(oid)).collect();
         // With a ref that leads to nothing, git cannot leave out what refs lead to; then all history is walked.
         let behind_refs = self.connected(&[], true)?;
         let mut whole = HashMap::with_capacity(here.len());
         self.complete_by_halves(&here, behind_refs, &mut whole)?;
-        Ok(oids
-            .iter()
-            .map(|oid| whole.get(oid).copied().unwrap_or(false))
-            .collect())
+        Ok(oids.iter().map(|oid| whole.get(oid).copied().unwrap_or(false)).collect())
     }
 
     /// One walk for all; where it fails, one for each half, so that few bad objects cost few walks.

@@ -12,14 +12,8 @@ use crate::command::{git, run, run_ok};
 use crate::{GitError, GitErrorKind};
 
 /// The extensions of `extensions.*` that leave the files backend as it is. With any other one, git reads the refs.
-const HARMLESS: [&str; 6] = [
-    "objectformat",
-    "noop",
-    "noop-v1",
-    "preciousobjects",
-    "partialclone",
-    "compatobjectformat",
-];
+const HARMLESS: [&str; 6] =
+    ["objectformat", "noop", "noop-v1", "preciousobjects", "partialclone", "compatobjectformat"];
 
 /// A repository on this machine, checked by git. Cheap to clone.
 ///
@@ -40,14 +34,14 @@ impl Repository {
     /// Opens the repository at `path`: a bare one, a `.git`, or a directory that holds a `.git`.
     ///
     /// # Errors
-    /// [`GitErrorKind::MissingRepository`], [`NotARepository`](GitErrorKind::NotARepository),
+    /// [`GitErrorKind::Missing`], [`NotARepository`](GitErrorKind::NotARepository),
     /// [`DubiousOwnership`](GitErrorKind::DubiousOwnership) and [`Denied`](GitErrorKind::Denied) are told
     /// apart.
     pub fn open(path: &Path) -> Result<Repository, GitError> {
         let meta = fs::metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 GitError::new(format!("there is no repository at `{}`", path.display()))
-                    .kind(GitErrorKind::MissingRepository)
+                    .kind(GitErrorKind::Missing)
             }
             _ => GitError::io("open the repository", path, &e),
         })?;
@@ -73,28 +67,19 @@ impl Repository {
         if meta.is_dir() && !path.join(".git").is_file() && !is_one_of(&git_dir, [path, &path.join(".git")]) {
             let message = format!("`{}` is not a git repository", path.display());
             let hint = format!("it is a directory inside the repository `{}`", git_dir.display());
-            return Err(GitError::new(message)
-                .hint(hint)
-                .kind(GitErrorKind::NotARepository));
+            return Err(GitError::new(message).hint(hint).kind(GitErrorKind::NotARepository));
         }
         let name = String::from_utf8_lossy(object_format);
         let format = ObjectFormat::from_name(&name).ok_or_else(|| {
-            let message = format!(
-                "`{}` names its objects by `{name}`, which refgate does not know",
-                path.display()
-            );
+            let message =
+                format!("`{}` names its objects by `{name}`, which refgate does not know", path.display());
             GitError::new(message).hint("use a repository with the object format sha1 or sha256")
         })?;
         // A git that does not know the option prints it; such a git opens repositories of the files backend only.
         let files = matches!(ref_format, b"files" | b"--show-ref-format")
             && git_dir == common_dir
             && only_harmless_extensions(&git_dir.join("config"))?;
-        Ok(Repository(Arc::new(Inner {
-            git_dir,
-            common_dir,
-            format,
-            files,
-        })))
+        Ok(Repository(Arc::new(Inner { git_dir, common_dir, format, files })))
     }
 
     /// Makes a new bare repository at `path`, parents included. `ref_format` is `files` or `reftable`; `None` leaves
@@ -110,19 +95,14 @@ impl Repository {
         match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
             Ok(false) => {
-                let message = format!(
-                    "cannot create a repository at `{}`: it is not empty",
-                    path.display()
-                );
+                let message = format!("cannot create a repository at `{}`: it is not empty", path.display());
                 return Err(GitError::new(message).hint("choose another place, or move away what is there"));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(GitError::io("create a repository at", path, &e)),
         }
         let mut command = git();
-        command
-            .args(["init", "--quiet", "--bare"])
-            .arg(format!("--object-format={}", format.name()));
+        command.args(["init", "--quiet", "--bare"]).arg(format!("--object-format={}", format.name()));
         if let Some(name) = ref_format {
             command.arg(format!("--ref-format={name}"));
         }
@@ -163,11 +143,8 @@ fn line(text: &[u8]) -> (&[u8], &[u8]) {
 /// Two paths that git printed, each with a line end. They are nearly always the same, which also tells where a path
 /// with a line end in its name ends.
 fn two_paths(text: &[u8]) -> (PathBuf, PathBuf) {
-    let path = |raw: &[u8]| {
-        PathBuf::from(std::ffi::OsStr::from_bytes(
-            raw.strip_suffix(b"\n").unwrap_or(raw),
-        ))
-    };
+    let path =
+        |raw: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(raw.strip_suffix(b"\n").unwrap_or(raw)));
     let (first, second) = text.split_at(text.len() / 2);
     if first == second {
         return (path(first), path(second));
@@ -178,9 +155,7 @@ fn two_paths(text: &[u8]) -> (PathBuf, PathBuf) {
 
 fn is_one_of(git_dir: &Path, candidates: [&Path; 2]) -> bool {
     let real = |path: &Path| fs::canonicalize(path).ok();
-    candidates
-        .into_iter()
-        .any(|c| real(c).is_some_and(|c| real(git_dir).is_some_and(|g| g == c)))
+    candidates.into_iter().any(|c| real(c).is_some_and(|c| real(git_dir).is_some_and(|g| g == c)))
 }
 
 /// Why git did not take the directory for a repository it may read.
@@ -191,25 +166,15 @@ fn refused(path: &Path, stderr: &[u8]) -> GitError {
         return GitError::new(format!(
             "the repository `{shown}` belongs to another user, so git does not trust it"
         ))
-        .hint(format!(
-            "if you do: `git config --global --add safe.directory {shown}`"
-        ))
+        .hint(format!("if you do: `git config --global --add safe.directory {shown}`"))
         .kind(GitErrorKind::DubiousOwnership);
     }
     // A HEAD that may not be read makes git say that there is no repository.
-    let denied = [
-        path.to_path_buf(),
-        path.join("HEAD"),
-        path.join("config"),
-        path.join("objects"),
-    ]
-    .into_iter()
-    .find_map(|p| {
-        fs::File::open(&p)
-            .err()
-            .filter(|e| e.kind() == io::ErrorKind::PermissionDenied)
-            .map(|e| (p, e))
-    });
+    let denied = [path.to_path_buf(), path.join("HEAD"), path.join("config"), path.join("objects")]
+        .into_iter()
+        .find_map(|p| {
+            fs::File::open(&p).err().filter(|e| e.kind() == io::ErrorKind::PermissionDenied).map(|e| (p, e))
+        });
     if let Some((denied, e)) = denied {
         return GitError::io("read", &denied, &e);
     }
@@ -221,12 +186,9 @@ fn refused(path: &Path, stderr: &[u8]) -> GitError {
             .kind(GitErrorKind::NotARepository);
     }
     let words = String::from_utf8_lossy(stderr);
-    GitError::new(format!(
-        "git cannot read the repository `{shown}`: {}",
-        words.trim()
-    ))
-    .hint("repair it by hand; refgate changes nothing in a repository that git cannot read")
-    .kind(GitErrorKind::NotARepository)
+    GitError::new(format!("git cannot read the repository `{shown}`: {}", words.trim()))
+        .hint("repair it by hand; refgate changes nothing in a repository that git cannot read")
+        .kind(GitErrorKind::NotARepository)
 }
 
 /// Whether the configuration of the repository has no `extensions.*` that could keep refs in another place or format.
@@ -237,10 +199,7 @@ fn only_harmless_extensions(config: &Path) -> Result<bool, GitError> {
         return Ok(true);
     }
     let mut command = git();
-    command
-        .args(["config", "--no-includes", "--file"])
-        .arg(config)
-        .args(["--list", "-z"]);
+    command.args(["config", "--no-includes", "--file"]).arg(config).args(["--list", "-z"]);
     let listed = run_ok(command, Vec::new())?;
     Ok(listed.split(|b| *b == 0).all(|entry| {
         let (key, value) = line(entry);

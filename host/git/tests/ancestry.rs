@@ -23,12 +23,7 @@ fn random_history(repo: &Repo, numbers: &mut Numbers, size: usize) -> Vec<Oid> {
 }
 
 fn git_says(repo: &Repo, ancestor: Oid, descendant: Oid) -> bool {
-    repo.git_says(&[
-        "merge-base",
-        "--is-ancestor",
-        &ancestor.to_string(),
-        &descendant.to_string(),
-    ])
+    repo.git_says(&["merge-base", "--is-ancestor", &ancestor.to_string(), &descendant.to_string()])
 }
 
 #[test]
@@ -42,36 +37,18 @@ fn random_histories_agree_with_git() {
         let pairs: Vec<(Oid, Oid)> = (0..160).map(|_| (any(&mut numbers), any(&mut numbers))).collect();
         let expected: Vec<bool> = pairs.iter().map(|(a, d)| git_says(&repo, *a, *d)).collect();
         assert!(expected.iter().any(|yes| *yes) && expected.iter().any(|yes| !*yes));
-        assert_eq!(
-            repository.ancestry(&pairs).unwrap(),
-            expected,
-            "seed {seed}, in bulk"
-        );
-        assert_eq!(
-            repository.ancestry(&pairs[..20]).unwrap(),
-            expected[..20],
-            "seed {seed}, pair by pair"
-        );
+        assert_eq!(repository.ancestry(&pairs).unwrap(), expected, "seed {seed}, in bulk");
+        assert_eq!(repository.ancestry(&pairs[..20]).unwrap(), expected[..20], "seed {seed}, pair by pair");
         // Every pair there is, so that each pass of 64 descendants is full and several are needed.
-        let all: Vec<(Oid, Oid)> = commits
-            .iter()
-            .flat_map(|a| commits.iter().map(|d| (*a, *d)))
-            .collect();
+        let all: Vec<(Oid, Oid)> = commits.iter().flat_map(|a| commits.iter().map(|d| (*a, *d))).collect();
         let bulk = repository.ancestry(&all).unwrap();
         let single = commits.iter().map(|d| {
             let listed = repo.git(&["rev-list", &d.to_string()]);
-            commits
-                .iter()
-                .map(|a| listed.contains(&a.to_string()))
-                .collect::<Vec<bool>>()
+            commits.iter().map(|a| listed.contains(&a.to_string())).collect::<Vec<bool>>()
         });
         let single: Vec<Vec<bool>> = single.collect();
         for (i, yes) in bulk.iter().enumerate() {
-            assert_eq!(
-                *yes,
-                single[i % commits.len()][i / commits.len()],
-                "seed {seed}, pair {i}"
-            );
+            assert_eq!(*yes, single[i % commits.len()][i / commits.len()], "seed {seed}, pair {i}");
         }
     }
 }
@@ -101,10 +78,7 @@ fn only_commits_that_are_here_have_descendants() {
         let two = repo.commit("2", &[one]);
         repo.git(&["tag", "-a", "-m", "x", "t", &two.to_string()]);
         let tag: Oid = repo.git(&["rev-parse", "t"]).parse().unwrap();
-        let blob: Oid = repo
-            .git_with(&["hash-object", "-w", "--stdin"], b"x")
-            .parse()
-            .unwrap();
+        let blob: Oid = repo.git_with(&["hash-object", "-w", "--stdin"], b"x").parse().unwrap();
         let lost = nowhere(&repo.path);
         let other_format = Oid::from_bytes(&[1; 32]).unwrap();
         let mut pairs = vec![
@@ -121,9 +95,8 @@ fn only_commits_that_are_here_have_descendants() {
             (other_format, two),
             (one, other_format),
         ];
-        let mut expected = vec![
-            true, false, false, true, false, false, true, false, false, true, false, false,
-        ];
+        let mut expected =
+            vec![true, false, false, true, false, false, true, false, false, true, false, false];
         if many {
             for i in 0..40 {
                 pairs.push((one, repo.commit(&format!("c{i}"), &[two])));
@@ -142,10 +115,7 @@ fn replace_refs_do_not_make_history() {
     let two = repo.commit("2", &[one]);
     repo.git(&["replace", "--graft", &two.to_string(), &stranger.to_string()]);
     assert!(git_says(&repo, stranger, two));
-    assert_eq!(
-        repo.open().ancestry(&[(one, two), (stranger, two)]).unwrap(),
-        [true, false]
-    );
+    assert_eq!(repo.open().ancestry(&[(one, two), (stranger, two)]).unwrap(), [true, false]);
 }
 
 #[test]
@@ -165,17 +135,10 @@ fn history_ends_where_it_is_not_here() {
         }
         let repository = repo.open();
         let tip = line[59];
-        assert_eq!(
-            repository.ancestry(&[(line[5], tip), (line[30], tip)]).unwrap(),
-            [false, true]
-        );
+        assert_eq!(repository.ancestry(&[(line[5], tip), (line[30], tip)]).unwrap(), [false, true]);
         let pairs: Vec<_> = line.iter().map(|ancestor| (*ancestor, tip)).collect();
         let expected: Vec<bool> = (0..60).map(|i| i > 20).collect();
-        assert_eq!(
-            repository.ancestry(&pairs).unwrap(),
-            expected,
-            "shallow: {shallow}"
-        );
+        assert_eq!(repository.ancestry(&pairs).unwrap(), expected, "shallow: {shallow}");
         // Behind the gap, history is whole again.
         assert_eq!(repository.ancestry(&[(line[0], line[19])]).unwrap(), [true]);
     }
@@ -196,10 +159,7 @@ fn a_hundred_thousand_pairs() {
 #[test]
 fn missing_and_incomplete_objects() {
     let repo = Repo::new();
-    let blob: Oid = repo
-        .git_with(&["hash-object", "-w", "--stdin"], b"x")
-        .parse()
-        .unwrap();
+    let blob: Oid = repo.git_with(&["hash-object", "-w", "--stdin"], b"x").parse().unwrap();
     let tree = repo.git_with(&["mktree"], format!("100644 blob {blob}\tx\n").as_bytes());
     let broken: Oid = repo.git(&["commit-tree", "-m", "b", &tree]).parse().unwrap();
     let on_top = repo.commit("on top", &[broken]);

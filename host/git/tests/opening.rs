@@ -30,8 +30,8 @@ fn formats_are_found() {
 fn what_is_not_a_repository_is_told_apart() {
     let repo = Repo::new();
     let dir = repo.dir.path();
-    assert_eq!(kind(&dir.join("none.git")), GitErrorKind::MissingRepository);
-    assert_eq!(kind(&repo.path.join("config/x")), GitErrorKind::MissingRepository);
+    assert_eq!(kind(&dir.join("none.git")), GitErrorKind::Missing);
+    assert_eq!(kind(&repo.path.join("config/x")), GitErrorKind::Missing);
     let empty = dir.join("empty.git");
     std::fs::create_dir(&empty).unwrap();
     assert_eq!(kind(&empty), GitErrorKind::NotARepository);
@@ -62,14 +62,7 @@ fn a_repository_of_somebody_else_is_refused_with_the_way_out() {
 fn work_trees_are_opened_by_either_directory() {
     let repo = Repo::new();
     let tree = repo.dir.path().join("tree");
-    assert!(
-        Command::new("git")
-            .args(["init", "-q"])
-            .arg(&tree)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("git").args(["init", "-q"]).arg(&tree).status().unwrap().success());
     let git_dir = tree.canonicalize().unwrap().join(".git");
     assert_eq!(Repository::open(&tree.join(".git")).unwrap().git_dir(), git_dir);
     assert_eq!(Repository::open(&tree).unwrap().git_dir(), git_dir);
@@ -83,22 +76,12 @@ fn a_linked_worktree_shows_the_refs_of_its_repository() {
     let commit = repo.commit("1", &[]);
     repo.set(&[(b"refs/heads/main", commit)]);
     let linked = repo.dir.path().join("linked");
-    repo.git(&[
-        "worktree",
-        "add",
-        "-q",
-        "--detach",
-        linked.to_str().unwrap(),
-        "main",
-    ]);
+    repo.git(&["worktree", "add", "-q", "--detach", linked.to_str().unwrap(), "main"]);
     for path in [linked.clone(), linked.join(".git")] {
         let repository = Repository::open(&path).unwrap();
         assert_eq!(repository.common_dir(), repo.path.canonicalize().unwrap());
         assert_eq!(our_refs(&repository), [(b"refs/heads/main".to_vec(), commit)]);
-        assert_eq!(
-            repository.values(&[name("refs/heads/main")]).unwrap(),
-            [Some(commit)]
-        );
+        assert_eq!(repository.values(&[name("refs/heads/main")]).unwrap(), [Some(commit)]);
     }
 }
 
@@ -109,16 +92,8 @@ fn creating_never_touches_what_is_there() {
     let made = Repository::create(&path, ObjectFormat::Sha256, Some("reftable")).unwrap();
     assert_eq!(made.object_format(), ObjectFormat::Sha256);
     assert!(path.join("reftable").exists());
-    assert!(
-        Repository::create(&path, ObjectFormat::Sha1, None)
-            .unwrap_err()
-            .message
-            .contains("not empty")
-    );
-    assert_eq!(
-        Repository::open(&path).unwrap().object_format(),
-        ObjectFormat::Sha256
-    );
+    assert!(Repository::create(&path, ObjectFormat::Sha1, None).unwrap_err().message.contains("not empty"));
+    assert_eq!(Repository::open(&path).unwrap().object_format(), ObjectFormat::Sha256);
 }
 
 #[test]

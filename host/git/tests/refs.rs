@@ -32,16 +32,11 @@ fn a_random_repository_is_listed_as_git_lists_it() {
             let mut unique = names.clone();
             unique.sort();
             unique.dedup();
-            let sets: Vec<_> = unique
-                .iter()
-                .map(|n| (n.as_slice(), commits[numbers.below(8) as usize]))
-                .collect();
+            let sets: Vec<_> =
+                unique.iter().map(|n| (n.as_slice(), commits[numbers.below(8) as usize])).collect();
             repo.set(&sets);
             let gone = &unique[numbers.below(unique.len() as u64) as usize];
-            repo.git_with(
-                &["update-ref", "--stdin", "-z"],
-                &[b"delete ".as_slice(), gone, b"\0\0"].concat(),
-            );
+            repo.git_with(&["update-ref", "--stdin", "-z"], &[b"delete ".as_slice(), gone, b"\0\0"].concat());
             if numbers.below(2) == 0 {
                 repo.git(&["pack-refs", "--all"]);
             }
@@ -59,12 +54,7 @@ fn a_random_repository_is_listed_as_git_lists_it() {
         let mut values: Vec<_> = expected.iter().map(|(_, oid)| Some(*oid)).collect();
         for i in 0..1200 {
             if i == 40 || i == 1199 {
-                assert_eq!(
-                    repository.values(&names).unwrap(),
-                    values,
-                    "{} names",
-                    names.len()
-                );
+                assert_eq!(repository.values(&names).unwrap(), values, "{} names", names.len());
             }
             names.push(name(format!("refs/heads/none{i}")));
             values.push(None);
@@ -88,19 +78,9 @@ fn a_name_means_exactly_that_ref() {
     for (objects, refs) in STORAGES {
         let repo = Repo::with(objects, refs);
         let commit = repo.commit("1", &[]);
-        repo.set(&[
-            (b"refs/tags/refs/heads/main", commit),
-            (b"refs/heads/dir/x", commit),
-        ]);
+        repo.set(&[(b"refs/tags/refs/heads/main", commit), (b"refs/heads/dir/x", commit)]);
         repo.git(&["update-ref", "--no-deref", "HEAD", &commit.to_string()]);
-        let names = [
-            "refs/heads/main",
-            "refs/heads/dir",
-            "HEAD",
-            "config",
-            "refs/heads/dir/x/y",
-        ]
-        .map(name);
+        let names = ["refs/heads/main", "refs/heads/dir", "HEAD", "config", "refs/heads/dir/x/y"].map(name);
         assert_eq!(repo.open().values(&names).unwrap(), [None; 5], "{refs}");
         repo.git(&["pack-refs", "--all"]);
         assert_eq!(repo.open().values(&names).unwrap(), [None; 5], "{refs}");
@@ -117,10 +97,8 @@ fn symbolic_refs_are_listed_as_such_and_have_no_value() {
         let repository = repo.open();
         let list = repository.refs().unwrap();
         let all: Vec<_> = list.iter().collect();
-        let expected: [(&[u8], Target); 2] = [
-            (b"refs/heads/alias", Target::Symbolic),
-            (b"refs/heads/main", Target::Oid(commit)),
-        ];
+        let expected: [(&[u8], Target); 2] =
+            [(b"refs/heads/alias", Target::Symbolic), (b"refs/heads/main", Target::Oid(commit))];
         assert_eq!(all, expected, "{refs}");
         let names = ["refs/heads/alias", "refs/heads/main"].map(name);
         assert_eq!(repository.values(&names).unwrap(), [None, Some(commit)]);
@@ -151,11 +129,7 @@ fn a_symlink_is_a_symbolic_ref() {
 fn loose_wins_over_packed_and_what_is_being_written_does_not_count() {
     let repo = Repo::new();
     let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
-    repo.set(&[
-        (b"refs/heads/a", one),
-        (b"refs/heads/b", one),
-        (b"refs/tags/t", one),
-    ]);
+    repo.set(&[(b"refs/heads/a", one), (b"refs/heads/b", one), (b"refs/tags/t", one)]);
     repo.git(&["tag", "-a", "-m", "x", "annotated", &one.to_string()]);
     repo.git(&["pack-refs", "--all"]);
     repo.set(&[(b"refs/heads/b", two)]);
@@ -164,10 +138,7 @@ fn loose_wins_over_packed_and_what_is_being_written_does_not_count() {
     let repository = repo.open();
     assert_eq!(our_refs(&repository), repo.git_refs());
     let names = ["refs/heads/a", "refs/heads/b", "refs/tags/t"].map(name);
-    assert_eq!(
-        repository.values(&names).unwrap(),
-        [Some(one), Some(two), Some(one)]
-    );
+    assert_eq!(repository.values(&names).unwrap(), [Some(one), Some(two), Some(one)]);
 }
 
 #[test]
@@ -200,11 +171,7 @@ fn every_line_of_a_packed_file_is_found() {
         for i in 0..count {
             let there = name(format!("refs/tags/{i:03}{}", "x".repeat(i % 7)));
             let not_there = name(format!("refs/tags/{i:03}-"));
-            assert_eq!(
-                repository.values(&[there, not_there]).unwrap(),
-                [Some(one), None],
-                "{i} of {count}"
-            );
+            assert_eq!(repository.values(&[there, not_there]).unwrap(), [Some(one), None], "{i} of {count}");
         }
     }
 }
@@ -234,10 +201,7 @@ fn a_damaged_loose_ref_is_an_error_that_names_the_file() {
         let error = repository.refs().expect_err(&shown);
         assert!(error.message.contains("r.git/refs/heads/bad`"), "{error}");
         assert!(error.hint.is_some());
-        assert_eq!(
-            repository.values(&[name("refs/heads/bad")]).expect_err(&shown),
-            error
-        );
+        assert_eq!(repository.values(&[name("refs/heads/bad")]).expect_err(&shown), error);
         assert!(repository.values(&[name("refs/heads/good")]).is_ok());
         std::fs::remove_file(repo.path.join("refs/heads/bad")).unwrap();
         assert_eq!(repo.open().refs().unwrap().len(), 1);
@@ -272,16 +236,10 @@ fn a_damaged_packed_file_is_an_error_that_names_the_line() {
     }
     for bad in [format!("{header}{one} refs/heads/a"), "# what\n".to_owned()] {
         repo.write("packed-refs", bad.as_bytes());
-        assert!(
-            repo.open().refs().unwrap_err().message.contains("packed-refs"),
-            "{bad}"
-        );
+        assert!(repo.open().refs().unwrap_err().message.contains("packed-refs"), "{bad}");
         assert!(repo.open().values(&[name("refs/heads/a")]).is_err(), "{bad}");
     }
-    repo.write(
-        "packed-refs",
-        format!("{header}{one} refs/heads/a\n{two} refs/heads/a\n").as_bytes(),
-    );
+    repo.write("packed-refs", format!("{header}{one} refs/heads/a\n{two} refs/heads/a\n").as_bytes());
     assert!(repo.open().refs().unwrap_err().message.contains("twice"));
 }
 
@@ -320,12 +278,7 @@ fn reading_never_goes_back_in_time_while_refs_are_packed() {
     let repo = Repo::new();
     let commits: Vec<_> = (0..40).map(|i| repo.commit(&i.to_string(), &[])).collect();
     let filler: Vec<_> = (0..300).map(|i| format!("refs/tags/t{i}")).collect();
-    repo.set(
-        &filler
-            .iter()
-            .map(|n| (n.as_bytes(), commits[0]))
-            .collect::<Vec<_>>(),
-    );
+    repo.set(&filler.iter().map(|n| (n.as_bytes(), commits[0])).collect::<Vec<_>>());
     repo.set(&[(b"refs/heads/main", commits[0])]);
     let repository = repo.open();
     let wanted = [name("refs/heads/main")];
@@ -335,11 +288,7 @@ fn reading_never_goes_back_in_time_while_refs_are_packed() {
             let (mut newest, mut reads) = (0, 0);
             while !done.load(Ordering::Relaxed) {
                 let by_name = repository.values(&wanted).unwrap()[0];
-                let listed = repository
-                    .refs()
-                    .unwrap()
-                    .get(b"refs/heads/main")
-                    .and_then(Target::oid);
+                let listed = repository.refs().unwrap().get(b"refs/heads/main").and_then(Target::oid);
                 for value in [by_name, listed] {
                     let value = value.expect("the ref exists all the time");
                     let at = commits.iter().position(|c| *c == value).unwrap();

@@ -18,14 +18,9 @@ struct Virtual {
 }
 
 impl Virtual {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an instant to start from cannot be made otherwise"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an instant to start from cannot be made otherwise")]
     fn new() -> Virtual {
-        Virtual {
-            now: Mutex::new(Instant::now()),
-        }
+        Virtual { now: Mutex::new(Instant::now()) }
     }
 }
 
@@ -41,19 +36,11 @@ impl Clock for Virtual {
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 fn acquire(git_dir: &Path, remote: &str, clock: &Virtual) -> Result<SessionLock, GitError> {
-    wait(SessionLock::acquire(
-        git_dir,
-        remote,
-        Duration::from_secs(5),
-        clock,
-    ))
+    wait(SessionLock::acquire(git_dir, remote, Duration::from_secs(5), clock))
 }
 
 #[test]
@@ -68,10 +55,7 @@ fn one_session_per_remote_at_a_time() {
 
     let error = acquire(&repo.path, "site/b", &clock).unwrap_err();
     assert_eq!(error.kind, GitErrorKind::Busy);
-    assert!(
-        error.message.contains(&format!("pid {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.message.contains(&format!("pid {}", std::process::id())), "{error}");
     assert!(error.message.contains(" UTC"), "{error}");
     assert_eq!(clock.now() - start, Duration::from_secs(5));
     drop(held);
@@ -81,10 +65,7 @@ fn one_session_per_remote_at_a_time() {
 
 /// Not a test by itself: the process that the next test starts and kills.
 #[test]
-#[expect(
-    clippy::print_stdout,
-    reason = "it tells the other process that it holds the lock"
-)]
+#[expect(clippy::print_stdout, reason = "it tells the other process that it holds the lock")]
 fn holder() {
     let Some(git_dir) = std::env::var_os("REFGATE_TEST_HOLD") else {
         return;
@@ -138,27 +119,15 @@ fn a_project_is_a_repository_below_the_base() {
     assert_eq!(read(), [Some(two), Some(one)]);
 
     let tip = repo.commit("3", &[two]);
-    let query = |ancestor, descendant| AncestryQuery {
-        name: names[0].clone(),
-        ancestor,
-        descendant,
-    };
-    let queries = [
-        query(two, Some(tip)),
-        query(one, None),
-        query(tip, Some(two)),
-        query(one, Some(one)),
-    ];
+    let query = |ancestor, descendant| AncestryQuery { name: names[0].clone(), ancestor, descendant };
+    let queries = [query(two, Some(tip)), query(one, None), query(tip, Some(two)), query(one, Some(one))];
     let answers = wait(repositories.ancestry(&project, &queries)).unwrap();
     assert_eq!(answers, [true, false, false, true]);
 
     let none = Project::new("team/none").unwrap();
     let error = wait(repositories.values(&none, &names)).unwrap_err();
     assert!(error.0.contains("team/none.git"), "{error}");
-    assert_eq!(
-        repositories.repository(&none).unwrap_err().kind,
-        GitErrorKind::MissingRepository
-    );
+    assert_eq!(repositories.repository(&none).unwrap_err().kind, GitErrorKind::Missing);
 }
 
 #[test]
@@ -172,8 +141,5 @@ fn a_repository_that_is_replaced_is_opened_anew() {
     assert!(wait(repositories.values(&project, &names)).is_err());
     Repository::create(&repo.path, refgate_core::ObjectFormat::Sha256, Some("reftable")).unwrap();
     assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [None]);
-    assert_eq!(
-        repositories.repository(&project).unwrap().object_format().name(),
-        "sha256"
-    );
+    assert_eq!(repositories.repository(&project).unwrap().object_format().name(), "sha256");
 }

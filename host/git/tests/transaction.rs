@@ -7,19 +7,11 @@ use refgate_core::Oid;
 use refgate_git::{EditOutcome, RefEdit};
 
 fn edit(at: &str, old: Option<Oid>, new: Option<Oid>) -> RefEdit {
-    RefEdit {
-        name: name(at),
-        old,
-        new,
-        group: None,
-    }
+    RefEdit { name: name(at), old, new, group: None }
 }
 
 fn grouped(group: u32, at: &str, old: Option<Oid>, new: Option<Oid>) -> RefEdit {
-    RefEdit {
-        group: Some(group),
-        ..edit(at, old, new)
-    }
+    RefEdit { group: Some(group), ..edit(at, old, new) }
 }
 
 /// Applies the edits; the outcomes as `ok` or the reason.
@@ -37,14 +29,7 @@ fn apply(repo: &Repo, edits: &[RefEdit]) -> Vec<String> {
 fn expect(outcomes: &[String], texts: &[&str]) {
     assert_eq!(outcomes.len(), texts.len());
     for (outcome, text) in outcomes.iter().zip(texts) {
-        assert!(
-            if *text == "ok" {
-                outcome == "ok"
-            } else {
-                outcome.contains(text)
-            },
-            "{outcomes:#?}"
-        );
+        assert!(if *text == "ok" { outcome == "ok" } else { outcome.contains(text) }, "{outcomes:#?}");
     }
 }
 
@@ -57,11 +42,7 @@ fn refs_are_created_moved_and_deleted_from_what_they_were() {
     for (objects, refs) in STORAGES {
         let repo = Repo::with(objects, refs);
         let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
-        repo.set(&[
-            (b"refs/heads/a", one),
-            (b"refs/heads/b", one),
-            (b"refs/heads/c", one),
-        ]);
+        repo.set(&[(b"refs/heads/a", one), (b"refs/heads/b", one), (b"refs/heads/c", one)]);
         repo.git(&["pack-refs", "--all"]);
         let raw = b"refs/heads/\xff'x".to_vec();
         let edits = [
@@ -70,18 +51,10 @@ fn refs_are_created_moved_and_deleted_from_what_they_were() {
             edit("refs/heads/new", None, Some(two)),
             edit("refs/heads/c", Some(two), Some(two)),
             edit("refs/heads/never", None, None),
-            RefEdit {
-                name: name(&raw),
-                old: None,
-                new: Some(one),
-                group: None,
-            },
+            RefEdit { name: name(&raw), old: None, new: Some(one), group: None },
         ];
         expect(&apply(&repo, &edits), &["ok", "ok", "ok", "it is", "ok", "ok"]);
-        let now = values(
-            &repo,
-            ["refs/heads/a", "refs/heads/b", "refs/heads/new", "refs/heads/c"],
-        );
+        let now = values(&repo, ["refs/heads/a", "refs/heads/b", "refs/heads/new", "refs/heads/c"]);
         assert_eq!(now, [Some(two), None, Some(two), Some(one)], "{refs}");
         assert_eq!(repo.open().values(&[name(&raw)]).unwrap(), [Some(one)]);
         // Once more: what is there already counts as done.
@@ -94,11 +67,7 @@ fn an_unexpected_value_stops_only_its_own_edit() {
     for (objects, refs) in STORAGES {
         let repo = Repo::with(objects, refs);
         let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
-        repo.set(&[
-            (b"refs/heads/a", one),
-            (b"refs/heads/b", one),
-            (b"refs/heads/there", two),
-        ]);
+        repo.set(&[(b"refs/heads/a", one), (b"refs/heads/b", one), (b"refs/heads/there", two)]);
         let edits = [
             edit("refs/heads/a", Some(two), Some(nowhere(&repo.path))),
             edit("refs/heads/b", Some(one), Some(two)),
@@ -108,24 +77,10 @@ fn an_unexpected_value_stops_only_its_own_edit() {
         ];
         let done = apply(&repo, &edits[..4]);
         let a = format!("it is {one} now and was {two}");
-        expect(
-            &done,
-            &[
-                &a,
-                "ok",
-                &format!("it is {two} now and was absent"),
-                "it is absent now",
-            ],
-        );
+        expect(&done, &[&a, "ok", &format!("it is {two} now and was absent"), "it is absent now"]);
         let twice = "changed more than once";
-        expect(
-            &apply(&repo, &edits),
-            &[twice, "ok", "it is", "it is absent", twice],
-        );
-        assert_eq!(
-            values(&repo, ["refs/heads/a", "refs/heads/there"]),
-            [Some(one), Some(two)]
-        );
+        expect(&apply(&repo, &edits), &[twice, "ok", "it is", "it is absent", twice]);
+        assert_eq!(values(&repo, ["refs/heads/a", "refs/heads/there"]), [Some(one), Some(two)]);
     }
 }
 
@@ -150,31 +105,12 @@ fn what_git_refuses_is_found_out_and_left_out() {
             edit("refs/heads/fine", None, Some(one)),
         ];
         let beside = "cannot exist beside `refs/heads/";
-        let texts = [
-            beside,
-            beside,
-            "is not here",
-            "no commit",
-            "ok",
-            "ok",
-            beside,
-            "not below",
-            objects,
-            "ok",
-        ];
+        let texts =
+            [beside, beside, "is not here", "no commit", "ok", "ok", beside, "not below", objects, "ok"];
         expect(&apply(&repo, &edits), &texts);
-        let left: Vec<_> = repo
-            .git_refs()
-            .into_iter()
-            .map(|(n, _)| String::from_utf8(n).unwrap())
-            .collect();
-        let names = [
-            "refs/heads/both",
-            "refs/heads/dir/x",
-            "refs/heads/file",
-            "refs/heads/fine",
-            "refs/tags/tree",
-        ];
+        let left: Vec<_> = repo.git_refs().into_iter().map(|(n, _)| String::from_utf8(n).unwrap()).collect();
+        let names =
+            ["refs/heads/both", "refs/heads/dir/x", "refs/heads/file", "refs/heads/fine", "refs/tags/tree"];
         assert_eq!(left, names);
     }
 }
@@ -192,11 +128,7 @@ fn a_deletion_makes_room_for_what_is_created() {
             edit("refs/heads/b/c", Some(one), None),
         ];
         expect(&apply(&repo, &edits), &["ok"; 4]);
-        assert_eq!(
-            values(&repo, ["refs/heads/a/x", "refs/heads/b"]),
-            [Some(one); 2],
-            "{refs}"
-        );
+        assert_eq!(values(&repo, ["refs/heads/a/x", "refs/heads/b"]), [Some(one); 2], "{refs}");
     }
 }
 
@@ -207,10 +139,7 @@ fn nothing_is_written_through_a_symbolic_ref() {
         let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
         repo.set(&[(b"refs/heads/main", one)]);
         repo.git(&["symbolic-ref", "refs/heads/alias", "refs/heads/main"]);
-        let edits = [
-            edit("refs/heads/alias", Some(one), Some(two)),
-            edit("refs/heads/new", None, Some(two)),
-        ];
+        let edits = [edit("refs/heads/alias", Some(one), Some(two)), edit("refs/heads/new", None, Some(two))];
         expect(&apply(&repo, &edits), &["symbolic", "ok"]);
         assert_eq!(values(&repo, ["refs/heads/main"]), [Some(one)]);
         assert_eq!(repo.git(&["symbolic-ref", "refs/heads/alias"]), "refs/heads/main");
@@ -228,11 +157,7 @@ fn nothing_is_written_through_a_symbolic_ref() {
 fn a_locked_ref_holds_back_itself_and_its_group() {
     let repo = Repo::new();
     let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
-    repo.set(&[
-        (b"refs/heads/a", one),
-        (b"refs/changes/01/1/1", one),
-        (b"refs/changes/01/1/meta", one),
-    ]);
+    repo.set(&[(b"refs/heads/a", one), (b"refs/changes/01/1/1", one), (b"refs/changes/01/1/meta", one)]);
     repo.write("refs/heads/a.lock", b"");
     repo.write("refs/changes/01/1/meta.lock", b"");
     let edits = [
@@ -244,20 +169,9 @@ fn a_locked_ref_holds_back_itself_and_its_group() {
         grouped(3, "refs/changes/03/3/1", Some(one), Some(two)),
         grouped(3, "refs/changes/03/3/meta", None, Some(two)),
     ];
-    let texts = [
-        "a.lock",
-        "same group",
-        "meta.lock",
-        "ok",
-        "ok",
-        "it is absent",
-        "same group",
-    ];
+    let texts = ["a.lock", "same group", "meta.lock", "ok", "ok", "it is absent", "same group"];
     expect(&apply(&repo, &edits), &texts);
-    let now = values(
-        &repo,
-        ["refs/heads/a", "refs/changes/01/1/1", "refs/changes/02/2/1"],
-    );
+    let now = values(&repo, ["refs/heads/a", "refs/changes/01/1/1", "refs/changes/02/2/1"]);
     assert_eq!(now, [Some(one), Some(one), Some(two)]);
     assert_eq!(values(&repo, ["refs/changes/03/3/meta"]), [None]);
 }
@@ -267,10 +181,7 @@ fn a_locked_storage_rejects_with_the_words_of_git() {
     let repo = Repo::with("sha1", "reftable");
     let one = repo.commit("1", &[]);
     repo.write("reftable/tables.list.lock", b"");
-    expect(
-        &apply(&repo, &[edit("refs/heads/a", None, Some(one))]),
-        &["git did not take it: "],
-    );
+    expect(&apply(&repo, &[edit("refs/heads/a", None, Some(one))]), &["git did not take it: "]);
     assert_eq!(values(&repo, ["refs/heads/a"]), [None]);
 
     let repo = Repo::new();
@@ -278,10 +189,7 @@ fn a_locked_storage_rejects_with_the_words_of_git() {
     repo.set(&[(b"refs/heads/a", one), (b"refs/heads/b", one)]);
     repo.git(&["pack-refs", "--all"]);
     repo.write("packed-refs.lock", b"");
-    let edits = [
-        edit("refs/heads/a", Some(one), None),
-        edit("refs/heads/c", None, Some(one)),
-    ];
+    let edits = [edit("refs/heads/a", Some(one), None), edit("refs/heads/c", None, Some(one))];
     expect(&apply(&repo, &edits), &["packed-refs.lock", "ok"]);
     assert_eq!(values(&repo, ["refs/heads/a", "refs/heads/c"]), [Some(one); 2]);
 }
@@ -327,11 +235,7 @@ fn thousands_of_edits_of_which_some_fail() {
             _ => None,
         };
         let new = |i: usize| {
-            if (tenth..2 * tenth).contains(&i) {
-                None
-            } else {
-                Some(two)
-            }
+            if (tenth..2 * tenth).contains(&i) { None } else { Some(two) }
         };
         let mut edits: Vec<RefEdit> = (0..total).map(|i| edit(&at(i), old(i), new(i))).collect();
         let lost = half + tenth / 2;
@@ -354,11 +258,7 @@ fn thousands_of_edits_of_which_some_fail() {
                 false if i < half => Some(one),
                 false => None,
             };
-            assert_eq!(
-                all.get(edit.name.as_bytes()).and_then(|t| t.oid()),
-                expected,
-                "{refs} {i}"
-            );
+            assert_eq!(all.get(edit.name.as_bytes()).and_then(|t| t.oid()), expected, "{refs} {i}");
         }
     }
 }
@@ -369,8 +269,5 @@ fn the_message_is_in_the_reflog() {
     let one = repo.commit("1", &[]);
     repo.git(&["config", "core.logAllRefUpdates", "always"]);
     expect(&apply(&repo, &[edit("refs/heads/a", None, Some(one))]), &["ok"]);
-    assert!(
-        repo.git(&["reflog", "show", "refs/heads/a"])
-            .contains("refgate: test")
-    );
+    assert!(repo.git(&["reflog", "show", "refs/heads/a"]).contains("refgate: test"));
 }

@@ -48,9 +48,7 @@ pub(crate) fn parse(url: &str, base_dir: &Path) -> Result<Target, RefDbError> {
         "memory" => Ok(Target::Memory),
         "sqlite" => sqlite(rest, base_dir, wrong),
         "zookeeper" | "etcd" => Err(not_built_in(scheme)),
-        _ => Err(wrong(&format!(
-            "`{scheme}` is not a kind of store that refgate knows; {KNOWN}"
-        ))),
+        _ => Err(wrong(&format!("`{scheme}` is not a kind of store that refgate knows; {KNOWN}"))),
     }
 }
 
@@ -65,21 +63,16 @@ fn sqlite(rest: &str, base_dir: &Path, wrong: impl Fn(&str) -> RefDbError) -> Re
         "" => Err(wrong("the path is missing; write `sqlite:PATH`")),
         ":memory:" => Err(wrong("a store in memory is `memory:`")),
         // `sqlite://refdb.sqlite` would be a file in the root directory, which nobody means.
-        _ if path.starts_with("//") => Err(wrong(
-            "write `sqlite:PATH` without `//`, for an absolute path `sqlite:/PATH`",
-        )),
-        _ => Ok(Target::Sqlite {
-            path: base_dir.join(path),
-            network,
-        }),
+        _ if path.starts_with("//") => {
+            Err(wrong("write `sqlite:PATH` without `//`, for an absolute path `sqlite:/PATH`"))
+        }
+        _ => Ok(Target::Sqlite { path: base_dir.join(path), network }),
     }
 }
 
 /// For a kind of store that exists but was left out at build time.
 pub(crate) fn not_built_in(scheme: &str) -> RefDbError {
-    config(format!(
-        "ref-db url `{scheme}:…`: `{scheme}` is not in this build of refgate; {KNOWN}"
-    ))
+    config(format!("ref-db url `{scheme}:…`: `{scheme}` is not in this build of refgate; {KNOWN}"))
 }
 
 fn config(message: String) -> RefDbError {
@@ -99,22 +92,11 @@ mod tests {
 
     #[test]
     fn urls_name_stores() {
-        let sqlite = |path: &str, network| {
-            Ok(Target::Sqlite {
-                path: path.into(),
-                network,
-            })
-        };
+        let sqlite = |path: &str, network| Ok(Target::Sqlite { path: path.into(), network });
         assert_eq!(of("noop:"), Ok(Target::Noop));
         assert_eq!(of("memory:"), Ok(Target::Memory));
-        assert_eq!(
-            of("sqlite:refdb.sqlite"),
-            sqlite("/etc/refgate/refdb.sqlite", false)
-        );
-        assert_eq!(
-            of("sqlite:/srv/r.sqlite?network=allow"),
-            sqlite("/srv/r.sqlite", true)
-        );
+        assert_eq!(of("sqlite:refdb.sqlite"), sqlite("/etc/refgate/refdb.sqlite", false));
+        assert_eq!(of("sqlite:/srv/r.sqlite?network=allow"), sqlite("/srv/r.sqlite", true));
         assert_eq!(of("sqlite:a:b"), sqlite("/etc/refgate/a:b", false));
     }
 

@@ -17,14 +17,8 @@ type Check = fn(&Store);
 
 /// Every check gets a new, empty store.
 const CONTRACT: &[(&str, Check)] = &[
-    (
-        "absent, deleted and at an object are three things",
-        absent_deleted_at,
-    ),
-    (
-        "get_many keeps the order and answers duplicates",
-        order_and_duplicates,
-    ),
+    ("absent, deleted and at an object are three things", absent_deleted_at),
+    ("get_many keeps the order and answers duplicates", order_and_duplicates),
     ("the four expectations", expectations),
     ("all or nothing", all_or_nothing),
     ("each edit on its own", each_on_its_own),
@@ -54,11 +48,7 @@ fn run(backend: &str, make: impl Fn() -> Store) {
 #[test]
 fn memory_keeps_the_contract() {
     run("memory", || {
-        Store(
-            open("memory:", "/".as_ref(), OpenMode::Existing, Arc::new(RealClock))
-                .unwrap()
-                .db,
-        )
+        Store(open("memory:", "/".as_ref(), OpenMode::Existing, Arc::new(RealClock)).unwrap().db)
     });
 }
 
@@ -80,10 +70,7 @@ fn noop_knows_nothing_and_refuses_nothing() {
     let opened = open("noop:", "/".as_ref(), OpenMode::Create, Arc::new(RealClock)).unwrap();
     assert!(!opened.created);
     let noop = Store(opened.db);
-    assert_eq!(
-        noop.cas("p", "refs/x", Expected::Exactly(at(1)), at(2)),
-        Outcome::Applied
-    );
+    assert_eq!(noop.cas("p", "refs/x", Expected::Exactly(at(1)), at(2)), Outcome::Applied);
     noop.put("p", "refs/x", at(1));
     assert_eq!(noop.value("p", "refs/x"), GlobalRef::Untracked);
     assert!(noop.scan("p", "", None, 9).is_empty());
@@ -92,11 +79,8 @@ fn noop_knows_nothing_and_refuses_nothing() {
 fn absent_deleted_at(t: &Store) {
     t.put("p", "refs/deleted", GlobalRef::Deleted);
     t.put("p", "refs/at", at(1));
-    let values: Vec<_> = t
-        .get("p", &["refs/absent", "refs/deleted", "refs/at"])
-        .into_iter()
-        .map(|e| e.value)
-        .collect();
+    let values: Vec<_> =
+        t.get("p", &["refs/absent", "refs/deleted", "refs/at"]).into_iter().map(|e| e.value).collect();
     assert_eq!(values, [GlobalRef::Untracked, GlobalRef::Deleted, at(1)]);
     assert_eq!(t.value("other", "refs/at"), GlobalRef::Untracked);
     assert!(t.get("p", &[]).is_empty());
@@ -108,17 +92,7 @@ fn order_and_duplicates(t: &Store) {
     }
     let asked = ["refs/3", "refs/1", "refs/no", "refs/3", "refs/2", "refs/no"];
     let values: Vec<_> = t.get("p", &asked).into_iter().map(|e| e.value).collect();
-    assert_eq!(
-        values,
-        [
-            at(3),
-            at(1),
-            GlobalRef::Untracked,
-            at(3),
-            at(2),
-            GlobalRef::Untracked
-        ]
-    );
+    assert_eq!(values, [at(3), at(1), GlobalRef::Untracked, at(3), at(2), GlobalRef::Untracked]);
 }
 
 fn expectations(t: &Store) {
@@ -152,10 +126,7 @@ fn expectations(t: &Store) {
     }
     // A write of what is there is applied, and a replay of an applied write meets its own value.
     assert_eq!(t.cas("p", "refs/same", Expected::Absent, at(1)), Outcome::Applied);
-    assert_eq!(
-        t.cas("p", "refs/same", Expected::Exactly(at(1)), at(1)),
-        Outcome::Applied
-    );
+    assert_eq!(t.cas("p", "refs/same", Expected::Exactly(at(1)), at(1)), Outcome::Applied);
     assert_eq!(t.cas("p", "refs/same", Expected::Absent, at(1)), mismatch(at(1)));
     assert!(t.edits("p", &[], Each).unwrap().is_empty());
     assert!(t.edits("p", &[], AllOrNothing).unwrap().is_empty());
@@ -166,23 +137,11 @@ fn all_or_nothing(t: &Store) {
     let a = edit("refs/a", Expected::Exactly(at(1)), at(2));
     let b = edit("refs/b", Expected::Absent, at(3));
     let wrong = edit("refs/c", Expected::Exactly(at(7)), at(8));
-    let outcomes = t
-        .edits("p", &[a.clone(), wrong, b.clone()], AllOrNothing)
-        .unwrap();
-    assert_eq!(
-        outcomes,
-        [
-            mismatch(at(1)),
-            mismatch(GlobalRef::Untracked),
-            mismatch(GlobalRef::Untracked)
-        ]
-    );
+    let outcomes = t.edits("p", &[a.clone(), wrong, b.clone()], AllOrNothing).unwrap();
+    assert_eq!(outcomes, [mismatch(at(1)), mismatch(GlobalRef::Untracked), mismatch(GlobalRef::Untracked)]);
     assert_eq!(t.get("p", &["refs/a"]), [Entry::new(at(1))]);
     assert_eq!(t.scan("p", "", None, 9), ["refs/a"], "nothing is half done");
-    assert_eq!(
-        t.edits("p", &[a, b], AllOrNothing).unwrap(),
-        [Outcome::Applied; 2]
-    );
+    assert_eq!(t.edits("p", &[a, b], AllOrNothing).unwrap(), [Outcome::Applied; 2]);
     assert_eq!((t.value("p", "refs/a"), t.value("p", "refs/b")), (at(2), at(3)));
 }
 
@@ -194,21 +153,13 @@ fn each_on_its_own(t: &Store) {
         edit("refs/c", Expected::Exactly(GlobalRef::Deleted), at(4)),
     ];
     let outcomes = t.edits("p", &edits, Each).unwrap();
-    assert_eq!(
-        outcomes,
-        [mismatch(at(1)), Outcome::Applied, mismatch(GlobalRef::Untracked)]
-    );
+    assert_eq!(outcomes, [mismatch(at(1)), Outcome::Applied, mismatch(GlobalRef::Untracked)]);
     assert_eq!(t.scan("p", "", None, 9), ["refs/a", "refs/b"]);
     assert_eq!(t.value("p", "refs/a"), at(1));
 }
 
 fn same_name_twice(t: &Store) {
-    let twice = |second| {
-        [
-            edit("refs/a", Expected::Absent, at(1)),
-            edit("refs/a", second, at(2)),
-        ]
-    };
+    let twice = |second| [edit("refs/a", Expected::Absent, at(1)), edit("refs/a", second, at(2))];
     // The second edit sees the first.
     assert_eq!(
         t.edits("p", &twice(Expected::Absent), AllOrNothing).unwrap(),
@@ -216,23 +167,10 @@ fn same_name_twice(t: &Store) {
         "nothing was there, and nothing is"
     );
     assert_eq!(t.value("p", "refs/a"), GlobalRef::Untracked);
-    assert_eq!(
-        t.edits("p", &twice(Expected::Absent), Each).unwrap(),
-        [Outcome::Applied, mismatch(at(1))]
-    );
+    assert_eq!(t.edits("p", &twice(Expected::Absent), Each).unwrap(), [Outcome::Applied, mismatch(at(1))]);
     assert!(t.remove_ref("p", "refs/a"));
-    assert_eq!(
-        t.edits("p", &twice(Expected::Exactly(at(1))), AllOrNothing)
-            .unwrap(),
-        [Outcome::Applied; 2]
-    );
-    assert_eq!(
-        t.get("p", &["refs/a"]),
-        [Entry {
-            value: at(2),
-            superseded: vec![oid(1)]
-        }]
-    );
+    assert_eq!(t.edits("p", &twice(Expected::Exactly(at(1))), AllOrNothing).unwrap(), [Outcome::Applied; 2]);
+    assert_eq!(t.get("p", &["refs/a"]), [Entry { value: at(2), superseded: vec![oid(1)] }]);
 }
 
 fn untracked_is_refused(t: &Store) {
@@ -246,11 +184,7 @@ fn untracked_is_refused(t: &Store) {
         assert_eq!(e.kind, RefDbErrorKind::InvalidName);
         assert!(e.message.contains("`refs/a`"), "{e}");
     }
-    assert_eq!(
-        t.scan("p", "", None, 9),
-        ["refs/a"],
-        "refused before anything was written"
-    );
+    assert_eq!(t.scan("p", "", None, 9), ["refs/a"], "refused before anything was written");
     let (p, a) = (project("p"), name("refs/a"));
     let put = t.0.put(&p, &a, GlobalRef::Untracked, within(10_000));
     assert_eq!(block_on(put).unwrap_err().kind, RefDbErrorKind::InvalidName);
@@ -259,20 +193,12 @@ fn untracked_is_refused(t: &Store) {
 
 fn superseded_list(t: &Store) {
     let step = |from, to, fast_forward| {
-        let e = Edit {
-            name: name("refs/a"),
-            expected: Expected::Exactly(from),
-            new: to,
-            fast_forward,
-        };
+        let e = Edit { name: name("refs/a"), expected: Expected::Exactly(from), new: to, fast_forward };
         assert_eq!(t.edits("p", &[e], Each).unwrap(), [Outcome::Applied]);
         t.superseded("p", "refs/a")
     };
     assert!(step(GlobalRef::Untracked, at(1), false).is_empty());
-    assert!(
-        step(at(1), at(2), true).is_empty(),
-        "a fast-forward loses nothing"
-    );
+    assert!(step(at(1), at(2), true).is_empty(), "a fast-forward loses nothing");
     assert_eq!(step(at(2), at(3), false), [oid(2)]);
     assert_eq!(step(at(3), at(3), false), [oid(2)], "nothing is replaced");
     assert_eq!(step(at(3), at(4), true), [oid(2)], "the list stays");
@@ -281,11 +207,7 @@ fn superseded_list(t: &Store) {
     assert_eq!(step(at(2), at(5), false), [oid(2), oid(4)], "listed once");
     let lost = edit("refs/a", Expected::Exactly(at(1)), at(6));
     assert_eq!(t.edits("p", &[lost], Each).unwrap(), [mismatch(at(5))]);
-    assert_eq!(
-        t.superseded("p", "refs/a"),
-        [oid(2), oid(4)],
-        "a lost race lists nothing"
-    );
+    assert_eq!(t.superseded("p", "refs/a"), [oid(2), oid(4)], "a lost race lists nothing");
 }
 
 fn put_and_remove_clear(t: &Store) {
@@ -296,10 +218,7 @@ fn put_and_remove_clear(t: &Store) {
         |t| assert_eq!(t.remove_project("p"), 1),
     ] {
         t.put("p", "refs/a", at(1));
-        assert_eq!(
-            t.cas("p", "refs/a", Expected::Exactly(at(1)), at(2)),
-            Outcome::Applied
-        );
+        assert_eq!(t.cas("p", "refs/a", Expected::Exactly(at(1)), at(2)), Outcome::Applied);
         assert_eq!(t.superseded("p", "refs/a"), [oid(1)]);
         clear(t);
         assert!(t.superseded("p", "refs/a").is_empty());
@@ -331,25 +250,12 @@ fn scan_pages(t: &Store) {
 }
 
 fn scan_bounds(t: &Store) {
-    for (p, r) in [
-        ("p", "refs/x"),
-        ("p", "refs/y"),
-        ("p/sub", "refs/x"),
-        ("p2", "refs/x"),
-        ("o", "refs/x"),
-    ] {
+    for (p, r) in [("p", "refs/x"), ("p", "refs/y"), ("p/sub", "refs/x"), ("p2", "refs/x"), ("o", "refs/x")] {
         t.put(p, r, at(1));
     }
     assert_eq!(t.scan("p", "", None, 9), ["refs/x", "refs/y"]);
-    assert_eq!(
-        t.scan("p", "refs/y", Some("refs/x"), 9),
-        ["refs/y"],
-        "a start before the prefix"
-    );
-    assert!(
-        t.scan("p", "refs/x", Some("refs/y"), 9).is_empty(),
-        "a start behind the prefix"
-    );
+    assert_eq!(t.scan("p", "refs/y", Some("refs/x"), 9), ["refs/y"], "a start before the prefix");
+    assert!(t.scan("p", "refs/x", Some("refs/y"), 9).is_empty(), "a start behind the prefix");
     assert!(t.scan("p", "refs/z", None, 9).is_empty());
     assert!(t.scan("q", "", None, 9).is_empty());
 }
@@ -401,10 +307,7 @@ fn names_are_bytes(t: &Store) {
 fn directory_and_file(t: &Store) {
     for (first, second) in [("refs/a", "refs/a/b"), ("refs/c/d", "refs/c")] {
         assert_eq!(t.cas("p", first, Expected::Absent, at(1)), Outcome::Applied);
-        assert_eq!(
-            t.cas("p", first, Expected::Exactly(at(1)), GlobalRef::Deleted),
-            Outcome::Applied
-        );
+        assert_eq!(t.cas("p", first, Expected::Exactly(at(1)), GlobalRef::Deleted), Outcome::Applied);
         assert_eq!(t.cas("p", second, Expected::Absent, at(2)), Outcome::Applied);
         assert_eq!(t.value("p", first), GlobalRef::Deleted);
     }
@@ -412,26 +315,11 @@ fn directory_and_file(t: &Store) {
 
 fn sha256(t: &Store) {
     let long = |n| Oid::from_bytes(&[n; 32]).unwrap();
-    assert_eq!(
-        t.cas("p", "refs/a", Expected::Absent, GlobalRef::At(long(1))),
-        Outcome::Applied
-    );
+    assert_eq!(t.cas("p", "refs/a", Expected::Absent, GlobalRef::At(long(1))), Outcome::Applied);
     let same_start = GlobalRef::At(Oid::from_bytes(&[1; 20]).unwrap());
-    assert_eq!(
-        t.cas("p", "refs/a", Expected::Exactly(same_start), at(1)),
-        mismatch(GlobalRef::At(long(1)))
-    );
-    assert_eq!(
-        t.cas("p", "refs/a", Expected::Exactly(GlobalRef::At(long(1))), at(1)),
-        Outcome::Applied
-    );
-    assert_eq!(
-        t.get("p", &["refs/a"]),
-        [Entry {
-            value: at(1),
-            superseded: vec![long(1)]
-        }]
-    );
+    assert_eq!(t.cas("p", "refs/a", Expected::Exactly(same_start), at(1)), mismatch(GlobalRef::At(long(1))));
+    assert_eq!(t.cas("p", "refs/a", Expected::Exactly(GlobalRef::At(long(1))), at(1)), Outcome::Applied);
+    assert_eq!(t.get("p", &["refs/a"]), [Entry { value: at(1), superseded: vec![long(1)] }]);
 }
 
 fn sites(t: &Store) {
@@ -448,31 +336,16 @@ fn sites(t: &Store) {
 }
 
 fn ten_thousand(t: &Store) {
-    let names: Vec<String> = (0..10_000)
-        .map(|i| format!("refs/changes/{:02}/{i}/meta", i % 100))
-        .collect();
-    let edits: Vec<Edit> = names
-        .iter()
-        .enumerate()
-        .step_by(2)
-        .map(|(i, r)| edit(r, Expected::Absent, at(i as u64)))
-        .collect();
-    assert!(
-        t.edits("p", &edits, AllOrNothing)
-            .unwrap()
-            .iter()
-            .all(|o| *o == Outcome::Applied)
-    );
+    let names: Vec<String> = (0..10_000).map(|i| format!("refs/changes/{:02}/{i}/meta", i % 100)).collect();
+    let edits: Vec<Edit> =
+        names.iter().enumerate().step_by(2).map(|(i, r)| edit(r, Expected::Absent, at(i as u64))).collect();
+    assert!(t.edits("p", &edits, AllOrNothing).unwrap().iter().all(|o| *o == Outcome::Applied));
     let refs: Vec<&str> = names.iter().map(String::as_str).collect();
     let start = now();
     let found = t.lookups("p", &refs);
     println!("  get_many of 10,000: {:?}", start.elapsed());
     for (i, lookup) in found.into_iter().enumerate() {
-        let want = if i % 2 == 0 {
-            at(i as u64)
-        } else {
-            GlobalRef::Untracked
-        };
+        let want = if i % 2 == 0 { at(i as u64) } else { GlobalRef::Untracked };
         assert_eq!(lookup, Lookup::Entry(Entry::new(want)), "{i}");
     }
 }
@@ -491,10 +364,7 @@ fn racing_writers(t: &Store) {
                         } else {
                             t.value("p", &format!("refs/{}", round - 1))
                         };
-                        assert!(
-                            round == 0 || before.oid().is_some(),
-                            "somebody won the round before"
-                        );
+                        assert!(round == 0 || before.oid().is_some(), "somebody won the round before");
                         if t.cas("p", &format!("refs/{round}"), Expected::Absent, at(w)) == Outcome::Applied {
                             won += 1;
                         }
@@ -513,9 +383,7 @@ fn racing_writers(t: &Store) {
             s.spawn(|| {
                 for _ in 0..ROUNDS {
                     while {
-                        let GlobalRef::At(old) = t.value("p", "refs/counter") else {
-                            panic!("gone")
-                        };
+                        let GlobalRef::At(old) = t.value("p", "refs/counter") else { panic!("gone") };
                         let n = u64::from_be_bytes(old.as_bytes()[12..].try_into().unwrap());
                         t.cas("p", "refs/counter", Expected::Exactly(at(n)), at(n + 1)) != Outcome::Applied
                     } {}

@@ -47,10 +47,7 @@ fn child_process() {
     let file = PathBuf::from(std::env::var_os(FILE).unwrap());
     if role == "refused" {
         let e = open_sqlite(&file, Existing).unwrap_err();
-        assert!(
-            matches!(e.kind, RefDbErrorKind::Config | RefDbErrorKind::Unavailable),
-            "{e:?}"
-        );
+        assert!(matches!(e.kind, RefDbErrorKind::Config | RefDbErrorKind::Unavailable), "{e:?}");
         assert!(e.message.contains("writ"), "{e}");
         return;
     }
@@ -59,9 +56,7 @@ fn child_process() {
         "count" => (0..50).for_each(|_| increment(&store)),
         "endless" => loop {
             // Three refs that always move together.
-            let GlobalRef::At(old) = store.value("p", "refs/0") else {
-                panic!("no refs/0")
-            };
+            let GlobalRef::At(old) = store.value("p", "refs/0") else { panic!("no refs/0") };
             let n = number(old.as_bytes()) + 1;
             let edits: Vec<Edit> = (0..3)
                 .map(|i| edit(&format!("refs/{i}"), Expected::Exactly(GlobalRef::At(old)), at(n)))
@@ -102,12 +97,7 @@ fn only_create_makes_a_missing_file_and_says_so() {
     assert!(open_sqlite(&path, Create).unwrap().created);
     assert!(!open_sqlite(&path, Create).unwrap().created);
     assert!(!open_sqlite(&path, Existing).unwrap().created);
-    refused(
-        &dir.path("no").join("r.sqlite"),
-        Create,
-        RefDbErrorKind::Config,
-        "directory does not exist",
-    );
+    refused(&dir.path("no").join("r.sqlite"), Create, RefDbErrorKind::Config, "directory does not exist");
     assert!(!dir.path("no").exists());
 }
 
@@ -119,18 +109,11 @@ fn a_path_without_a_directory_is_below_the_current_one() {
     };
     let here = std::env::current_dir().unwrap();
     let e = open(Existing, "no.sqlite").unwrap_err();
-    assert!(
-        e.message.contains(here.join("no.sqlite").to_str().unwrap()),
-        "{e}"
-    );
+    assert!(e.message.contains(here.join("no.sqlite").to_str().unwrap()), "{e}");
     // Below the root as seen from here, so that nothing is written into the sources.
     let dir = Dir::new();
     let up = "../".repeat(here.components().count() - 1);
-    let path = format!(
-        "{}{}",
-        up,
-        dir.path("r.sqlite").strip_prefix("/").unwrap().display()
-    );
+    let path = format!("{}{}", up, dir.path("r.sqlite").strip_prefix("/").unwrap().display());
     assert!(open(Create, &path).unwrap().created);
     assert!(dir.path("r.sqlite").exists());
 }
@@ -141,11 +124,7 @@ fn what_is_written_is_there_for_the_next_process() {
     let store = dir.store();
     store.put("p", "refs/a", at(1));
     drop(store);
-    assert_eq!(
-        fs::read_dir(dir.0.path()).unwrap().count(),
-        1,
-        "closed: no -wal, no -shm"
-    );
+    assert_eq!(fs::read_dir(dir.0.path()).unwrap().count(), 1, "closed: no -wal, no -shm");
     assert_eq!(dir.store().value("p", "refs/a"), at(1));
 }
 
@@ -153,21 +132,12 @@ fn what_is_written_is_there_for_the_next_process() {
 fn foreign_and_broken_files_are_refused_and_left_alone() {
     let dir = Dir::new();
     let make = |file: &str, sql: &str| {
-        Connection::open(dir.path(file))
-            .unwrap()
-            .execute_batch(sql)
-            .unwrap();
+        Connection::open(dir.path(file)).unwrap().execute_batch(sql).unwrap();
     };
     make("foreign", "CREATE TABLE t (x); INSERT INTO t VALUES (1)");
     make("foreign-wal", "PRAGMA journal_mode=WAL; CREATE TABLE t (x)");
-    make(
-        "newer",
-        "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=2",
-    );
-    make(
-        "tables",
-        "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=1",
-    );
+    make("newer", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=2");
+    make("tables", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=1");
     fs::write(dir.path("text"), "[core]\n".repeat(100)).unwrap();
     fs::write(dir.path("short"), "x").unwrap();
     fs::write(dir.path("empty"), "").unwrap();
@@ -197,12 +167,8 @@ fn foreign_and_broken_files_are_refused_and_left_alone() {
         }
         assert_eq!(fs::read(&path).ok(), before, "{file} is untouched");
     }
-    let left = fs::read_dir(dir.0.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap());
-    let beside: Vec<String> = left
-        .filter(|n| n.contains("-wal") && n != "foreign-wal")
-        .collect();
+    let left = fs::read_dir(dir.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let beside: Vec<String> = left.filter(|n| n.contains("-wal") && n != "foreign-wal").collect();
     assert!(beside.is_empty(), "{beside:?}");
 }
 
@@ -229,11 +195,7 @@ fn a_file_that_this_user_may_not_write_is_refused() {
             String::from_utf8_lossy(&output.stderr)
         );
         allow(dir.0.path(), 0o755);
-        assert_eq!(
-            fs::read_dir(dir.0.path()).unwrap().count(),
-            1,
-            "nothing is left beside it"
-        );
+        assert_eq!(fs::read_dir(dir.0.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 }
 
@@ -244,30 +206,16 @@ fn a_damaged_entry_spoils_only_itself() {
     for r in ["refs/a", "refs/b", "refs/c"] {
         store.put("p", r, at(1));
     }
-    dir.raw()
-        .execute_batch("UPDATE entry SET value = x'7a7a' WHERE name = CAST('refs/b' AS BLOB)")
-        .unwrap();
+    dir.raw().execute_batch("UPDATE entry SET value = x'7a7a' WHERE name = CAST('refs/b' AS BLOB)").unwrap();
     let found = store.lookups("p", &["refs/a", "refs/b", "refs/c"]);
     assert!(matches!(&found[0], Lookup::Entry(e) if e.value == at(1)));
-    assert!(
-        matches!(&found[1], Lookup::Unreadable(why) if why.contains("no object id")),
-        "{:?}",
-        found[1]
-    );
+    assert!(matches!(&found[1], Lookup::Unreadable(why) if why.contains("no object id")), "{:?}", found[1]);
     assert!(matches!(&found[2], Lookup::Entry(e) if e.value == at(1)));
     // It is never overwritten by a conditional write, and takes the whole call with it.
-    let edits = [
-        edit("refs/a", Expected::Exactly(at(1)), at(2)),
-        edit("refs/b", Expected::Absent, at(2)),
-    ];
-    let e = store
-        .edits("p", &edits, refgate_core::Atomicity::Each)
-        .unwrap_err();
+    let edits = [edit("refs/a", Expected::Exactly(at(1)), at(2)), edit("refs/b", Expected::Absent, at(2))];
+    let e = store.edits("p", &edits, refgate_core::Atomicity::Each).unwrap_err();
     assert_eq!(e.kind, RefDbErrorKind::Corrupt);
-    assert!(
-        e.message.contains("`refs/b` in `p`") && e.message.contains("refdb put"),
-        "{e}"
-    );
+    assert!(e.message.contains("`refs/b` in `p`") && e.message.contains("refdb put"), "{e}");
     assert_eq!(store.value("p", "refs/a"), at(1));
     let p = project("p");
     let scan = block_on(store.0.scan(&p, b"", None, 9, within(10_000)));
@@ -290,9 +238,7 @@ fn a_stuck_writer_costs_a_bounded_error_and_no_read() {
         // While that one waits:
         for _ in 0..5 {
             assert_eq!(
-                block_on(store.0.get_many(&p, std::slice::from_ref(&a), within(1_000)))
-                    .unwrap()
-                    .len(),
+                block_on(store.0.get_many(&p, std::slice::from_ref(&a), within(1_000))).unwrap().len(),
                 1
             );
         }
@@ -304,11 +250,7 @@ fn a_stuck_writer_costs_a_bounded_error_and_no_read() {
     assert!((900..3_000).contains(&took), "{took} ms");
     stuck.execute_batch("ROLLBACK").unwrap();
     pause(50);
-    assert_eq!(
-        store.value("p", "refs/a"),
-        at(1),
-        "what was refused does not land later"
-    );
+    assert_eq!(store.value("p", "refs/a"), at(1), "what was refused does not land later");
     store.put("p", "refs/a", at(3));
     assert_eq!(store.value("p", "refs/a"), at(3));
 }
@@ -322,9 +264,7 @@ fn a_call_that_is_dropped_writes_nothing() {
     let (p, a) = (project("p"), name("refs/a"));
     block_on(async {
         let write = store.0.put(&p, &a, at(1), within(5_000));
-        tokio::time::timeout(std::time::Duration::from_millis(100), write)
-            .await
-            .unwrap_err();
+        tokio::time::timeout(std::time::Duration::from_millis(100), write).await.unwrap_err();
     });
     stuck.execute_batch("COMMIT").unwrap();
     // The next write waits for the thread, so the dropped one had its chance.
@@ -393,17 +333,10 @@ fn a_killed_writer_leaves_a_whole_state() {
         assert!(values.iter().all(|e| *e == values[0]), "half a write: {values:?}");
         let n = number(values[0].value.oid().unwrap().as_bytes());
         assert!(n > last);
-        assert_eq!(
-            values[0].superseded.len() as u64,
-            n,
-            "every value that was replaced is listed"
-        );
+        assert_eq!(values[0].superseded.len() as u64, n, "every value that was replaced is listed");
         last = n;
     }
-    let check: String = dir
-        .raw()
-        .query_row("PRAGMA integrity_check", [], |r| r.get(0))
-        .unwrap();
+    let check: String = dir.raw().query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
     assert_eq!(check, "ok");
     store.put("p", "refs/0", at(1));
 }

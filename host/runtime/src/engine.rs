@@ -1,9 +1,9 @@
 //! The engine that all plugins of a process share, and the thread that makes its deadlines pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use refgate_core::FilterSet;
@@ -46,7 +46,12 @@ pub(crate) struct Shared {
     pub(crate) log: LogSink,
     pub(crate) log_level: LogLevel,
     generations: AtomicU64,
+    /// Compiled components by digest. A cell each, so that two plugins compile side by side and each only once.
+    compiled: Mutex<HashMap<String, Arc<OnceLock<Component>>>>,
 }
+
+/// Components that are kept compiled; more than a host has plugins, so that only a stream of new ones starts over.
+const COMPILED: usize = 64;
 
 impl Runtime {
     /// Starts the engine and its ticking thread.
@@ -81,10 +86,9 @@ impl Runtime {
             log: config.log,
             log_level: config.log_level,
             generations: AtomicU64::new(0),
+            compiled: Mutex::default(),
         };
-        Ok(Runtime {
-            shared: Arc::new(shared),
-        })
+        Ok(Runtime { shared: Arc::new(shared) })
     }
 
     /// Compiles a plugin, starts it and hands it its settings.
@@ -115,6 +119,17 @@ impl Runtime {
         Ok(set)
     }
 
+    /// A set of one plugin file alone, without the embedded ones. Settings of other plugins are left aside.
+    pub fn filter_set_of_file(
+        &self,
+        file: &Path,
+        settings: &BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    ) -> Result<FilterSet, LoadError> {
+        let mut set = set::of_file(&self.shared, file, settings)?;
+        set.generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(set)
+    }
+
     /// What a component is and could do, without running it. `name` is for the error.
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, LoadError> {
         let component = self.shared.compile(name, bytes)?;
@@ -123,15 +138,23 @@ impl Runtime {
 }
 
 impl Shared {
-    /// Compiles `bytes` if they are a component.
+    /// Compiles `bytes` if they are a component, once for all settings that it is started with.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         inspect::check_header(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
-        Component::from_binary(&self.engine, bytes).map_err(|e| {
-            LoadError::plugin(
-                name,
-                format!("it is damaged or uses what refgate does not run: {e:#}"),
-            )
-        })
+        let cell = {
+            let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+            if compiled.len() >= COMPILED {
+                compiled.clear();
+            }
+            compiled.entry(inspect::digest(bytes)).or_default().clone()
+        };
+        if let Some(component) = cell.get() {
+            return Ok(component.clone());
+        }
+        let component = Component::from_binary(&self.engine, bytes).map_err(|e| {
+            LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}"))
+        })?;
+        Ok(cell.get_or_init(|| component).clone())
     }
 }
 

@@ -14,16 +14,10 @@ pub struct LoadError {
 
 impl LoadError {
     pub(crate) fn plugin(name: &str, cause: impl Into<String>) -> LoadError {
-        LoadError {
-            subject: format!("plugin `{name}`"),
-            cause: cause.into(),
-        }
+        LoadError { subject: format!("plugin `{name}`"), cause: cause.into() }
     }
 
     pub(crate) fn directory(dir: &Path, cause: impl Into<String>) -> LoadError {
-        LoadError {
-            subject: format!("plugin directory `{}`", dir.display()),
-            cause: cause.into(),
-        }
+        LoadError { subject: format!("plugin directory `{}`", dir.display()), cause: cause.into() }
     }
 }

@@ -43,9 +43,7 @@ async fn off_thread<T: Send + 'static>(
         Err(_) => call(),
         Ok(tokio) => match tokio.spawn_blocking(call).await {
             Ok(result) => result,
-            Err(e) => Err(FilterError(format!(
-                "the thread of a filter call ended early: {e}"
-            ))),
+            Err(e) => Err(FilterError(format!("the thread of a filter call ended early: {e}"))),
         },
     }
 }

@@ -130,16 +130,10 @@ impl batches::HostRefBatch for HostState {
 
     fn names_at(&mut self, _: Resource<batches::RefBatch>, indices: Vec<u32>) -> Result<batches::Column> {
         let batch = self.batch()?;
-        let mut column = batches::Column {
-            bytes: Vec::new(),
-            ends: Vec::with_capacity(indices.len()),
-        };
+        let mut column = batches::Column { bytes: Vec::new(), ends: Vec::with_capacity(indices.len()) };
         for index in indices {
             if index as usize >= batch.len() {
-                bail!(
-                    "it asked for the name of item {index} of a batch of {}",
-                    batch.len()
-                );
+                bail!("it asked for the name of item {index} of a batch of {}", batch.len());
             }
             column.bytes.extend_from_slice(batch.name(index as usize));
             // Repeated indices could add up to anything; the ends have to fit 32 bits.
@@ -153,38 +147,22 @@ impl batches::HostRefBatch for HostState {
 
     fn new_oids(&mut self, _: Resource<batches::RefBatch>, start: u32, end: u32) -> Result<Vec<u8>> {
         let batch = self.batch()?;
-        Ok(oids(
-            &batch.new_oids,
-            batch.oid_len,
-            range(start, end, batch.len())?,
-        ))
+        Ok(oids(&batch.new_oids, batch.oid_len, range(start, end, batch.len())?))
     }
 
     fn old_oids(&mut self, _: Resource<batches::RefBatch>, start: u32, end: u32) -> Result<Vec<u8>> {
         let batch = self.batch()?;
-        Ok(oids(
-            &batch.old_oids,
-            batch.oid_len,
-            range(start, end, batch.len())?,
-        ))
+        Ok(oids(&batch.old_oids, batch.oid_len, range(start, end, batch.len())?))
     }
 
     fn local_oids(&mut self, _: Resource<batches::RefBatch>, start: u32, end: u32) -> Result<Vec<u8>> {
         let batch = self.batch()?;
-        Ok(oids(
-            &batch.local_oids,
-            batch.oid_len,
-            range(start, end, batch.len())?,
-        ))
+        Ok(oids(&batch.local_oids, batch.oid_len, range(start, end, batch.len())?))
     }
 
     fn global_oids(&mut self, _: Resource<batches::RefBatch>, start: u32, end: u32) -> Result<Vec<u8>> {
         let batch = self.batch()?;
-        Ok(oids(
-            &batch.global_oids,
-            batch.oid_len,
-            range(start, end, batch.len())?,
-        ))
+        Ok(oids(&batch.global_oids, batch.oid_len, range(start, end, batch.len())?))
     }
 
     fn groups(&mut self, _: Resource<batches::RefBatch>, start: u32, end: u32) -> Result<Vec<u32>> {
@@ -230,10 +208,7 @@ impl project_batches::HostProjectBatch for HostState {
     ) -> Result<Vec<String>> {
         let projects = self.projects()?;
         let range = range(start, end, projects.len())?;
-        Ok(projects[range]
-            .iter()
-            .map(|project| project.as_str().to_owned())
-            .collect())
+        Ok(projects[range].iter().map(|project| project.as_str().to_owned()).collect())
     }
 
     fn drop(&mut self, _: Resource<project_batches::ProjectBatch>) -> Result<()> {

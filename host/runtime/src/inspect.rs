@@ -107,9 +107,10 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), String> {
     match bytes.get(4..8) {
         // The component model's layer 1, against layer 0 for a core module.
         Some([_, _, 1, 0]) => Ok(()),
-        Some([1, 0, 0, 0]) => Err(
-            "it is a core module, not a component: make a component of it with `refgate build`".to_owned(),
-        ),
+        Some([1, 0, 0, 0]) => {
+            Err("it is a core module, not a component: make a component of it with `refgate build`"
+                .to_owned())
+        }
         _ => Err("it is cut off or of an unknown version of WebAssembly: build or copy it again".to_owned()),
     }
 }
@@ -130,17 +131,9 @@ pub(crate) fn info(engine: &Engine, component: &Component, bytes: &[u8]) -> Resu
     };
     let imports: Vec<Interface> = ty.imports(engine).map(interface).collect();
     let exports: Vec<Interface> = ty.exports(engine).map(interface).collect();
-    let worlds = World::ALL
-        .into_iter()
-        .filter(|world| exported(&exports, world.export().0).is_some())
-        .collect();
-    Ok(PluginInfo {
-        worlds,
-        imports,
-        exports,
-        size: bytes.len(),
-        digest: digest(bytes),
-    })
+    let worlds =
+        World::ALL.into_iter().filter(|world| exported(&exports, world.export().0).is_some()).collect();
+    Ok(PluginInfo { worlds, imports, exports, size: bytes.len(), digest: digest(bytes) })
 }
 
 impl PluginInfo {
@@ -151,9 +144,7 @@ impl PluginInfo {
                 return Err(format!(
                     "it imports `{}`, which refgate does not offer: a plugin may import only {}",
                     import.name,
-                    OFFERED
-                        .map(|name| format!("`{PACKAGE}{name}@{VERSION}x`"))
-                        .join(", "),
+                    OFFERED.map(|name| format!("`{PACKAGE}{name}@{VERSION}x`")).join(", "),
                 ));
             }
         }
@@ -164,9 +155,7 @@ impl PluginInfo {
             ));
         }
         if exported(&self.exports, "lifecycle").is_none() {
-            return Err(format!(
-                "it exports no `{PACKAGE}lifecycle@{VERSION}x`: every plugin has to"
-            ));
+            return Err(format!("it exports no `{PACKAGE}lifecycle@{VERSION}x`: every plugin has to"));
         }
         Ok(())
     }
@@ -174,18 +163,11 @@ impl PluginInfo {
 
 /// The full name of the export that is refgate's `interface`.
 pub(crate) fn exported<'a>(exports: &'a [Interface], interface: &str) -> Option<&'a str> {
-    exports
-        .iter()
-        .map(|export| export.name.as_str())
-        .find(|name| is(name, interface))
+    exports.iter().map(|export| export.name.as_str()).find(|name| is(name, interface))
 }
 
 /// Whether `name` is refgate's `interface` in a version that is served.
 fn is(name: &str, interface: &str) -> bool {
-    let version = name
-        .strip_prefix(PACKAGE)
-        .and_then(|rest| rest.strip_prefix(interface));
-    version
-        .and_then(|rest| rest.strip_prefix('@'))
-        .is_some_and(|version| version.starts_with(VERSION))
+    let version = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix(interface));
+    version.and_then(|rest| rest.strip_prefix('@')).is_some_and(|version| version.starts_with(VERSION))
 }

@@ -71,10 +71,7 @@ impl Default for Limits {
 impl Limits {
     /// Time for a call on `items` refs or projects.
     pub(crate) fn for_items(&self, items: usize) -> Duration {
-        self.call
-            + self
-                .per_item
-                .saturating_mul(u32::try_from(items).unwrap_or(u32::MAX))
+        self.call + self.per_item.saturating_mul(u32::try_from(items).unwrap_or(u32::MAX))
     }
 }
 
@@ -96,11 +93,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(limit: usize) -> Meter {
-        Meter {
-            limit,
-            used: 0,
-            refused: false,
-        }
+        Meter { limit, used: 0, refused: false }
     }
 }
 

@@ -45,13 +45,7 @@ pub(crate) struct PluginLog {
 
 impl PluginLog {
     pub(crate) fn new(sink: LogSink, max: LogLevel, plugin: Arc<str>) -> PluginLog {
-        PluginLog {
-            sink,
-            max,
-            plugin,
-            left: 0,
-            last_error: None,
-        }
+        PluginLog { sink, max, plugin, left: 0, last_error: None }
     }
 
     pub(crate) fn begin_call(&mut self, bytes: usize) {

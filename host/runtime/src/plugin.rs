@@ -66,18 +66,12 @@ impl LoadedPlugin {
         let worlds = plugin.code()?.worlds.clone();
         let first = plugin.start()?;
         plugin.put_back(first);
-        Ok(LoadedPlugin {
-            plugin: Arc::new(plugin),
-            worlds,
-        })
+        Ok(LoadedPlugin { plugin: Arc::new(plugin), worlds })
     }
 
     /// A plugin known to be of `world`, which is compiled when it is first called.
     pub(crate) fn later(shared: &Arc<Shared>, source: PluginSource, world: World) -> LoadedPlugin {
-        LoadedPlugin {
-            plugin: Arc::new(Plugin::new(shared.clone(), source)),
-            worlds: vec![world],
-        }
+        LoadedPlugin { plugin: Arc::new(Plugin::new(shared.clone(), source)), worlds: vec![world] }
     }
 
     /// The name.
@@ -156,10 +150,7 @@ impl Plugin {
     }
 
     fn code(&self) -> Result<&Code, LoadError> {
-        self.code
-            .get_or_init(|| self.compile())
-            .as_ref()
-            .map_err(LoadError::clone)
+        self.code.get_or_init(|| self.compile()).as_ref().map_err(LoadError::clone)
     }
 
     fn compile(&self) -> Result<Code, LoadError> {
@@ -168,19 +159,13 @@ impl Plugin {
         let info = inspect::info(&self.shared.engine, &component, &self.bytes)?;
         info.check().map_err(refuse)?;
         let pre = self.shared.linker.instantiate_pre(&component).map_err(|e| {
-            refuse(format!(
-                "it imports a function that this version of refgate does not have: {e:#}"
-            ))
+            refuse(format!("it imports a function that this version of refgate does not have: {e:#}"))
         })?;
         let interface = |name: &str| exported(&info.exports, name).unwrap_or_default().to_owned();
         Ok(Code {
             pre,
             lifecycle: interface("lifecycle"),
-            interfaces: info
-                .worlds
-                .iter()
-                .map(|world| interface(world.export().0))
-                .collect(),
+            interfaces: info.worlds.iter().map(|world| interface(world.export().0)).collect(),
             worlds: info.worlds,
         })
     }
@@ -190,33 +175,21 @@ impl Plugin {
         let code = self.code()?;
         let limits = &self.shared.limits;
         let log = PluginLog::new(self.shared.log.clone(), self.shared.log_level, self.name.clone());
-        let state = HostState {
-            call: Call::None,
-            meter: Meter::new(limits.memory),
-            log,
-        };
+        let state = HostState { call: Call::None, meter: Meter::new(limits.memory), log };
         let mut store = Store::new(&self.shared.engine, state);
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(HOST_CALL_BYTES);
         store.data_mut().log.begin_call(limits.log);
         store.set_epoch_deadline(ticks(limits.start));
         match self.configure(code, &mut store) {
-            Ok(Ok((filters, matcher))) => Ok(Instance {
-                store,
-                filters,
-                matcher,
-                calls: 0,
-            }),
+            Ok(Ok((filters, matcher))) => Ok(Instance { store, filters, matcher, calls: 0 }),
             Ok(Err(problems)) => {
                 let cause = format!("it refuses its settings: {}", cut(&problems, ERROR_BYTES));
                 Err(LoadError::plugin(&self.shown, cause))
             }
             Err(e) => {
                 let cause = explain(&e, store.data(), limits.start, limits.memory);
-                Err(LoadError::plugin(
-                    &self.shown,
-                    format!("it does not start: {cause}"),
-                ))
+                Err(LoadError::plugin(&self.shown, format!("it does not start: {cause}")))
             }
         }
     }
@@ -269,22 +242,12 @@ impl Plugin {
 
     pub(crate) fn look(&self, world: World, batch: Arc<RefBatch>) -> Result<Answer, FilterError> {
         let instance = self.take()?;
-        let filter = instance
-            .filters
-            .iter()
-            .find(|(of, _)| *of == world)
-            .map(|(_, filter)| *filter);
+        let filter = instance.filters.iter().find(|(of, _)| *of == world).map(|(_, filter)| *filter);
         let filter = filter.ok_or_else(|| self.failed(&format!("it is no {world}")))?;
         let len = batch.len();
         // Handles that the host can revoke: an owned one would stay in the store's table for ever.
         let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
-        match self.call(
-            instance,
-            filter,
-            handles,
-            Call::Look(batch, Gathered::new(len)),
-            len,
-        )? {
+        match self.call(instance, filter, handles, Call::Look(batch, Gathered::new(len)), len)? {
             Call::Look(_, gathered) => Ok(gathered.into_answer()),
             _ => Err(self.failed("its call went astray")),
         }
@@ -292,18 +255,10 @@ impl Plugin {
 
     pub(crate) fn matches(&self, projects: Arc<[Project]>) -> Result<Vec<bool>, FilterError> {
         let instance = self.take()?;
-        let matcher = instance
-            .matcher
-            .ok_or_else(|| self.failed("it is no project-matcher"))?;
+        let matcher = instance.matcher.ok_or_else(|| self.failed("it is no project-matcher"))?;
         let len = projects.len();
         let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
-        match self.call(
-            instance,
-            matcher,
-            handles,
-            Call::Match(projects, Selected::new(len)),
-            len,
-        )? {
+        match self.call(instance, matcher, handles, Call::Match(projects, Selected::new(len)), len)? {
             Call::Match(_, selected) => Ok(selected.into_answer()),
             _ => Err(self.failed("its call went astray")),
         }
@@ -357,10 +312,7 @@ fn explain(error: &wasmtime::Error, state: &HostState, time: Duration, memory: u
         None => error.root_cause().to_string(),
     };
     if state.meter.refused {
-        text.push_str(&format!(
-            " (it asked for more than {} MiB of memory)",
-            memory >> 20
-        ));
+        text.push_str(&format!(" (it asked for more than {} MiB of memory)", memory >> 20));
     }
     if let Some(line) = &state.log.last_error {
         text.push_str(&format!("; it said: {line}"));

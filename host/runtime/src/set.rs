@@ -35,6 +35,10 @@ pub struct EmbeddedPlugin {
 /// Bytes of a plugin's name.
 const NAME_BYTES: usize = 64;
 
+/// What a plugin may be called; `host` is how results name refgate itself.
+const NAME_RULE: &str = "the name of the file is not usable: write 1 to 64 of `a-z A-Z 0-9 - _` before `.wasm`, beginning \
+                         with a letter or digit, and not `host`";
+
 pub(crate) fn build(
     shared: &Arc<Shared>,
     plugins_dir: Option<&Path>,
@@ -42,17 +46,10 @@ pub(crate) fn build(
     embedded: &[EmbeddedPlugin],
 ) -> Result<FilterSet, LoadError> {
     let files = plugins_dir.map_or_else(|| Ok(BTreeMap::new()), files)?;
-    let names: BTreeSet<&str> = files
-        .keys()
-        .map(String::as_str)
-        .chain(embedded.iter().map(|e| e.name))
-        .collect();
+    let names: BTreeSet<&str> =
+        files.keys().map(String::as_str).chain(embedded.iter().map(|e| e.name)).collect();
     if let Some(unknown) = settings.keys().find(|name| !names.contains(name.as_str())) {
-        let all = names
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let all = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let cause = format!("there are settings for it, but no such plugin; plugins are {all}");
         return Err(LoadError::plugin(unknown, cause));
     }
@@ -81,6 +78,21 @@ pub(crate) fn build(
             }
         }
     }
+    Ok(set)
+}
+
+pub(crate) fn of_file(
+    shared: &Arc<Shared>,
+    file: &Path,
+    settings: &BTreeMap<String, Settings>,
+) -> Result<FilterSet, LoadError> {
+    let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if !legal_name(name) {
+        return Err(LoadError::plugin(&file.display().to_string(), NAME_RULE));
+    }
+    let own = settings.get(name).cloned().unwrap_or_default();
+    let mut set = FilterSet::default();
+    add(&mut set, &LoadedPlugin::load(shared, read(name, file, own)?)?, true);
     Ok(set)
 }
 
@@ -114,10 +126,7 @@ fn add(set: &mut FilterSet, plugin: &LoadedPlugin, active: bool) {
         if !active {
             continue;
         }
-        let filter = Arc::new(WasmFilter {
-            plugin: plugin.plugin().clone(),
-            world,
-        });
+        let filter = Arc::new(WasmFilter { plugin: plugin.plugin().clone(), world });
         match world {
             World::PushFilter => set.push.push(filter),
             World::FetchFilter => set.fetch.push(filter),
@@ -140,16 +149,9 @@ fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, LoadError> {
         if path.extension() != Some("wasm".as_ref()) {
             continue;
         }
-        let name = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .unwrap_or_default();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         if !legal_name(name) {
-            let cause = format!(
-                "the name of the file is not usable: write 1 to {NAME_BYTES} of `a-z A-Z 0-9 - _` before `.wasm`, \
-                 beginning with a letter or digit, and not `host`"
-            );
-            return Err(LoadError::plugin(&path.display().to_string(), cause));
+            return Err(LoadError::plugin(&path.display().to_string(), NAME_RULE));
         }
         files.insert(name.to_owned(), path);
     }
@@ -161,9 +163,7 @@ fn legal_name(name: &str) -> bool {
     name.len() <= NAME_BYTES
         && name != "host"
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn read(name: &str, path: &Path, settings: Settings) -> Result<PluginSource, LoadError> {
@@ -177,9 +177,7 @@ fn read(name: &str, path: &Path, settings: Settings) -> Result<PluginSource, Loa
     }
     check_owner(path, &metadata).map_err(refuse)?;
     let mut bytes = Vec::new();
-    file.take(COMPONENT_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    file.take(COMPONENT_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > COMPONENT_BYTES {
         return Err(refuse(format!("it is larger than {} MiB", COMPONENT_BYTES >> 20)));
     }
@@ -201,10 +199,7 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), String> {
         ));
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(format!(
-            "others can write it: run `chmod go-w {}`",
-            path.display()
-        ));
+        return Err(format!("others can write it: run `chmod go-w {}`", path.display()));
     }
     Ok(())
 }

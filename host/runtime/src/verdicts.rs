@@ -25,12 +25,7 @@ pub(crate) struct Gathered {
 impl Gathered {
     /// Nothing said yet about `len` refs.
     pub(crate) fn new(len: usize) -> Gathered {
-        Gathered {
-            len,
-            left: index_budget(len),
-            reasons: BTreeSet::new(),
-            answer: Answer::default(),
-        }
+        Gathered { len, left: index_budget(len), reasons: BTreeSet::new(), answer: Answer::default() }
     }
 
     pub(crate) fn discard(&mut self, indices: Vec<u32>, reason: String) -> Result<()> {
@@ -88,10 +83,7 @@ pub(crate) struct Selected {
 
 impl Selected {
     pub(crate) fn new(len: usize) -> Selected {
-        Selected {
-            left: index_budget(len),
-            selected: vec![false; len],
-        }
+        Selected { left: index_budget(len), selected: vec![false; len] }
     }
 
     pub(crate) fn select(&mut self, indices: &[u32]) -> Result<()> {
@@ -117,10 +109,7 @@ fn check_indices(indices: &[u32], len: usize, left: &mut usize) -> Result<()> {
     }
     match left.checked_sub(indices.len()) {
         Some(rest) => *left = rest,
-        None => bail!(
-            "it named more than {} items in a batch of {len}",
-            index_budget(len)
-        ),
+        None => bail!("it named more than {} items in a batch of {len}", index_budget(len)),
     }
     Ok(())
 }
@@ -135,18 +124,7 @@ mod tests {
         for good in ["not-up-to-date", "a", "x1-2", &"r".repeat(64)] {
             gathered.discard(vec![0], good.to_owned()).unwrap();
         }
-        for bad in [
-            "",
-            "-",
-            "a-",
-            "-a",
-            "a--b",
-            "Not",
-            "a b",
-            "ä",
-            "a\n",
-            &"r".repeat(65),
-        ] {
+        for bad in ["", "-", "a-", "-a", "a--b", "Not", "a b", "ä", "a\n", &"r".repeat(65)] {
             assert!(gathered.discard(vec![0], bad.to_owned()).is_err(), "{bad:?}");
         }
         let mut gathered = Gathered::new(1);
@@ -167,10 +145,7 @@ mod tests {
         assert!(gathered.recheck(vec![0; 1030]).is_err());
         gathered.discard_all("b".into()).unwrap();
         let answer = gathered.into_answer();
-        assert_eq!(
-            answer.discards,
-            [(vec![1, 1], "a".to_owned()), (vec![0, 1], "b".to_owned())]
-        );
+        assert_eq!(answer.discards, [(vec![1, 1], "a".to_owned()), (vec![0, 1], "b".to_owned())]);
         assert_eq!(answer.rechecks, [1]);
     }
 }

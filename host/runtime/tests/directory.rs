@@ -74,9 +74,7 @@ impl Dir {
     }
 
     fn load(&self) -> Result<FilterSet, LoadError> {
-        runtime(Limits::default())
-            .0
-            .filter_set(Some(self.0.path()), &BTreeMap::new(), &embedded())
+        runtime(Limits::default()).0.filter_set(Some(self.0.path()), &BTreeMap::new(), &embedded())
     }
 
     fn refused(&self) -> String {
@@ -94,11 +92,7 @@ fn shipped(name: &str) -> &'static [u8] {
 
 #[test]
 fn an_empty_directory_and_other_files_change_nothing() {
-    let set = Dir::new()
-        .with("README.md", b"hello")
-        .with("push.wasm.tmp", b"junk")
-        .load()
-        .unwrap();
+    let set = Dir::new().with("README.md", b"hello").with("push.wasm.tmp", b"junk").load().unwrap();
     assert_eq!((set.push.len(), set.fetch.len(), set.plugins.len()), (1, 1, 3));
 }
 
@@ -119,10 +113,7 @@ fn files_join_in_name_order_and_replace_by_name() {
 
 #[test]
 fn one_component_serves_two_worlds() {
-    let set = Dir::new()
-        .with("own.wasm", &wat::parse_str(TWO_WORLDS).unwrap())
-        .load()
-        .unwrap();
+    let set = Dir::new().with("own.wasm", &wat::parse_str(TWO_WORLDS).unwrap()).load().unwrap();
     for filter in [&set.push[0], &set.fetch[1]] {
         assert_eq!(filter.name(), "own");
         for _ in 0..1000 {
@@ -145,41 +136,26 @@ fn a_bad_file_refuses_the_set_and_is_named() {
         (b"\0asm", "it is cut off"),
         (&core, "it is a core module, not a component"),
         (&empty, "it exports no world of refgate"),
-        (
-            &foreign,
-            "it imports `wasi:clocks/wall-clock@0.2.6`, which refgate does not offer",
-        ),
+        (&foreign, "it imports `wasi:clocks/wall-clock@0.2.6`, which refgate does not offer"),
         (&wat::parse_str(newer).unwrap(), "it exports no world of refgate"),
         (cut, "it is damaged"),
     ] {
-        let refused = Dir::new()
-            .with("good.wasm", shipped("push"))
-            .with("odd.wasm", bytes)
-            .refused();
-        assert!(
-            refused.contains("odd.wasm`: ") && refused.contains(said),
-            "{refused}"
-        );
+        let refused = Dir::new().with("good.wasm", shipped("push")).with("odd.wasm", bytes).refused();
+        assert!(refused.contains("odd.wasm`: ") && refused.contains(said), "{refused}");
     }
 }
 
 #[test]
 fn the_name_of_a_shipped_filter_is_for_its_world() {
     let refused = Dir::new().with("push.wasm", shipped("fetch")).refused();
-    assert!(
-        refused.contains("it has the name of the embedded push-filter but is none"),
-        "{refused}"
-    );
+    assert!(refused.contains("it has the name of the embedded push-filter but is none"), "{refused}");
 }
 
 #[test]
 fn names_are_checked() {
     for name in ["host.wasm", "a b.wasm", ".wasm.wasm", "é.wasm", "-a.wasm"] {
         let refused = Dir::new().with(name, shipped("push")).refused();
-        assert!(
-            refused.contains("the name of the file is not usable"),
-            "{name}: {refused}"
-        );
+        assert!(refused.contains("the name of the file is not usable"), "{name}: {refused}");
     }
 }
 
@@ -187,19 +163,10 @@ fn names_are_checked() {
 fn what_others_can_write_is_refused() {
     let dir = Dir::new().with("a.wasm", shipped("push"));
     mode(&dir.0.path().join("a.wasm"), 0o664);
-    assert!(
-        dir.refused()
-            .contains("a.wasm`: others can write it: run `chmod go-w "),
-        "{}",
-        dir.refused()
-    );
+    assert!(dir.refused().contains("a.wasm`: others can write it: run `chmod go-w "), "{}", dir.refused());
     mode(&dir.0.path().join("a.wasm"), 0o644);
     mode(dir.0.path(), 0o757);
-    assert!(
-        dir.refused().starts_with("plugin directory `"),
-        "{}",
-        dir.refused()
-    );
+    assert!(dir.refused().starts_with("plugin directory `"), "{}", dir.refused());
     mode(dir.0.path(), 0o755);
     assert!(dir.load().is_ok());
 }
@@ -208,19 +175,8 @@ fn what_others_can_write_is_refused() {
 fn a_missing_directory_and_settings_for_nobody_are_errors() {
     let (runtime, _) = runtime(Limits::default());
     let missing = runtime.filter_set(Some(Path::new("no/such/dir")), &BTreeMap::new(), &embedded());
-    assert!(
-        missing
-            .unwrap_err()
-            .to_string()
-            .contains("`no/such/dir`: it cannot be read")
-    );
+    assert!(missing.unwrap_err().to_string().contains("`no/such/dir`: it cannot be read"));
     let settings = BTreeMap::from([("pish".to_owned(), setting("a", &["b"]))]);
-    let unknown = runtime
-        .filter_set(None, &settings, &embedded())
-        .unwrap_err()
-        .to_string();
-    assert!(
-        unknown.contains("plugin `pish`") && unknown.contains("`push`"),
-        "{unknown}"
-    );
+    let unknown = runtime.filter_set(None, &settings, &embedded()).unwrap_err().to_string();
+    assert!(unknown.contains("plugin `pish`") && unknown.contains("`push`"), "{unknown}");
 }

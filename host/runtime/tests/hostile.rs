@@ -12,12 +12,7 @@ use refgate_runtime::{Limits, LoadError, LoadedPlugin, LogLevel, Origin, PluginS
 
 /// Short enough to test, long enough for a busy machine.
 fn limits() -> Limits {
-    Limits {
-        call: Duration::from_millis(500),
-        memory: 64 << 20,
-        log: 1000,
-        ..Limits::default()
-    }
+    Limits { call: Duration::from_millis(500), memory: 64 << 20, log: 1000, ..Limits::default() }
 }
 
 fn load_with(deed: &str, limits: Limits) -> (Result<LoadedPlugin, LoadError>, Lines) {
@@ -56,19 +51,9 @@ fn an_endless_loop_is_stopped() {
 
 #[test]
 fn a_loop_that_starts_is_stopped() {
-    let limits = Limits {
-        start: Duration::from_millis(200),
-        ..limits()
-    };
-    let refused = load_with("loop-in-configure", limits)
-        .0
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        refused.contains("it does not start: it did not answer within 200 ms"),
-        "{refused}"
-    );
+    let limits = Limits { start: Duration::from_millis(200), ..limits() };
+    let refused = load_with("loop-in-configure", limits).0.err().unwrap().to_string();
+    assert!(refused.contains("it does not start: it did not answer within 200 ms"), "{refused}");
 }
 
 #[test]
@@ -80,20 +65,14 @@ fn memory_is_bounded() {
 #[test]
 fn recursion_ends_in_a_trap() {
     let error = error("recurse");
-    assert!(
-        error.contains("call stack exhausted") || error.contains("memory access"),
-        "{error}"
-    );
+    assert!(error.contains("call stack exhausted") || error.contains("memory access"), "{error}");
 }
 
 #[test]
 fn answers_outside_the_contract_fail_the_call() {
     for (deed, said) in [
         ("index-outside", "it named item 10 of a batch of 10"),
-        (
-            "name-outside",
-            "it asked for the name of item 10 of a batch of 10",
-        ),
+        ("name-outside", "it asked for the name of item 10 of a batch of 10"),
         ("index-flood", "it named more than 1064 items in a batch of 10"),
         ("long-reason", "a reason is kebab-case and at most 64 bytes long"),
         ("odd-reason", "it gave the reason `Not Kebab`"),
@@ -113,10 +92,7 @@ fn a_panic_is_logged_and_the_next_call_works() {
     for _ in 0..3 {
         assert_eq!(look(&plugin, 10, 0), Ok(Answer::default()));
         let error = look(&plugin, 10, 1).unwrap_err().to_string();
-        assert!(
-            error.contains("it trapped") && error.contains("the second look"),
-            "{error}"
-        );
+        assert!(error.contains("it trapped") && error.contains("the second look"), "{error}");
     }
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), 3);
@@ -149,13 +125,7 @@ fn a_log_flood_is_cut() {
     let lines = lines.lock().unwrap();
     let bytes: usize = lines.iter().map(|(_, line)| line.len()).sum();
     assert!(bytes < 10_000, "{bytes}");
-    assert_eq!(
-        lines
-            .iter()
-            .filter(|(_, line)| line.contains("logs too much"))
-            .count(),
-        2
-    );
+    assert_eq!(lines.iter().filter(|(_, line)| line.contains("logs too much")).count(), 2);
     assert_eq!(lines[0].1, "hostile: line 0\\nforged");
 }
 
@@ -170,19 +140,14 @@ fn discard_and_recheck_both_arrive() {
 #[test]
 fn reasons_of_the_table_are_passed_on_for_the_decision_to_check() {
     let (plugin, _) = load("final-reason");
-    assert_eq!(
-        look(&plugin, 1, 0).unwrap().discards,
-        [(vec![0], "already-up-to-date".to_owned())]
-    );
+    assert_eq!(look(&plugin, 1, 0).unwrap().discards, [(vec![0], "already-up-to-date".to_owned())]);
 }
 
 #[test]
 fn every_column_arrives_over_window_borders() {
     let (plugin, _) = load("read-all");
     let refs = 40_000;
-    let answer = plugin
-        .look(World::PushFilter, batch((0..refs).collect(), 0))
-        .unwrap();
+    let answer = plugin.look(World::PushFilter, batch((0..refs).collect(), 0)).unwrap();
     assert_eq!(answer, Answer::default());
     assert_eq!(look(&plugin, 0, 0), Ok(Answer::default()));
 }
@@ -199,10 +164,7 @@ fn instances_are_kept_between_calls_and_not_for_ever() {
 #[test]
 fn a_world_that_it_lacks_is_an_error() {
     let (plugin, _) = load("both");
-    let error = plugin
-        .look(World::FetchFilter, batch(vec![0], 0))
-        .unwrap_err()
-        .to_string();
+    let error = plugin.look(World::FetchFilter, batch(vec![0], 0)).unwrap_err().to_string();
     assert!(error.ends_with("it is no fetch-filter"), "{error}");
     assert!(plugin.matches([].into()).is_err());
 }

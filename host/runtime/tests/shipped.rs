@@ -16,9 +16,7 @@ fn said(answer: &Answer, refs: usize) -> Vec<Option<String>> {
         said[*i as usize] = Some("recheck".to_owned());
     }
     for (indices, reason) in answer.discards.iter().rev() {
-        indices
-            .iter()
-            .for_each(|i| said[*i as usize] = Some(reason.clone()));
+        indices.iter().for_each(|i| said[*i as usize] = Some(reason.clone()));
     }
     said
 }
@@ -38,11 +36,7 @@ fn the_components_say_what_the_policies_say_for_every_state() {
                 push::Verdict::Recheck => "recheck",
                 push::Verdict::Discard(reason) => reason,
             });
-            assert_eq!(
-                said.as_deref(),
-                expected,
-                "push, state {state:#b}, look {attempt}"
-            );
+            assert_eq!(said.as_deref(), expected, "push, state {state:#b}, look {attempt}");
         }
         let answer = wait(set.fetch[0].look(all.clone())).unwrap();
         for (state, said) in (0..).zip(said(&answer, all.len())) {
@@ -50,11 +44,7 @@ fn the_components_say_what_the_policies_say_for_every_state() {
                 fetch::Verdict::Recheck => "recheck",
                 fetch::Verdict::Discard(reason) => reason,
             });
-            assert_eq!(
-                said.as_deref(),
-                expected,
-                "fetch, state {state:#b}, look {attempt}"
-            );
+            assert_eq!(said.as_deref(), expected, "fetch, state {state:#b}, look {attempt}");
         }
     }
 }
@@ -80,19 +70,14 @@ fn imports_are_the_whole_list_of_capabilities() {
 #[test]
 fn projects_are_matched_by_pattern() {
     let (runtime, lines) = runtime(Limits::default());
-    let projects: Arc<[Project]> = ["foo/bar", "foo/car", "x"]
-        .map(|name| Project::new(name).unwrap())
-        .into_iter()
-        .collect();
+    let projects: Arc<[Project]> =
+        ["foo/bar", "foo/car", "x"].map(|name| Project::new(name).unwrap()).into_iter().collect();
     let with = |patterns: &[&str]| {
         let settings = BTreeMap::from([("project-matcher".to_owned(), setting("pattern", patterns))]);
         runtime.filter_set(None, &settings, &embedded())
     };
     let set = with(&["foo/b*", "^x"]).unwrap();
-    assert_eq!(
-        wait(set.projects[0].matches(projects.clone())),
-        Ok(vec![true, false, true])
-    );
+    assert_eq!(wait(set.projects[0].matches(projects.clone())), Ok(vec![true, false, true]));
     let refused = with(&["ok", "^("]).unwrap_err().to_string();
     assert!(
         refused.starts_with("plugin `project-matcher`: it refuses its settings: /pattern/1: "),
@@ -107,10 +92,7 @@ fn projects_are_matched_by_pattern() {
     assert_eq!(wait(costly.projects[0].matches(long)), Ok(vec![false, true]));
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(
-        lines[0].0 == LogLevel::Error && lines[0].1.contains("(a+)+"),
-        "{lines:?}"
-    );
+    assert!(lines[0].0 == LogLevel::Error && lines[0].1.contains("(a+)+"), "{lines:?}");
 }
 
 #[test]
@@ -121,26 +103,15 @@ fn a_matcher_without_patterns_is_listed_but_not_asked() {
     let names: Vec<_> = set.plugins.iter().map(|p| (p.name.as_str(), p.world)).collect();
     assert_eq!(
         names,
-        [
-            ("fetch", "fetch-filter"),
-            ("project-matcher", "project-matcher"),
-            ("push", "push-filter")
-        ]
+        [("fetch", "fetch-filter"), ("project-matcher", "project-matcher"), ("push", "push-filter")]
     );
-    assert!(
-        set.plugins
-            .iter()
-            .all(|p| p.digest.starts_with("sha256:") && p.digest.len() == 71)
-    );
+    assert!(set.plugins.iter().all(|p| p.digest.starts_with("sha256:") && p.digest.len() == 71));
 }
 
 #[test]
 fn an_unknown_setting_of_a_shipped_filter_is_refused_at_load() {
     let (runtime, _) = runtime(Limits::default());
     let settings = BTreeMap::from([("push".to_owned(), setting("mode", &["x"]))]);
-    let refused = runtime
-        .filter_set(None, &settings, &embedded())
-        .unwrap_err()
-        .to_string();
+    let refused = runtime.filter_set(None, &settings, &embedded()).unwrap_err().to_string();
     assert!(refused.contains("/mode: unknown field `mode`"), "{refused}");
 }

@@ -16,10 +16,7 @@ pub struct Origin {
 impl Origin {
     /// A place in `file`.
     pub fn new(file: &Path, line: u32) -> Origin {
-        Origin {
-            file: file.into(),
-            line,
-        }
+        Origin { file: file.into(), line }
     }
 }
 
@@ -52,22 +49,14 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error at `origin`.
     pub fn new(origin: &Origin, message: impl Into<String>, hint: impl Into<String>) -> ConfigError {
-        ConfigError {
-            origin: origin.clone(),
-            message: message.into(),
-            hint: hint.into(),
-        }
+        ConfigError { origin: origin.clone(), message: message.into(), hint: hint.into() }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.origin, self.message)?;
-        if self.hint.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "; {}", self.hint)
-        }
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "; {}", self.hint) }
     }
 }
 

@@ -48,11 +48,7 @@ fn read_into(
                 let wanted = item.value.as_deref().unwrap_or_default();
                 if wanted.is_empty() || wanted.starts_with('~') {
                     let hint = "write a path, absolute or relative to this file";
-                    errors.push(ConfigError::new(
-                        &item.origin,
-                        "`include.path` names no file",
-                        hint,
-                    ));
+                    errors.push(ConfigError::new(&item.origin, "`include.path` names no file", hint));
                     continue;
                 }
                 let file = path.parent().unwrap_or(Path::new("")).join(wanted);
@@ -69,11 +65,7 @@ fn read_into(
         }
     }
     stack.pop();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(ConfigErrors(errors))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
 /// The bytes of a file that only its owner, who is this user or root, can change: whoever can write the configuration
@@ -83,33 +75,23 @@ fn read_trusted(path: &Path, named_at: &Origin) -> Result<Vec<u8>, ConfigError> 
         ConfigError::new(named_at, format!("cannot use `{}`: {why}", path.display()), hint)
     };
     let unreadable = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => refuse(
-            "no such file".into(),
-            "name another with `--config`, or write one with `refgate init`",
-        ),
+        std::io::ErrorKind::NotFound => {
+            refuse("no such file".into(), "name another with `--config`, or write one with `refgate init`")
+        }
         _ => refuse(e.to_string(), "make it readable for this user"),
     };
     // Before it is opened: opening a pipe would wait for ever.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(refuse(
-            "it is not a regular file".into(),
-            "name a file in git-config syntax",
-        ));
+        return Err(refuse("it is not a regular file".into(), "name a file in git-config syntax"));
     }
     let mut file = fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     let me = rustix::process::geteuid().as_raw();
     if metadata.uid() != me && metadata.uid() != 0 {
-        return Err(refuse(
-            "it belongs to another user".into(),
-            "make it yours or root's with `chown`",
-        ));
+        return Err(refuse("it belongs to another user".into(), "make it yours or root's with `chown`"));
     }
     if metadata.mode() & 0o022 != 0 {
-        let why = format!(
-            "others than its owner can write it (mode {:03o})",
-            metadata.mode() & 0o777
-        );
+        let why = format!("others than its owner can write it (mode {:03o})", metadata.mode() & 0o777);
         return Err(refuse(why, "take that away with `chmod go-w`"));
     }
     let mut text = Vec::new();

@@ -95,9 +95,7 @@ impl Kind {
             Kind::Time => values::time(text).map(drop),
             Kind::Writes => match SiteKind::from_name(text) {
                 Some(_) => Ok(()),
-                None => Err(format!(
-                    "`{text}` is not a kind of site; write `gated`, `none` or `ungated`"
-                )),
+                None => Err(format!("`{text}` is not a kind of site; write `gated`, `none` or `ungated`")),
             },
             Kind::Refspec => Refspec::parse(text)
                 .map(drop)

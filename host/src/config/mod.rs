@@ -177,9 +177,7 @@ impl Config {
             };
             if let Some(near) = near {
                 let (at, section) = (&item.origin, &item.section);
-                out.push(format!(
-                    "{at}: section `{section}` is not used; did you mean `{near}`?"
-                ));
+                out.push(format!("{at}: section `{section}` is not used; did you mean `{near}`?"));
             }
         }
         for (name, remote) in &self.remotes {

@@ -29,12 +29,10 @@ impl Item {
     /// # Errors
     /// When there is no dot, or a part is empty.
     pub fn from_dotted(key: &str, value: &str, origin: &Origin) -> Result<Item, ConfigError> {
-        let parts = key
-            .split_once('.')
-            .map(|(section, rest)| match rest.rsplit_once('.') {
-                Some((subsection, key)) => (section, Some(subsection.to_owned()), key),
-                None => (section, None, rest),
-            });
+        let parts = key.split_once('.').map(|(section, rest)| match rest.rsplit_once('.') {
+            Some((subsection, key)) => (section, Some(subsection.to_owned()), key),
+            None => (section, None, rest),
+        });
         match parts {
             Some((section, subsection, key)) if !section.is_empty() && !key.is_empty() => Ok(Item {
                 section: section.to_ascii_lowercase(),
@@ -64,10 +62,7 @@ impl Item {
 /// The entries of `text` in order, without following includes; `path` is for the origins.
 pub fn parse(text: &[u8], path: &Path) -> Result<Vec<Item>, ConfigErrors> {
     let start = Origin::new(path, 1);
-    let at = |line| Origin {
-        line,
-        ..start.clone()
-    };
+    let at = |line| Origin { line, ..start.clone() };
     let events = Events::from_bytes(text, None).map_err(|e| syntax_error(text, &e, &at))?;
     let mut errors = Vec::new();
     let mut items: Vec<Item> = Vec::new();
@@ -81,42 +76,22 @@ pub fn parse(text: &[u8], path: &Path) -> Result<Vec<Item>, ConfigErrors> {
             && let Some(key) = bare.take()
         {
             let message = format!("something other than `=` follows the key `{key}`");
-            errors.push(ConfigError::new(
-                &at(line),
-                message,
-                format!("write `{key} = value`"),
-            ));
+            errors.push(ConfigError::new(&at(line), message, format!("write `{key} = value`")));
         }
         match event {
-            EventRef::SectionHeader {
-                name,
-                separator,
-                subsection_name,
-            } => {
+            EventRef::SectionHeader { name, separator, subsection_name } => {
                 // The old form `[section.subsection]` has no case.
                 let folded = separator.is_some_and(|s| s == ".");
-                let subsection = subsection_name.map(|s| {
-                    if folded {
-                        s.to_ascii_lowercase()
-                    } else {
-                        s.to_vec()
-                    }
-                });
+                let subsection =
+                    subsection_name.map(|s| if folded { s.to_ascii_lowercase() } else { s.to_vec() });
                 let name = name.to_ascii_lowercase();
-                match (
-                    String::from_utf8(name),
-                    subsection.map(String::from_utf8).transpose(),
-                ) {
+                match (String::from_utf8(name), subsection.map(String::from_utf8).transpose()) {
                     (Ok(name), Ok(subsection)) => section = Some((name, subsection)),
                     _ => errors.push(not_utf8(&at(line))),
                 }
             }
             EventRef::SectionValueName(name) => {
-                open = Some(Open {
-                    key: name.to_string(),
-                    line,
-                    raw: None,
-                });
+                open = Some(Open { key: name.to_string(), line, raw: None });
             }
             EventRef::KeyValueSeparator => {
                 if let Some(open) = &mut open {
@@ -161,11 +136,7 @@ pub fn parse(text: &[u8], path: &Path) -> Result<Vec<Item>, ConfigErrors> {
             EventRef::Comment { .. } | EventRef::Whitespace(_) => {}
         }
     }
-    if errors.is_empty() {
-        Ok(items)
-    } else {
-        Err(ConfigErrors(errors))
-    }
+    if errors.is_empty() { Ok(items) } else { Err(ConfigErrors(errors)) }
 }
 
 /// A key whose value is still coming.
@@ -195,11 +166,7 @@ fn syntax_error(text: &[u8], e: &gix_config::parse::Error, at: &dyn Fn(u32) -> O
 /// Where in `rest` the problem is, what it is, and what to write.
 fn problem(rest: &[u8]) -> (usize, &'static str, &'static str) {
     if rest.starts_with(b"[") {
-        return (
-            0,
-            "this is not a section header",
-            "write `[section]` or `[section \"subsection\"]`",
-        );
+        return (0, "this is not a section header", "write `[section]` or `[section \"subsection\"]`");
     }
     let mut quoted = false;
     let mut i = 0;
@@ -215,11 +182,7 @@ fn problem(rest: &[u8]) -> (usize, &'static str, &'static str) {
             }
             (b'"', _) => quoted = !quoted,
             (b'\n', _) if quoted => {
-                return (
-                    i,
-                    "a quote is not closed",
-                    "write another `\"`, or `\\\"` for the sign itself",
-                );
+                return (i, "a quote is not closed", "write another `\"`, or `\\\"` for the sign itself");
             }
             (b'\n', _) => break,
             _ => {}
@@ -227,11 +190,7 @@ fn problem(rest: &[u8]) -> (usize, &'static str, &'static str) {
         i += 1;
     }
     match quoted {
-        true => (
-            0,
-            "a quote is not closed",
-            "write another `\"`, or `\\\"` for the sign itself",
-        ),
+        true => (0, "a quote is not closed", "write another `\"`, or `\\\"` for the sign itself"),
         false => (
             0,
             "this is neither a section, a key nor a comment",

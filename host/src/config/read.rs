@@ -48,11 +48,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             require: read.texts("plugins", None, "require"),
         },
         plugin_settings: read.plugin_settings(),
-        remotes: read
-            .names("remote")
-            .into_iter()
-            .map(|name| (name.to_owned(), read.remote(name)))
-            .collect(),
+        remotes: read.names("remote").into_iter().map(|name| (name.to_owned(), read.remote(name))).collect(),
         unused: unused.into_iter().cloned().collect(),
         effective: read.effective(),
     })
@@ -105,11 +101,7 @@ fn rules(used: &[&Item], errors: &mut Vec<ConfigError>) -> Rules {
         .iter()
         .filter(|i| i.section == "ref-database" && i.subsection.as_deref() == Some("enforcementRules"))
         .filter_map(|i| {
-            Some((
-                *i,
-                Enforcement::from_name(&i.key)?,
-                i.value.as_deref().filter(|v| !v.is_empty())?,
-            ))
+            Some((*i, Enforcement::from_name(&i.key)?, i.value.as_deref().filter(|v| !v.is_empty())?))
         })
         .collect();
     Rules::new(of.iter().map(|(_, policy, text)| (*policy, *text))).unwrap_or_else(|wrong| {
@@ -133,11 +125,7 @@ pub(super) fn remotes_without_url(items: &[Item]) -> Vec<ConfigError> {
     lonely
         .map(|(name, (item, _))| {
             let message = format!("remote `{}` has no url", shown(name));
-            ConfigError::new(
-                &item.origin,
-                message,
-                "write `url = ../SITE/git/${name}.git`, or a URL",
-            )
+            ConfigError::new(&item.origin, message, "write `url = ../SITE/git/${name}.git`, or a URL")
         })
         .collect()
 }
@@ -169,18 +157,14 @@ impl<'i> Reader<'i> {
     }
 
     fn texts(&self, section: &str, subsection: Option<&str>, key: &str) -> Vec<String> {
-        self.all(section, subsection, key)
-            .filter_map(|i| i.value.clone())
-            .collect()
+        self.all(section, subsection, key).filter_map(|i| i.value.clone()).collect()
     }
 
     /// The last value, or the default of the table; a key without `=` is `true`.
     fn or_default(&self, section: &str, subsection: Option<&str>, key: &str) -> String {
         match self.last(section, subsection, key) {
             Some(item) => item.value.clone().unwrap_or_else(|| "true".to_owned()),
-            None => table::find(section, subsection, key)
-                .map_or("", |doc| doc.default)
-                .to_owned(),
+            None => table::find(section, subsection, key).map_or("", |doc| doc.default).to_owned(),
         }
     }
 
@@ -220,11 +204,7 @@ impl<'i> Reader<'i> {
         let specs = |key| {
             let texts = self.texts("remote", some, key);
             let specs: Vec<Refspec> = texts.iter().filter_map(|t| Refspec::parse(t).ok()).collect();
-            if specs.is_empty() {
-                Refspecs::everything()
-            } else {
-                Refspecs::new(specs)
-            }
+            if specs.is_empty() { Refspecs::everything() } else { Refspecs::new(specs) }
         };
         let url = self.last("remote", some, "url").and_then(|item| {
             let url = item.value.as_deref()?;
@@ -279,11 +259,7 @@ impl<'i> Reader<'i> {
                     .filter(|i| i.section == doc.section && i.subsection.as_deref() == subsection)
                     .filter(|i| doc.key == "*" || i.key.eq_ignore_ascii_case(doc.key))
                     .collect();
-                let counts = if doc.multi {
-                    0
-                } else {
-                    here.len().saturating_sub(1)
-                };
+                let counts = if doc.multi { 0 } else { here.len().saturating_sub(1) };
                 let full = |key: &str| match subsection {
                     Some(subsection) => format!("{}.{subsection}.{key}", doc.section),
                     None => format!("{}.{key}", doc.section),
@@ -291,22 +267,14 @@ impl<'i> Reader<'i> {
                 for item in &here[counts..] {
                     let key = if doc.key == "*" { &item.written } else { doc.key };
                     let value = without_password(item.value.as_deref().unwrap_or("true"));
-                    out.push(Effective {
-                        key: full(key),
-                        value,
-                        origin: Some(item.origin.clone()),
-                    });
+                    out.push(Effective { key: full(key), value, origin: Some(item.origin.clone()) });
                 }
                 if here.is_empty() && !doc.default.is_empty() {
                     let value = match doc.kind {
                         Kind::Path => self.base.join(doc.default).display().to_string(),
                         _ => doc.default.to_owned(),
                     };
-                    out.push(Effective {
-                        key: full(doc.key),
-                        value,
-                        origin: None,
-                    });
+                    out.push(Effective { key: full(doc.key), value, origin: None });
                 }
             }
         }

@@ -12,38 +12,24 @@ pub(super) fn key(section: &str, subsection: Option<&str>, key: &str) -> String 
     }
     // The right key under a wrong header, in this section or another.
     let same_key = |doc: &&KeyDoc| doc.used && doc.key.eq_ignore_ascii_case(key);
-    if let Some(doc) = here()
-        .find(same_key)
-        .or_else(|| reference().iter().find(same_key))
-    {
+    if let Some(doc) = here().find(same_key).or_else(|| reference().iter().find(same_key)) {
         return format!("`{}` belongs below `{}`", doc.key, doc.header());
     }
     if fitting.is_empty() {
-        let mut headers: Vec<String> = here()
-            .filter(|doc| doc.used)
-            .map(|doc| format!("`{}`", doc.header()))
-            .collect();
+        let mut headers: Vec<String> =
+            here().filter(|doc| doc.used).map(|doc| format!("`{}`", doc.header())).collect();
         headers.dedup();
         return format!("write {}", headers.join(" or "));
     }
-    let known: Vec<String> = fitting
-        .iter()
-        .filter(|doc| doc.used)
-        .map(|doc| format!("`{}`", doc.key))
-        .collect();
+    let known: Vec<String> =
+        fitting.iter().filter(|doc| doc.used).map(|doc| format!("`{}`", doc.key)).collect();
     format!("the keys here are {}", known.join(", "))
 }
 
 /// The section that may have been meant by one that refgate does not know.
 pub(super) fn section(section: &str) -> Option<&'static str> {
-    nearest(
-        section,
-        reference()
-            .iter()
-            .filter(|doc| doc.used)
-            .map(|doc| (doc.section, doc)),
-    )
-    .map(|doc| doc.section)
+    nearest(section, reference().iter().filter(|doc| doc.used).map(|doc| (doc.section, doc)))
+        .map(|doc| doc.section)
 }
 
 fn nearest<'k>(
@@ -89,10 +75,7 @@ mod tests {
             "`minWaitBeforeReloadLocalVersionMs` belongs below `[replication \"push-filter\"]`"
         );
         assert_eq!(key("remote", None, "colour"), "write `[remote \"NAME\"]`");
-        assert_eq!(
-            key("plugins", None, "colour"),
-            "the keys here are `directory`, `require`"
-        );
+        assert_eq!(key("plugins", None, "colour"), "the keys here are `directory`, `require`");
         assert_eq!(section("project"), Some("projects"));
         assert_eq!(section("gerrit"), None);
     }

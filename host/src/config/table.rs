@@ -18,16 +18,7 @@ const fn one(
     default: &'static str,
     doc: &'static str,
 ) -> KeyDoc {
-    KeyDoc {
-        section,
-        subsection,
-        key,
-        kind,
-        default,
-        multi: false,
-        used: true,
-        doc,
-    }
+    KeyDoc { section, subsection, key, kind, default, multi: false, used: true, doc }
 }
 
 const fn many(
@@ -38,10 +29,7 @@ const fn many(
     default: &'static str,
     doc: &'static str,
 ) -> KeyDoc {
-    KeyDoc {
-        multi: true,
-        ..one(section, subsection, key, kind, default, doc)
-    }
+    KeyDoc { multi: true, ..one(section, subsection, key, kind, default, doc) }
 }
 
 /// A key of Gerrit's that is accepted and does nothing here.
@@ -52,11 +40,7 @@ const fn unused(
     kind: Kind,
     doc: &'static str,
 ) -> KeyDoc {
-    KeyDoc {
-        used: false,
-        multi: true,
-        ..one(section, subsection, key, kind, "", doc)
-    }
+    KeyDoc { used: false, multi: true, ..one(section, subsection, key, kind, "", doc) }
 }
 
 const REFDB: &str = "ref-database";
@@ -68,14 +52,7 @@ const MAX_WAIT: &str = "maxRandomWaitBeforeReloadLocalVersionMs";
 const EVERYTHING: &str = "+refs/*:refs/*";
 
 static KEYS: &[KeyDoc] = &[
-    one(
-        "site",
-        Plain,
-        "name",
-        Text,
-        "",
-        "the name of this site, as the other sites know it",
-    ),
+    one("site", Plain, "name", Text, "", "the name of this site, as the other sites know it"),
     one(
         "site",
         Plain,
@@ -100,38 +77,10 @@ static KEYS: &[KeyDoc] = &[
         "true",
         "false: no gate, everything offered is sent and no deletion is",
     ),
-    one(
-        REFDB,
-        Plain,
-        "url",
-        Text,
-        "",
-        "the global ref-db: `sqlite:PATH`, `noop:`, or for tests `memory:`",
-    ),
-    one(
-        REFDB,
-        Plain,
-        "pushReplicationFilterEnabled",
-        Boolean,
-        "true",
-        "false: no gate on push",
-    ),
-    one(
-        REFDB,
-        Plain,
-        "pullReplicationFilterEnabled",
-        Boolean,
-        "true",
-        "false: no gate on fetch",
-    ),
-    one(
-        REFDB,
-        Plain,
-        "timeoutMs",
-        PositiveMillis,
-        "5000",
-        "how long one call to the ref-db may take",
-    ),
+    one(REFDB, Plain, "url", Text, "", "the global ref-db: `sqlite:PATH`, `noop:`, or for tests `memory:`"),
+    one(REFDB, Plain, "pushReplicationFilterEnabled", Boolean, "true", "false: no gate on push"),
+    one(REFDB, Plain, "pullReplicationFilterEnabled", Boolean, "true", "false: no gate on fetch"),
+    one(REFDB, Plain, "timeoutMs", PositiveMillis, "5000", "how long one call to the ref-db may take"),
     many(
         REFDB,
         RULES,
@@ -140,14 +89,7 @@ static KEYS: &[KeyDoc] = &[
         "",
         "refs that are checked against the ref-db, as all are by default",
     ),
-    many(
-        REFDB,
-        RULES,
-        "IGNORED",
-        Rule,
-        "",
-        "refs that are not checked at all",
-    ),
+    many(REFDB, RULES, "IGNORED", Rule, "", "refs that are not checked at all"),
     many(
         "projects",
         Plain,
@@ -196,22 +138,8 @@ static KEYS: &[KeyDoc] = &[
         "",
         "where the filters are; without it only the built-in ones count",
     ),
-    many(
-        "plugins",
-        Plain,
-        "require",
-        Text,
-        "",
-        "a plugin that must be there, by name",
-    ),
-    many(
-        "plugin",
-        Any,
-        "*",
-        Text,
-        "",
-        "a setting for the plugin of that name",
-    ),
+    many("plugins", Plain, "require", Text, "", "a plugin that must be there, by name"),
+    many("plugin", Any, "*", Text, "", "a setting for the plugin of that name"),
     one(
         "remote",
         Any,
@@ -220,30 +148,9 @@ static KEYS: &[KeyDoc] = &[
         "",
         "where the remote's repositories are; `${name}` stands for the project",
     ),
-    many(
-        "remote",
-        Any,
-        "push",
-        Kind::Refspec,
-        EVERYTHING,
-        "which refs are pushed, and under which name",
-    ),
-    many(
-        "remote",
-        Any,
-        "fetch",
-        Kind::Refspec,
-        EVERYTHING,
-        "which refs are fetched, and under which name",
-    ),
-    one(
-        "remote",
-        Any,
-        "mirror",
-        Boolean,
-        "true",
-        "whether deletions that the ref-db records are replicated",
-    ),
+    many("remote", Any, "push", Kind::Refspec, EVERYTHING, "which refs are pushed, and under which name"),
+    many("remote", Any, "fetch", Kind::Refspec, EVERYTHING, "which refs are fetched, and under which name"),
+    one("remote", Any, "mirror", Boolean, "true", "whether deletions that the ref-db records are replicated"),
     one(
         "remote",
         Any,
@@ -260,13 +167,7 @@ static KEYS: &[KeyDoc] = &[
         "false",
         "true: the remote may be ahead of the ref-db, which follows it on fetch",
     ),
-    unused(
-        REFDB,
-        Plain,
-        "ignoredRefsPrefixes",
-        Text,
-        "Gerrit reads it and does nothing with it",
-    ),
+    unused(REFDB, Plain, "ignoredRefsPrefixes", Text, "Gerrit reads it and does nothing with it"),
     unused(
         REFDB,
         Plain,
@@ -274,27 +175,9 @@ static KEYS: &[KeyDoc] = &[
         Time,
         "Gerrit: how often replication lag is computed",
     ),
-    unused(
-        REFDB,
-        Plain,
-        "replicationLagEnabled",
-        Boolean,
-        "Gerrit: whether replication lag is computed",
-    ),
-    unused(
-        REFDB,
-        Plain,
-        "localRefLockTimeout",
-        Time,
-        "Gerrit: how long a local ref lock is waited for",
-    ),
-    unused(
-        REFDB,
-        Named("storeAllRefs"),
-        "project",
-        Text,
-        "Gerrit 3.13: projects whose refs are all stored",
-    ),
+    unused(REFDB, Plain, "replicationLagEnabled", Boolean, "Gerrit: whether replication lag is computed"),
+    unused(REFDB, Plain, "localRefLockTimeout", Time, "Gerrit: how long a local ref lock is waited for"),
+    unused(REFDB, Named("storeAllRefs"), "project", Text, "Gerrit 3.13: projects whose refs are all stored"),
     unused(
         REFDB,
         Named("storeMutableRefs"),
@@ -302,13 +185,7 @@ static KEYS: &[KeyDoc] = &[
         Text,
         "Gerrit 3.13: projects whose mutable refs are stored",
     ),
-    unused(
-        REFDB,
-        Named("storeNoRefs"),
-        "project",
-        Text,
-        "Gerrit 3.13: projects whose refs are not stored",
-    ),
+    unused(REFDB, Named("storeNoRefs"), "project", Text, "Gerrit 3.13: projects whose refs are not stored"),
     unused(
         REFDB,
         Named("zookeeper"),
@@ -316,111 +193,21 @@ static KEYS: &[KeyDoc] = &[
         Text,
         "Gerrit's zookeeper-refdb: the url says where the ensemble is",
     ),
-    unused(
-        "cache",
-        Plain,
-        "synchronize",
-        Boolean,
-        "Gerrit: whether cache evictions are sent",
-    ),
-    unused(
-        "cache",
-        Plain,
-        "threadPoolSize",
-        Text,
-        "Gerrit: threads that send cache evictions",
-    ),
-    unused(
-        "cache",
-        Plain,
-        "pattern",
-        Text,
-        "Gerrit: caches whose evictions are sent",
-    ),
-    unused(
-        "event",
-        Plain,
-        "synchronize",
-        Boolean,
-        "Gerrit: whether stream events are sent",
-    ),
-    unused(
-        "index",
-        Plain,
-        "synchronize",
-        Text,
-        "Gerrit: which indexes are kept in step",
-    ),
-    unused(
-        "index",
-        Plain,
-        "synchronizeForced",
-        Boolean,
-        "Gerrit: whether forced indexing is sent",
-    ),
-    unused(
-        "index",
-        Plain,
-        "numStripedLocks",
-        Text,
-        "Gerrit: locks for indexing",
-    ),
-    unused(
-        "index",
-        Plain,
-        "threadPoolSize",
-        Text,
-        "Gerrit: threads that index",
-    ),
-    unused(
-        "index",
-        Plain,
-        "maxTries",
-        Text,
-        "Gerrit: how often indexing is tried again",
-    ),
-    unused(
-        "index",
-        Plain,
-        "retryInterval",
-        Text,
-        "Gerrit: milliseconds between tries",
-    ),
-    unused(
-        "broker",
-        Plain,
-        "indexEventTopic",
-        Text,
-        "Gerrit: topic of index events",
-    ),
-    unused(
-        "broker",
-        Plain,
-        "batchIndexEventTopic",
-        Text,
-        "Gerrit: topic of batch index events",
-    ),
-    unused(
-        "broker",
-        Plain,
-        "cacheEventTopic",
-        Text,
-        "Gerrit: topic of cache events",
-    ),
-    unused(
-        "broker",
-        Plain,
-        "projectListEventTopic",
-        Text,
-        "Gerrit: topic of project list events",
-    ),
-    unused(
-        "broker",
-        Plain,
-        "streamEventTopic",
-        Text,
-        "Gerrit: topic of stream events",
-    ),
+    unused("cache", Plain, "synchronize", Boolean, "Gerrit: whether cache evictions are sent"),
+    unused("cache", Plain, "threadPoolSize", Text, "Gerrit: threads that send cache evictions"),
+    unused("cache", Plain, "pattern", Text, "Gerrit: caches whose evictions are sent"),
+    unused("event", Plain, "synchronize", Boolean, "Gerrit: whether stream events are sent"),
+    unused("index", Plain, "synchronize", Text, "Gerrit: which indexes are kept in step"),
+    unused("index", Plain, "synchronizeForced", Boolean, "Gerrit: whether forced indexing is sent"),
+    unused("index", Plain, "numStripedLocks", Text, "Gerrit: locks for indexing"),
+    unused("index", Plain, "threadPoolSize", Text, "Gerrit: threads that index"),
+    unused("index", Plain, "maxTries", Text, "Gerrit: how often indexing is tried again"),
+    unused("index", Plain, "retryInterval", Text, "Gerrit: milliseconds between tries"),
+    unused("broker", Plain, "indexEventTopic", Text, "Gerrit: topic of index events"),
+    unused("broker", Plain, "batchIndexEventTopic", Text, "Gerrit: topic of batch index events"),
+    unused("broker", Plain, "cacheEventTopic", Text, "Gerrit: topic of cache events"),
+    unused("broker", Plain, "projectListEventTopic", Text, "Gerrit: topic of project list events"),
+    unused("broker", Plain, "streamEventTopic", Text, "Gerrit: topic of stream events"),
     unused(
         "broker",
         Plain,

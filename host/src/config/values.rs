@@ -7,9 +7,7 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "true" | "on" | "1" => Ok(true),
         "no" | "false" | "off" | "0" => Ok(false),
-        _ => Err(format!(
-            "`{text}` is neither true nor false; write `true` or `false`"
-        )),
+        _ => Err(format!("`{text}` is neither true nor false; write `true` or `false`")),
     }
 }
 
@@ -51,9 +49,7 @@ pub(super) fn millis(text: &str) -> Result<u32, String> {
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write a number and a unit, as in `30 s` or `500 ms`");
     let trimmed = text.trim();
-    let split = trimmed
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(trimmed.len());
+    let split = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
     let number: u64 = trimmed[..split].parse().map_err(|_| wrong())?;
     const SECOND: u64 = 1000;
     const DAY: u64 = 24 * 60 * 60 * SECOND;
@@ -68,10 +64,7 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
         "y" | "year" | "years" => 365 * DAY,
         _ => return Err(wrong()),
     };
-    number
-        .checked_mul(unit)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is too long a time"))
+    number.checked_mul(unit).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long a time"))
 }
 
 #[cfg(test)]
@@ -87,23 +80,15 @@ mod tests {
             assert_eq!(boolean(text), Ok(false));
         }
         for text in ["2", "enabled", "t", ""] {
-            assert!(
-                boolean(text).unwrap_err().contains("write `true` or `false`"),
-                "{text}"
-            );
+            assert!(boolean(text).unwrap_err().contains("write `true` or `false`"), "{text}");
         }
     }
 
     #[test]
     fn milliseconds_have_binary_suffixes_and_javas_bound() {
-        for (text, value) in [
-            ("0", 0),
-            ("1000", 1000),
-            ("2k", 2048),
-            ("1M", 1 << 20),
-            ("+5", 5),
-            ("1g", 1 << 30),
-        ] {
+        for (text, value) in
+            [("0", 0), ("1000", 1000), ("2k", 2048), ("1M", 1 << 20), ("+5", 5), ("1g", 1 << 30)]
+        {
             assert_eq!(millis(text), Ok(value), "{text}");
         }
         assert_eq!(millis("2147483647"), Ok(2_147_483_647));

@@ -50,14 +50,8 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, Fault> {
     let tokens = lex::tokens(pattern)?;
     let parsed = parse::parse(&tokens, pattern.len())?;
     let bmp_only = check::check(&parsed)?;
-    let domain = Domain {
-        bmp_only,
-        known_words_only: parsed.uses_words,
-    };
-    Ok(Translated {
-        regex: emit::whole(&parsed),
-        domain,
-    })
+    let domain = Domain { bmp_only, known_words_only: parsed.uses_words };
+    Ok(Translated { regex: emit::whole(&parsed), domain })
 }
 
 /// What is wrong with a pattern, and which bytes of it.
@@ -77,19 +71,11 @@ struct Span {
 
 impl Fault {
     fn unsupported(span: Span, why: impl Into<String>) -> Fault {
-        Fault {
-            span,
-            invalid: false,
-            why: why.into(),
-        }
+        Fault { span, invalid: false, why: why.into() }
     }
 
     fn invalid(span: Span, why: impl Into<String>) -> Fault {
-        Fault {
-            span,
-            invalid: true,
-            why: why.into(),
-        }
+        Fault { span, invalid: true, why: why.into() }
     }
 
     /// The sentence for the user; `pattern` is the text that was translated.
@@ -99,11 +85,7 @@ impl Fault {
             Some(text) if !text.is_empty() => format!("`{text}`"),
             _ => "the end".to_owned(),
         };
-        let verdict = if self.invalid {
-            "is not valid"
-        } else {
-            "is not supported"
-        };
+        let verdict = if self.invalid { "is not valid" } else { "is not supported" };
         format!("{what} at byte {from} {verdict}: {}", self.why)
     }
 }

@@ -36,24 +36,16 @@ pub struct Pattern {
 enum Kind {
     Exact,
     Prefix,
-    Regex {
-        engine: Box<Regex>,
-        domain: java::Domain,
-    },
+    Regex { engine: Box<Regex>, domain: java::Domain },
 }
 
 impl Pattern {
     /// Compiles one value; the empty text is an error, as is every regular expression that Java rejects or that cannot
     /// be answered as Java answers it.
     pub fn new(text: &str) -> Result<Pattern, PatternError> {
-        let fail = |message: String| PatternError {
-            text: text.to_owned(),
-            message,
-        };
+        let fail = |message: String| PatternError { text: text.to_owned(), message };
         let kind = if text.is_empty() {
-            return Err(fail(
-                "an empty pattern matches nothing; remove it or write `*`".to_owned(),
-            ));
+            return Err(fail("an empty pattern matches nothing; remove it or write `*`".to_owned()));
         } else if text.starts_with('^') {
             let translated = java::translate(text).map_err(|fault| fail(fault.describe(text)))?;
             let engine = RegexBuilder::new(&translated.regex)
@@ -62,23 +54,15 @@ impl Pattern {
                 .max_prog_size(PROGRAM_LIMIT)
                 .build()
                 .map_err(|error| {
-                    fail(format!(
-                        "the regular expression at byte 0 cannot be compiled: {error}"
-                    ))
+                    fail(format!("the regular expression at byte 0 cannot be compiled: {error}"))
                 })?;
-            Kind::Regex {
-                engine: Box::new(engine),
-                domain: translated.domain,
-            }
+            Kind::Regex { engine: Box::new(engine), domain: translated.domain }
         } else if text.ends_with('*') {
             Kind::Prefix
         } else {
             Kind::Exact
         };
-        Ok(Pattern {
-            text: text.to_owned(),
-            kind,
-        })
+        Ok(Pattern { text: text.to_owned(), kind })
     }
 
     /// The value as it was given.
@@ -93,9 +77,7 @@ impl Pattern {
             Kind::Exact => Ok(self.text == name),
             Kind::Prefix => Ok(name.starts_with(&self.text[..self.text.len() - 1])),
             Kind::Regex { engine, domain } => {
-                domain
-                    .admits(name)
-                    .map_err(|why| self.undecided(why.to_owned()))?;
+                domain.admits(name).map_err(|why| self.undecided(why.to_owned()))?;
                 engine.is_match(name).map_err(|error| match error {
                     fancy_regex::Error::RuntimeError(fancy_regex::RuntimeError::BacktrackLimitExceeded) => {
                         self.undecided(format!("it gave up after {BACKTRACK_LIMIT} backtracking steps"))
@@ -107,10 +89,7 @@ impl Pattern {
     }
 
     fn undecided(&self, why: String) -> StepLimit {
-        StepLimit {
-            text: self.text.clone(),
-            why,
-        }
+        StepLimit { text: self.text.clone(), why }
     }
 }
 

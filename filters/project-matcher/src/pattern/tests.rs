@@ -48,11 +48,7 @@ fn answers_are_those_of_java_17() {
             }
         }
     }
-    assert!(
-        rows >= 150 && names.len() >= 25,
-        "{rows} rows, {} names",
-        names.len()
-    );
+    assert!(rows >= 150 && names.len() >= 25, "{rows} rows, {} names", names.len());
     assert_eq!(refused, REFUSED.lines().collect::<Vec<_>>());
 }
 
@@ -126,18 +122,9 @@ fn errors_name_construct_and_position() {
             .starts_with(r"pattern `^a\p{javaLowerCase}`: `\p{javaLowerCase}` at byte 2 is not supported: "),
         "{unsupported}"
     );
-    assert_eq!(
-        message("^é)"),
-        "pattern `^é)`: `)` at byte 3 is not valid: there is no group to close"
-    );
-    assert_eq!(
-        message("^(a"),
-        "pattern `^(a`: `(` at byte 1 is not valid: the group is not closed"
-    );
-    assert_eq!(
-        message("^a\\"),
-        "pattern `^a\\`: `\\` at byte 2 is not valid: nothing follows the backslash"
-    );
+    assert_eq!(message("^é)"), "pattern `^é)`: `)` at byte 3 is not valid: there is no group to close");
+    assert_eq!(message("^(a"), "pattern `^(a`: `(` at byte 1 is not valid: the group is not closed");
+    assert_eq!(message("^a\\"), "pattern `^a\\`: `\\` at byte 2 is not valid: nothing follows the backslash");
     assert!(message(&format!("^{}", "(".repeat(10_000))).contains("levels of nesting"));
     assert!(message("^(?:[a-z]{1000}){1000}").contains("cannot be compiled"));
 }
@@ -149,14 +136,9 @@ fn a_catastrophic_pattern_reaches_the_step_limit() {
     // The linear engine decides this one, whatever its shape.
     assert_eq!(Pattern::new("^(a+)+b").unwrap().matches(&name), Ok(false));
     assert_eq!(pattern.matches(&name), Ok(false));
-    let stuck = Pattern::new(r"^(?:(?!x)a|(?!y)a|aa)*b")
-        .unwrap()
-        .matches(&name)
-        .unwrap_err();
+    let stuck = Pattern::new(r"^(?:(?!x)a|(?!y)a|aa)*b").unwrap().matches(&name).unwrap_err();
     assert!(
-        stuck
-            .to_string()
-            .contains(&format!("gave up after {BACKTRACK_LIMIT} backtracking steps")),
+        stuck.to_string().contains(&format!("gave up after {BACKTRACK_LIMIT} backtracking steps")),
         "{stuck}"
     );
 }

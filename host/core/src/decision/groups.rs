@@ -37,10 +37,7 @@ pub(super) fn apply(request: &Request<'_>, facts: &Facts, verdicts: &mut [Verdic
                 _ => change.part != ChangePart::Meta,
             };
             if concerned && reached(i) && verdicts[i].is_keep() && changes.contains(change.change) {
-                verdicts[i] = Verdict::Discard {
-                    reason: reason.clone(),
-                    by: HOST.into(),
-                };
+                verdicts[i] = Verdict::Discard { reason: reason.clone(), by: HOST.into() };
             }
         }
     }

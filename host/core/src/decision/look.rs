@@ -26,17 +26,10 @@ impl Facts {
     /// The first look: all offers.
     pub async fn gather(request: &Request<'_>, sources: Sources<'_>) -> Result<Facts, Unreadable> {
         let names: Vec<RefName> = request.updates.iter().map(|u| u.name.clone()).collect();
-        let local = sources
-            .local
-            .values(request.project, &names)
-            .await
-            .map_err(|e| Unreadable(e.to_string()))?;
-        let rows: Vec<Row> = request
-            .updates
-            .iter()
-            .zip(&local)
-            .map(|(u, l)| first_row(request, u, *l))
-            .collect();
+        let local =
+            sources.local.values(request.project, &names).await.map_err(|e| Unreadable(e.to_string()))?;
+        let rows: Vec<Row> =
+            request.updates.iter().zip(&local).map(|(u, l)| first_row(request, u, *l)).collect();
         let mut facts = Facts {
             judgements: vec![Judgement::Ask; rows.len()],
             groups: groups(&names),
@@ -44,9 +37,7 @@ impl Facts {
             local,
             problems: Vec::new(),
         };
-        facts
-            .judge(request, sources, &(0..names.len()).collect::<Vec<_>>())
-            .await;
+        facts.judge(request, sources, &(0..names.len()).collect::<Vec<_>>()).await;
         Ok(facts)
     }
 
@@ -61,19 +52,13 @@ impl Facts {
         let unreadable = |e: crate::LocalError| Unreadable(e.to_string());
         let remote = match (request.direction, sources.remote) {
             (Direction::Fetch, Some(remote)) => {
-                let theirs: Vec<RefName> = which
-                    .iter()
-                    .map(|i| request.updates[*i].remote_name.clone())
-                    .collect();
+                let theirs: Vec<RefName> =
+                    which.iter().map(|i| request.updates[*i].remote_name.clone()).collect();
                 Some(remote.relist(&theirs).await.map_err(unreadable)?)
             }
             _ => None,
         };
-        let local = sources
-            .local
-            .values(request.project, &names)
-            .await
-            .map_err(unreadable)?;
+        let local = sources.local.values(request.project, &names).await.map_err(unreadable)?;
         for (at, i) in which.iter().enumerate() {
             let row = &mut self.rows[*i];
             row.attempt = 1;
@@ -102,11 +87,8 @@ impl Facts {
         sources: Sources<'_>,
         which: &[usize],
     ) -> HashMap<usize, Entry> {
-        let checked: Vec<usize> = which
-            .iter()
-            .copied()
-            .filter(|i| self.rows[*i].class == Class::Checked)
-            .collect();
+        let checked: Vec<usize> =
+            which.iter().copied().filter(|i| self.rows[*i].class == Class::Checked).collect();
         if checked.is_empty() {
             return HashMap::new();
         }
@@ -116,8 +98,7 @@ impl Facts {
             Ok(found) if found.len() == names.len() => found,
             Ok(found) => {
                 let (got, asked) = (found.len(), names.len());
-                self.problems
-                    .push(format!("the ref-db answered {got} of {asked} refs"));
+                self.problems.push(format!("the ref-db answered {got} of {asked} refs"));
                 Vec::new()
             }
             Err(e) => {
@@ -138,8 +119,7 @@ impl Facts {
                 }
                 Some(Lookup::Locked) => Seen::Locked,
                 Some(Lookup::Unreadable(why)) => {
-                    self.problems
-                        .push(format!("`{}` in the ref-db: {why}", request.updates[i].name));
+                    self.problems.push(format!("`{}` in the ref-db: {why}", request.updates[i].name));
                     Seen::Unavailable
                 }
                 None => Seen::Unavailable,
@@ -161,11 +141,9 @@ impl Facts {
             let name = &request.updates[i].name;
             let row = &mut self.rows[i];
             (row.accounted, row.ahead, row.extends_global) = (Accounted::Unasked, false, false);
-            if let (true, Seen::Value(global), RemoteValue::Known(Some(remote))) = (
-                request.source_of_truth && row.direction == Direction::Fetch,
-                row.global,
-                row.remote,
-            ) && let Some(global) = global.oid().filter(|g| *g != remote)
+            if let (true, Seen::Value(global), RemoteValue::Known(Some(remote))) =
+                (request.source_of_truth && row.direction == Direction::Fetch, row.global, row.remote)
+                && let Some(global) = global.oid().filter(|g| *g != remote)
             {
                 first.ask(i, Question::ExtendsGlobal, name, global, Some(remote));
                 // The verdict may hang on it, so the other question is asked in the same round.
@@ -258,19 +236,12 @@ impl Facts {
         }
         match sources.local.ancestry(request.project, &questions.queries).await {
             Ok(answers) if answers.len() == questions.queries.len() => {
-                all.extend(
-                    questions
-                        .about
-                        .into_iter()
-                        .zip(answers)
-                        .map(|((i, q), yes)| (i, q, yes)),
-                );
+                all.extend(questions.about.into_iter().zip(answers).map(|((i, q), yes)| (i, q, yes)));
                 Some(all)
             }
             failed => {
                 let why = failed.map_or_else(|e| e.to_string(), |_| "not every question was answered".into());
-                self.problems
-                    .push(format!("cannot read the history of `{}`: {why}", request.project));
+                self.problems.push(format!("cannot read the history of `{}`: {why}", request.project));
                 for (i, _) in questions.about {
                     self.rows[i].accounted = Accounted::Unreadable;
                 }
@@ -342,26 +313,17 @@ impl Facts {
             (state::MAY_GO, *judgement == Judgement::Keep),
             (state::NO_LOCAL, self.local[i].is_none()),
             (state::UNTRACKED, row.is_untracked()),
-            (
-                state::REFDB_UNAVAILABLE,
-                checked && row.global == Seen::Unavailable,
-            ),
+            (state::REFDB_UNAVAILABLE, checked && row.global == Seen::Unavailable),
             (state::DELETION, row.deletion),
             (state::FORCED, row.forced),
             (state::CHANGE_META, meta),
             (state::EXEMPT, row.class == Class::Exempt),
-            (
-                state::DELETED,
-                checked && row.global == Seen::Value(crate::GlobalRef::Deleted),
-            ),
+            (state::DELETED, checked && row.global == Seen::Value(crate::GlobalRef::Deleted)),
             (state::REMOTE_KNOWN, row.remote != RemoteValue::Unknown),
             (state::REMOTE_AT_GLOBAL, at_global),
             (state::NOT_ACCOUNTED, refused),
             (state::RECHECK_HELPS, matches!(judgement, Judgement::Recheck(_))),
-            (
-                state::NOTHING_TO_DO,
-                judgement.reason() == Some(&crate::Reason::AlreadyUpToDate),
-            ),
+            (state::NOTHING_TO_DO, judgement.reason() == Some(&crate::Reason::AlreadyUpToDate)),
             (state::LOCKED, checked && row.global == Seen::Locked),
             (state::IGNORED, row.class == Class::Ignored),
         ]
@@ -390,11 +352,7 @@ struct Questions {
 
 impl Questions {
     fn ask(&mut self, i: usize, question: Question, name: &RefName, ancestor: Oid, descendant: Option<Oid>) {
-        self.queries.push(AncestryQuery {
-            name: name.clone(),
-            ancestor,
-            descendant,
-        });
+        self.queries.push(AncestryQuery { name: name.clone(), ancestor, descendant });
         self.about.push((i, question));
     }
 }

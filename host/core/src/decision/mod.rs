@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub kind: SiteKind,
     /// Fetch: the remote may be ahead of the ref-db.
     pub source_of_truth: bool,
+    /// `false` when the remote gets no deletions, whatever the ref-db records.
+    pub mirror: bool,
     /// `false` when the gate is switched off for this direction.
     pub gate: bool,
     /// `true` but in tests that show what the floor is for: without it a filter could keep what the table refuses.

@@ -32,11 +32,8 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
         return refuse_all(decision, &request, reason, &by);
     }
     if !request.gate {
-        decision.refs = request
-            .updates
-            .iter()
-            .map(|u| offered(&request, u, gate_off_verdict(&request, u)))
-            .collect();
+        decision.refs =
+            request.updates.iter().map(|u| offered(&request, u, gate_off_verdict(&request, u))).collect();
         return decision;
     }
     let mut facts = match Facts::gather(&request, sources).await {
@@ -48,52 +45,27 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
     };
     let mut verdicts: Vec<Option<Verdict>> = vec![None; request.updates.len()];
     let everything: Vec<usize> = (0..request.updates.len()).collect();
-    let rechecks = look(
-        &request,
-        &facts,
-        filters,
-        &everything,
-        0,
-        &mut verdicts,
-        &mut decision.problems,
-    )
-    .await;
+    let rechecks =
+        look(&request, &facts, filters, &everything, 0, &mut verdicts, &mut decision.problems).await;
     if !rechecks.is_empty() {
         let again: Vec<usize> = rechecks.iter().map(|(i, _)| *i).collect();
         if let Some(pause) = draw(&request, sources) {
-            decision.waits.push(Wait {
-                ms: pause.as_millis() as u64,
-                refs: again.len(),
-            });
+            decision.waits.push(Wait { ms: pause.as_millis() as u64, refs: again.len() });
             sources.clock.sleep(pause).await;
         }
         match facts.reload(&request, sources, &again).await {
             Ok(()) => {
-                let twice = look(
-                    &request,
-                    &facts,
-                    filters,
-                    &again,
-                    1,
-                    &mut verdicts,
-                    &mut decision.problems,
-                )
-                .await;
+                let twice =
+                    look(&request, &facts, filters, &again, 1, &mut verdicts, &mut decision.problems).await;
                 for (i, by) in twice {
-                    verdicts[i] = Some(Verdict::Discard {
-                        reason: Reason::NotUpToDate,
-                        by,
-                    });
+                    verdicts[i] = Some(Verdict::Discard { reason: Reason::NotUpToDate, by });
                 }
             }
             Err(Unreadable(why)) => {
                 decision.problems.push(why);
                 for i in again {
                     let reason = Reason::RepositoryUnreadable;
-                    verdicts[i] = Some(Verdict::Discard {
-                        reason,
-                        by: HOST.into(),
-                    });
+                    verdicts[i] = Some(Verdict::Discard { reason, by: HOST.into() });
                 }
             }
         }
@@ -103,12 +75,11 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
         .zip(&facts.judgements)
         .map(|(v, j)| v.unwrap_or_else(|| floor(&request, j)))
         .collect();
+    if !request.mirror {
+        refuse_deletions(&facts, &mut verdicts);
+    }
     groups::apply(&request, &facts, &mut verdicts);
-    decision.refs = verdicts
-        .into_iter()
-        .enumerate()
-        .map(|(i, v)| finish(&request, &facts, i, v))
-        .collect();
+    decision.refs = verdicts.into_iter().enumerate().map(|(i, v)| finish(&request, &facts, i, v)).collect();
     decision.problems.append(&mut facts.problems);
     decision
 }
@@ -188,11 +159,7 @@ async fn look(
 async fn checked_answer(filter: &dyn RefFilter, batch: Arc<crate::RefBatch>) -> Result<Answer, FilterError> {
     let len = batch.len();
     let answer = filter.look(batch).await?;
-    let indices = answer
-        .discards
-        .iter()
-        .flat_map(|(indices, _)| indices)
-        .chain(&answer.rechecks);
+    let indices = answer.discards.iter().flat_map(|(indices, _)| indices).chain(&answer.rechecks);
     match indices.copied().find(|i| *i as usize >= len) {
         Some(i) => Err(FilterError(format!("it named ref {i} of a batch of {len}"))),
         None => Ok(answer),
@@ -203,16 +170,20 @@ async fn checked_answer(filter: &dyn RefFilter, batch: Arc<crate::RefBatch>) -> 
 fn discard(judgement: &Judgement, reason: Reason, by: &str, problems: &mut Vec<String>) -> Verdict {
     let reason = match reason.is_final() && judgement.reason() != Some(&reason) {
         true => {
-            problems.push(format!(
-                "filter `{by}` gave `{reason}` for a ref to which it does not apply"
-            ));
+            problems.push(format!("filter `{by}` gave `{reason}` for a ref to which it does not apply"));
             Reason::FilterFailed
         }
         false => reason,
     };
-    Verdict::Discard {
-        reason,
-        by: by.to_owned(),
+    Verdict::Discard { reason, by: by.to_owned() }
+}
+
+/// A remote with `mirror = false` keeps its dead refs.
+fn refuse_deletions(facts: &Facts, verdicts: &mut [Verdict]) {
+    for (row, verdict) in facts.rows.iter().zip(verdicts) {
+        if row.deletion && verdict.is_keep() {
+            *verdict = Verdict::Discard { reason: Reason::UntrackedDeletion, by: HOST.into() };
+        }
     }
 }
 
@@ -221,15 +192,11 @@ fn floor(request: &Request<'_>, judgement: &Judgement) -> Verdict {
     match judgement {
         Judgement::Keep => Verdict::Keep,
         _ if !request.floor => Verdict::Keep,
-        Judgement::Discard(reason) | Judgement::Recheck(reason) => Verdict::Discard {
-            reason: reason.clone(),
-            by: HOST.into(),
-        },
+        Judgement::Discard(reason) | Judgement::Recheck(reason) => {
+            Verdict::Discard { reason: reason.clone(), by: HOST.into() }
+        }
         // Facts are complete when a look is over; if they were not, nothing may go.
-        Judgement::Ask => Verdict::Discard {
-            reason: Reason::RepositoryUnreadable,
-            by: HOST.into(),
-        },
+        Judgement::Ask => Verdict::Discard { reason: Reason::RepositoryUnreadable, by: HOST.into() },
     }
 }
 
@@ -272,24 +239,14 @@ fn gate_off_verdict(request: &Request<'_>, update: &super::RefUpdate) -> Verdict
         Direction::Fetch => update.remote == RemoteValue::Known(None),
     };
     match deletion {
-        true => Verdict::Discard {
-            reason: Reason::UntrackedDeletion,
-            by: HOST.into(),
-        },
+        true => Verdict::Discard { reason: Reason::UntrackedDeletion, by: HOST.into() },
         false => Verdict::Keep,
     }
 }
 
 fn refuse_all(mut decision: Decision, request: &Request<'_>, reason: Reason, by: &str) -> Decision {
-    let verdict = Verdict::Discard {
-        reason,
-        by: by.to_owned(),
-    };
-    decision.refs = request
-        .updates
-        .iter()
-        .map(|u| offered(request, u, verdict.clone()))
-        .collect();
+    let verdict = Verdict::Discard { reason, by: by.to_owned() };
+    decision.refs = request.updates.iter().map(|u| offered(request, u, verdict.clone())).collect();
     decision
 }
 

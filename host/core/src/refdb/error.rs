@@ -33,10 +33,7 @@ pub enum RefDbErrorKind {
 impl RefDbError {
     /// An error of `kind` with a message that names the store and the operation.
     pub fn new(kind: RefDbErrorKind, message: impl Into<String>) -> RefDbError {
-        RefDbError {
-            kind,
-            message: message.into(),
-        }
+        RefDbError { kind, message: message.into() }
     }
 }
 

@@ -27,11 +27,7 @@ impl MemoryRefDb {
 
     /// Sets a whole entry, list of superseded values included: for tests.
     pub fn set(&self, project: &Project, name: &RefName, entry: Entry) {
-        self.state()
-            .projects
-            .entry(project.clone())
-            .or_default()
-            .insert(name.clone(), entry);
+        self.state().projects.entry(project.clone()).or_default().insert(name.clone(), entry);
     }
 
     /// No call panics while it holds the lock, so a poisoned one still holds a whole state.
@@ -66,12 +62,7 @@ fn refuse_untracked(value: GlobalRef, name: &RefName) -> Result<(), RefDbError> 
 
 impl GlobalRefDb for MemoryRefDb {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "memory",
-            durable: false,
-            atomic_edits: usize::MAX,
-            snapshot_reads: true,
-        }
+        Capabilities { name: "memory", durable: false, atomic_edits: usize::MAX, snapshot_reads: true }
     }
 
     fn get_many<'a>(
@@ -148,12 +139,7 @@ impl GlobalRefDb for MemoryRefDb {
                 } else {
                     let untouched =
                         |edit: &Edit| refs.get(&edit.name).map_or(GlobalRef::Untracked, |e| e.value);
-                    edits
-                        .iter()
-                        .map(|edit| Outcome::Mismatch {
-                            actual: untouched(edit),
-                        })
-                        .collect()
+                    edits.iter().map(|edit| Outcome::Mismatch { actual: untouched(edit) }).collect()
                 }
             }
         };

@@ -9,12 +9,7 @@ pub struct NoopRefDb;
 
 impl GlobalRefDb for NoopRefDb {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "noop",
-            durable: false,
-            atomic_edits: usize::MAX,
-            snapshot_reads: true,
-        }
+        Capabilities { name: "noop", durable: false, atomic_edits: usize::MAX, snapshot_reads: true }
     }
 
     fn get_many<'a>(

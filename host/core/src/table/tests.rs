@@ -98,11 +98,7 @@ fn row(line: &str) -> (Row, &str) {
     let head: Vec<&str> = parts[0].split_whitespace().collect();
     let flags = head.get(3).copied().unwrap_or_default();
     let row = Row {
-        direction: if head[0] == "push" {
-            Direction::Push
-        } else {
-            Direction::Fetch
-        },
+        direction: if head[0] == "push" { Direction::Push } else { Direction::Fetch },
         class: match head[1] {
             "exempt" => Class::Exempt,
             "ignored" => Class::Ignored,
@@ -121,11 +117,7 @@ fn row(line: &str) -> (Row, &str) {
             value => Seen::Value(GlobalRef::at_or_deleted(oid(value))),
         },
         local: oid(parts[2]),
-        remote: if parts[3] == "?" {
-            RemoteValue::Unknown
-        } else {
-            RemoteValue::Known(oid(parts[3]))
-        },
+        remote: if parts[3] == "?" { RemoteValue::Unknown } else { RemoteValue::Known(oid(parts[3])) },
         accounted: match parts[4] {
             "unasked" => Accounted::Unasked,
             "absent" => Accounted::Absent,
@@ -163,21 +155,14 @@ fn every_row() {
 fn nothing_that_is_not_accounted_for_is_ever_overwritten() {
     // All combinations: a kept row that is checked and not forced beyond `refs/*` has an accounted test that passed.
     let values = [oid("-"), oid("a"), oid("b"), oid("c")];
-    let globals = [
-        GlobalRef::Untracked,
-        GlobalRef::Deleted,
-        GlobalRef::At(oid("a").unwrap()),
-    ];
+    let globals = [GlobalRef::Untracked, GlobalRef::Deleted, GlobalRef::At(oid("a").unwrap())];
     let mut kept = 0;
     for direction in [Direction::Push, Direction::Fetch] {
         for (local, remote) in values.iter().flat_map(|l| values.iter().map(move |r| (*l, *r))) {
             for (global, attempt) in globals.iter().flat_map(|g| [(*g, 0), (*g, 1)]) {
-                for accounted in [
-                    Accounted::No,
-                    Accounted::SupersededUngated,
-                    Accounted::Unreadable,
-                    Accounted::Unasked,
-                ] {
+                for accounted in
+                    [Accounted::No, Accounted::SupersededUngated, Accounted::Unreadable, Accounted::Unasked]
+                {
                     for bits in 0..8 {
                         let row = Row {
                             direction,

@@ -39,12 +39,7 @@ pub struct RefList {
 impl RefList {
     /// A list without refs, for a repository of this format.
     pub fn new(format: ObjectFormat) -> RefList {
-        RefList {
-            format,
-            names: Vec::new(),
-            ends: Vec::new(),
-            oids: Vec::new(),
-        }
+        RefList { format, names: Vec::new(), ends: Vec::new(), oids: Vec::new() }
     }
 
     /// Room for `refs` refs whose names have `bytes` bytes together.

@@ -65,11 +65,7 @@ fn kind(path: &Path, kind: io::Result<FileType>) -> Result<Option<FileType>, Git
         Err(e) => return Err(GitError::io("read", path, &e)),
     };
     Ok(Some(match kind.is_symlink() {
-        true => fs::metadata(path)
-            .map(|m| m.file_type())
-            .ok()
-            .filter(FileType::is_dir)
-            .unwrap_or(kind),
+        true => fs::metadata(path).map(|m| m.file_type()).ok().filter(FileType::is_dir).unwrap_or(kind),
         false => kind,
     }))
 }
@@ -124,17 +120,12 @@ fn parse(text: &[u8], format: ObjectFormat) -> Result<Target, String> {
         let shown = escape(text.trim_ascii().get(..80).unwrap_or(text.trim_ascii()));
         return Err(format!("`{shown}` is not an object id of {hex} digits"));
     }
-    Oid::from_hex(&text[..hex])
-        .map(Target::Oid)
-        .map_err(|e| e.to_string())
+    Oid::from_hex(&text[..hex]).map(Target::Oid).map_err(|e| e.to_string())
 }
 
 /// Not there, or a directory of its path is a file by now.
 fn gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn damaged(path: &Path, why: &str) -> GitError {

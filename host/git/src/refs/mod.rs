@@ -41,11 +41,7 @@ impl Repository {
     /// When one of them cannot be read: that is never `None`.
     pub fn values(&self, names: &[RefName]) -> Result<Vec<Option<Oid>>, GitError> {
         let names: Vec<&RefName> = names.iter().collect();
-        Ok(self
-            .targets(&names)?
-            .into_iter()
-            .map(|target| target.and_then(Target::oid))
-            .collect())
+        Ok(self.targets(&names)?.into_iter().map(|target| target.and_then(Target::oid)).collect())
     }
 
     /// The same, telling symbolic refs from missing ones.
@@ -73,9 +69,7 @@ impl Repository {
         if !left.is_empty() {
             let wanted: Vec<&RefName> = left.iter().map(|i| names[*i]).collect();
             let packed = Packed::read(self.git_dir(), self.object_format())?.get(&wanted)?;
-            left.into_iter()
-                .zip(packed)
-                .for_each(|(i, found)| targets[i] = found);
+            left.into_iter().zip(packed).for_each(|(i, found)| targets[i] = found);
             self.still_there()?;
         }
         Ok(targets)
@@ -85,11 +79,9 @@ impl Repository {
     fn still_there(&self) -> Result<(), GitError> {
         match self.git_dir().join("refs").is_dir() && self.git_dir().join("HEAD").symlink_metadata().is_ok() {
             true => Ok(()),
-            false => Err(
-                GitError::new(format!("the repository `{}` is gone", self.git_dir().display()))
-                    .hint("look whether its disk is mounted, or whether somebody moved it away")
-                    .kind(GitErrorKind::MissingRepository),
-            ),
+            false => Err(GitError::new(format!("the repository `{}` is gone", self.git_dir().display()))
+                .hint("look whether its disk is mounted, or whether somebody moved it away")
+                .kind(GitErrorKind::Missing)),
         }
     }
 }

@@ -30,13 +30,7 @@ impl Packed {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(GitError::io("read", &path, &e)),
         };
-        let mut packed = Packed {
-            path,
-            format,
-            text,
-            body: 0,
-            sorted: false,
-        };
+        let mut packed = Packed { path, format, text, body: 0, sorted: false };
         if packed.text.last().is_some_and(|last| *last != b'\n') {
             return Err(packed.damaged("its last line has no end"));
         }
@@ -57,10 +51,7 @@ impl Packed {
         let body = &self.text[self.body..];
         let lines = memchr::memchr_iter(b'\n', body).count();
         // Each line is an id, a space, a name and the end of the line; peeled ids make this a little too much.
-        list.reserve(
-            lines,
-            body.len().saturating_sub(lines * (self.format.oid_len() * 2 + 2)),
-        );
+        list.reserve(lines, body.len().saturating_sub(lines * (self.format.oid_len() * 2 + 2)));
         let mut at = self.body;
         while at < self.text.len() {
             let end = self.line_end(at);
@@ -81,10 +72,7 @@ impl Packed {
     /// The values of a few refs.
     pub(super) fn get(&self, names: &[&RefName]) -> Result<Vec<Option<Target>>, GitError> {
         if self.sorted {
-            return names
-                .iter()
-                .map(|name| Ok(self.bisect(name.as_bytes())?.map(Target::Oid)))
-                .collect();
+            return names.iter().map(|name| Ok(self.bisect(name.as_bytes())?.map(Target::Oid))).collect();
         }
         let list = self.list()?;
         Ok(names.iter().map(|name| list.get(name.as_bytes())).collect())

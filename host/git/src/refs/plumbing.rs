@@ -31,10 +31,9 @@ pub(super) fn get(repository: &Repository, names: &[&RefName]) -> Result<Vec<Opt
 /// tables, and every repository has one.
 fn readable(repository: &Repository) -> Result<(), GitError> {
     // The first holds unless HEAD is detached, the second when it is.
-    for probe in [
-        ["symbolic-ref", "-q", "HEAD"].as_slice(),
-        &["rev-parse", "-q", "--verify", "HEAD^{object}"],
-    ] {
+    for probe in
+        [["symbolic-ref", "-q", "HEAD"].as_slice(), &["rev-parse", "-q", "--verify", "HEAD^{object}"]]
+    {
         let mut command = git_in(repository.git_dir());
         command.args(probe);
         if run(command, Vec::new())?.status.success() {
@@ -42,25 +41,17 @@ fn readable(repository: &Repository) -> Result<(), GitError> {
         }
     }
     let shown = repository.git_dir().display();
-    Err(
-        GitError::new(format!("git cannot read the refs of `{shown}`, not even `HEAD`")).hint(
-            "look at the `reftable` directory there, and restore it from a backup; `git fsck` may tell more",
-        ),
-    )
+    Err(GitError::new(format!("git cannot read the refs of `{shown}`, not even `HEAD`")).hint(
+        "look at the `reftable` directory there, and restore it from a backup; `git fsck` may tell more",
+    ))
 }
 
 fn for_each_ref(repository: &Repository, patterns: &[&RefName]) -> Result<RefList, GitError> {
     let mut command = git_in(repository.git_dir());
     // No name can hold a space. The default format would open every object.
-    command.args([
-        "for-each-ref",
-        "--format=%(objectname) %(symref) %(refname)",
-        "--",
-    ]);
+    command.args(["for-each-ref", "--format=%(objectname) %(symref) %(refname)", "--"]);
     for name in patterns {
-        command.arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
-            name.as_bytes(),
-        ));
+        command.arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.as_bytes()));
     }
     let output = run(command, Vec::new())?;
     if !output.status.success() {
@@ -73,24 +64,14 @@ fn for_each_ref(repository: &Repository, patterns: &[&RefName]) -> Result<RefLis
     });
     if let Some(complaint) = complaint {
         let shown = repository.git_dir().display();
-        return Err(GitError::new(format!(
-            "git cannot read all refs of `{shown}`: {}",
-            escape(complaint)
-        ))
-        .hint("`git fsck` there tells more; no ref is read while one of them is damaged"));
+        return Err(GitError::new(format!("git cannot read all refs of `{shown}`: {}", escape(complaint)))
+            .hint("`git fsck` there tells more; no ref is read while one of them is damaged"));
     }
     let mut list = RefList::new(repository.object_format());
-    for line in output
-        .stdout
-        .split(|b| *b == b'\n')
-        .filter(|line| !line.is_empty())
-    {
+    for line in output.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         let mut parts = line.splitn(3, |b| *b == b' ');
         let (Some(hex), Some(symref), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(GitError::new(format!(
-                "`git for-each-ref` printed `{}`",
-                escape(line)
-            )));
+            return Err(GitError::new(format!("`git for-each-ref` printed `{}`", escape(line))));
         };
         let target = match symref.is_empty() {
             false => Target::Symbolic,

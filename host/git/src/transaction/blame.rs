@@ -16,20 +16,14 @@ impl Transaction<'_> {
     /// Leaves out what no transaction could do.
     pub(super) fn reject_unusable(&mut self) {
         let mut times: HashMap<&RefName, usize> = HashMap::new();
-        self.edits
-            .iter()
-            .for_each(|edit| *times.entry(&edit.name).or_default() += 1);
+        self.edits.iter().for_each(|edit| *times.entry(&edit.name).or_default() += 1);
         let format = self.repository.object_format();
         for (i, edit) in self.edits.iter().enumerate() {
             if !edit.name.as_bytes().starts_with(b"refs/") {
                 self.reject(i, "it is not below `refs/`");
             } else if times[&edit.name] > 1 {
                 self.reject(i, "it is to be changed more than once");
-            } else if [edit.old, edit.new]
-                .into_iter()
-                .flatten()
-                .any(|oid| oid.format() != format)
-            {
+            } else if [edit.old, edit.new].into_iter().flatten().any(|oid| oid.format() != format) {
                 self.reject(i, format!("the repository has object ids of {}", format.name()));
             }
         }
@@ -40,12 +34,8 @@ impl Transaction<'_> {
         let open = self.open();
         let new: Vec<Oid> = open.iter().filter_map(|i| self.edits[*i].new).collect();
         let kinds = self.repository.kinds(&new)?;
-        let created: HashSet<&[u8]> = open
-            .iter()
-            .map(|i| &self.edits[*i])
-            .filter(|e| e.creates())
-            .map(|e| e.name.as_bytes())
-            .collect();
+        let created: HashSet<&[u8]> =
+            open.iter().map(|i| &self.edits[*i]).filter(|e| e.creates()).map(|e| e.name.as_bytes()).collect();
         let list = match created.is_empty() {
             true => RefList::new(self.repository.object_format()),
             false => self.repository.refs()?,
@@ -66,9 +56,7 @@ impl Transaction<'_> {
             let why = why
                 .or_else(|| {
                     let other = escape(beside()?);
-                    Some(format!(
-                        "it cannot exist beside `{other}`: one would be a directory of the other"
-                    ))
+                    Some(format!("it cannot exist beside `{other}`: one would be a directory of the other"))
                 })
                 .or_else(|| lock_file(self.repository, name).as_deref().map(locked));
             if let Some(why) = why {
@@ -81,10 +69,8 @@ impl Transaction<'_> {
     /// The edit whose ref git names: `cannot lock ref 'NAME': …`.
     pub(super) fn named_in(&self, stderr: &[u8], open: &[usize]) -> Option<usize> {
         let start = memchr::memmem::find(stderr, b" ref '")? + " ref '".len();
-        let names: HashMap<&[u8], usize> = open
-            .iter()
-            .map(|i| (self.edits[*i].name.as_bytes(), *i))
-            .collect();
+        let names: HashMap<&[u8], usize> =
+            open.iter().map(|i| (self.edits[*i].name.as_bytes(), *i)).collect();
         // A name may hold a quote itself.
         memchr::memchr_iter(b'\'', &stderr[start..])
             .find_map(|end| names.get(&stderr[start..start + end]).copied())
@@ -102,17 +88,12 @@ fn neighbour<'a>(name: &'a [u8], list: &'a RefList, created: &HashSet<&[u8]>) ->
 
 /// The lock of a file in the files backend, when somebody holds it.
 fn lock_file(repository: &Repository, name: &[u8]) -> Option<PathBuf> {
-    let file = repository
-        .common_dir()
-        .join(OsStr::from_bytes(&[name, b".lock"].concat()));
+    let file = repository.common_dir().join(OsStr::from_bytes(&[name, b".lock"].concat()));
     (repository.has_files_backend() && file.exists()).then_some(file)
 }
 
 fn locked(file: &Path) -> String {
-    format!(
-        "another process writes it: `{}` exists; if no git runs there, remove that file",
-        file.display()
-    )
+    format!("another process writes it: `{}` exists; if no git runs there, remove that file", file.display())
 }
 
 /// What git gave as the reason; advice may come before it.

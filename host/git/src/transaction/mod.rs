@@ -62,9 +62,7 @@ impl Repository {
         for part in [first, rest] {
             let some: Vec<RefEdit> = part.iter().map(|i| edits[*i].clone()).collect();
             let done = Transaction::new(self, &some).run(message)?;
-            part.into_iter()
-                .zip(done)
-                .for_each(|(i, outcome)| outcomes[i] = outcome);
+            part.into_iter().zip(done).for_each(|(i, outcome)| outcomes[i] = outcome);
         }
         Ok(outcomes)
     }
@@ -73,11 +71,7 @@ impl Repository {
 /// The deletions that make room for a ref that is to be created, as `a` does for `a/b`: git refuses both in one
 /// transaction, so these go first. One of a group stays with its group.
 fn deletions_in_the_way(edits: &[RefEdit]) -> HashSet<usize> {
-    let created: HashSet<&[u8]> = edits
-        .iter()
-        .filter(|e| e.creates())
-        .map(|e| e.name.as_bytes())
-        .collect();
+    let created: HashSet<&[u8]> = edits.iter().filter(|e| e.creates()).map(|e| e.name.as_bytes()).collect();
     let above: HashSet<&[u8]> = created.iter().flat_map(|name| parents(name)).collect();
     let in_the_way = |edit: &RefEdit| {
         let name = edit.name.as_bytes();
@@ -102,11 +96,7 @@ struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     fn new(repository: &'a Repository, edits: &'a [RefEdit]) -> Transaction<'a> {
-        Transaction {
-            repository,
-            edits,
-            outcomes: vec![None; edits.len()],
-        }
+        Transaction { repository, edits, outcomes: vec![None; edits.len()] }
     }
 
     fn run(mut self, message: &str) -> Result<Vec<EditOutcome>, GitError> {
@@ -126,9 +116,7 @@ impl<'a> Transaction<'a> {
             }
             sent = open.len();
             match self.send(&open, message)? {
-                Ok(()) => open
-                    .iter()
-                    .for_each(|i| self.outcomes[*i] = Some(EditOutcome::Applied)),
+                Ok(()) => open.iter().for_each(|i| self.outcomes[*i] = Some(EditOutcome::Applied)),
                 Err(stderr) => {
                     words = blame::reason(&stderr);
                     // In the first round, looking for all culprits comes first, and finds better words.
@@ -143,18 +131,12 @@ impl<'a> Transaction<'a> {
         // A transaction that failed half way (a full disk) has moved some refs all the same.
         self.compare()?;
         let rest = || EditOutcome::Rejected(format!("git did not take it: {words}"));
-        Ok(self
-            .outcomes
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(rest))
-            .collect())
+        Ok(self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(rest)).collect())
     }
 
     /// The edits that are still to be sent.
     fn open(&self) -> Vec<usize> {
-        (0..self.edits.len())
-            .filter(|i| self.outcomes[*i].is_none())
-            .collect()
+        (0..self.edits.len()).filter(|i| self.outcomes[*i].is_none()).collect()
     }
 
     fn reject(&mut self, i: usize, why: impl Into<String>) {

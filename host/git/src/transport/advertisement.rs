@@ -69,12 +69,8 @@ impl Advertisement {
     }
 
     fn add(&mut self, line: &[u8], format: ObjectFormat) -> io::Result<()> {
-        let junk = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("it listed `{}`", line.escape_ascii()),
-            )
-        };
+        let junk =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("it listed `{}`", line.escape_ascii()));
         let digits = format.oid_len() * 2;
         if line.len() < digits + 2 || line[digits] != b' ' {
             return Err(junk());
@@ -105,9 +101,7 @@ impl Advertisement {
 
     /// What it says after `key=`.
     fn value(&self, key: &str) -> Option<&str> {
-        self.capabilities
-            .iter()
-            .find_map(|c| c.strip_prefix(key)?.strip_prefix('='))
+        self.capabilities.iter().find_map(|c| c.strip_prefix(key)?.strip_prefix('='))
     }
 }
 
@@ -119,9 +113,7 @@ mod tests {
 
     fn wire(lines: &[&str]) -> Vec<u8> {
         let mut wire = Vec::new();
-        lines
-            .iter()
-            .for_each(|line| pktline::write(&mut wire, line.as_bytes()).unwrap());
+        lines.iter().for_each(|line| pktline::write(&mut wire, line.as_bytes()).unwrap());
         pktline::write_flush(&mut wire).unwrap();
         wire
     }
@@ -144,11 +136,7 @@ mod tests {
             &format!("shallow {a}"),
         ])
         .unwrap();
-        let names: Vec<String> = listing
-            .refs
-            .iter()
-            .map(|(name, oid)| format!("{name} {oid}"))
-            .collect();
+        let names: Vec<String> = listing.refs.iter().map(|(name, oid)| format!("{name} {oid}")).collect();
         assert_eq!(names, [format!("refs/heads/a {a}"), format!("refs/tags/v1 {b}")]);
         assert_eq!(listing.haves, [Oid::from_hex(c.as_bytes()).unwrap()]);
         assert!(listing.can("delete-refs") && !listing.can("delete") && !listing.can("atomic"));
@@ -168,11 +156,7 @@ mod tests {
         );
         let sha256 = format!("{} refs/heads/a\0object-format=sha256", "a".repeat(64));
         assert!(matches!(read(&[&sha256]), Err(Refusal::Format(format)) if format == "sha256"));
-        for junk in [
-            "hello",
-            &format!("{ZERO} refs/heads/a"),
-            &format!("{} x", "z".repeat(40)),
-        ] {
+        for junk in ["hello", &format!("{ZERO} refs/heads/a"), &format!("{} x", "z".repeat(40))] {
             assert!(
                 matches!(read(&[junk]), Err(Refusal::Io(e)) if e.kind() == io::ErrorKind::InvalidData),
                 "{junk}"

@@ -43,42 +43,30 @@ impl Connection {
                 git.arg("receive-pack").arg(git_dir);
                 Connection::process(git)
             }
-            Place::Ssh {
-                destination,
-                port,
-                path,
-            } => Connection::process(ssh::session(url, (destination, *port), SERVICE, path)?),
+            Place::Ssh { destination, port, path } => {
+                Connection::process(ssh::session(url, (destination, *port), SERVICE, path)?)
+            }
             Place::Daemon { host, port, path } => {
                 Connection::daemon(host, *port, path).map_err(|e| failure_to_connect(url, &e))
             }
-            Place::Http => Err(
-                GitError::new(format!("pushing over http is not supported: `{url}`"))
-                    .kind(GitErrorKind::Unsupported)
-                    .hint("give the remote an ssh, git or path address; fetching over http works"),
-            ),
+            Place::Http => Err(GitError::new(format!("pushing over http is not supported: `{url}`"))
+                .kind(GitErrorKind::Unsupported)
+                .hint("give the remote an ssh, git or path address; fetching over http works")),
         }
     }
 
     fn process(mut command: Command) -> Result<Connection, GitError> {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command::spawn(&mut command)?;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(GitError::new(
-                "a pipe of a process that was just started is missing",
-            ));
+            return Err(GitError::new("a pipe of a process that was just started is missing"));
         };
         Ok(Connection {
             reader: BufReader::with_capacity(64 * 1024, Box::new(stdout)),
             writer: Some(Box::new(stdin)),
-            process: Some(Process {
-                child,
-                words: last_words(stderr),
-            }),
+            process: Some(Process { child, words: last_words(stderr) }),
             socket: None,
         })
     }
@@ -98,16 +86,9 @@ impl Connection {
         let stream = connected.ok_or(last)?;
         stream.set_read_timeout(Some(LISTING_TIMEOUT))?;
         let mut writer = HalfOpen(stream.try_clone()?);
-        let shown = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+        let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let shown = port.map_or(shown.clone(), |port| format!("{shown}:{port}"));
-        pktline::write(
-            &mut writer,
-            format!("{SERVICE} {path}\0host={shown}\0").as_bytes(),
-        )?;
+        pktline::write(&mut writer, format!("{SERVICE} {path}\0host={shown}\0").as_bytes())?;
         Ok(Connection {
             reader: BufReader::with_capacity(64 * 1024, Box::new(stream.try_clone()?)),
             writer: Some(Box::new(writer)),
@@ -118,9 +99,7 @@ impl Connection {
 
     /// The listing is read: from here on the other side may be silent for as long as its hooks run.
     pub(super) fn listed(&self) -> io::Result<()> {
-        self.socket
-            .as_ref()
-            .map_or(Ok(()), |socket| socket.set_read_timeout(None))
+        self.socket.as_ref().map_or(Ok(()), |socket| socket.set_read_timeout(None))
     }
 
     /// What the process behind a broken connection printed; ends it.
@@ -214,12 +193,7 @@ pub(super) fn repository_at(url: &RemoteUrl, path: &Path) -> Result<PathBuf, Git
         PathBuf::from(name)
     };
     let mut anything = false;
-    for candidate in [
-        path.join(".git"),
-        path.to_owned(),
-        appended(".git").join(".git"),
-        appended(".git"),
-    ] {
+    for candidate in [path.join(".git"), path.to_owned(), appended(".git").join(".git"), appended(".git")] {
         match fs::metadata(&candidate) {
             Ok(_) if is_repository(&candidate) => return Ok(candidate),
             // An empty directory is a place for a new repository.
@@ -233,13 +207,8 @@ pub(super) fn repository_at(url: &RemoteUrl, path: &Path) -> Result<PathBuf, Git
         }
     }
     Err(match anything {
-        true => of_kind(
-            url,
-            GitErrorKind::NotARepository,
-            doing,
-            "something else is there",
-        ),
-        false => of_kind(url, GitErrorKind::MissingRepository, doing, "no such directory"),
+        true => of_kind(url, GitErrorKind::NotARepository, doing, "something else is there"),
+        false => of_kind(url, GitErrorKind::Missing, doing, "no such directory"),
     })
 }
 
@@ -259,11 +228,6 @@ fn failure_to_connect(url: &RemoteUrl, error: &io::Error) -> GitError {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
             failure(url, "start a session", &error.to_string())
         }
-        _ => of_kind(
-            url,
-            GitErrorKind::Unreachable,
-            "start a session",
-            &error.to_string(),
-        ),
+        _ => of_kind(url, GitErrorKind::Unreachable, "start a session", &error.to_string()),
     }
 }

@@ -9,17 +9,11 @@ const PHRASES: [(&str, GitErrorKind); 29] = [
     ("not our ref", GitErrorKind::Other),
     // git daemon says this of both, on purpose.
     ("access denied or repository not exported", GitErrorKind::Denied),
-    (
-        "does not appear to be a git repository",
-        GitErrorKind::MissingRepository,
-    ),
-    ("no such repository", GitErrorKind::MissingRepository),
-    ("repository not found", GitErrorKind::MissingRepository),
-    ("project not found", GitErrorKind::MissingRepository),
-    (
-        "project you were looking for could not be found",
-        GitErrorKind::MissingRepository,
-    ),
+    ("does not appear to be a git repository", GitErrorKind::Missing),
+    ("no such repository", GitErrorKind::Missing),
+    ("repository not found", GitErrorKind::Missing),
+    ("project not found", GitErrorKind::Missing),
+    ("project you were looking for could not be found", GitErrorKind::Missing),
     ("repository not exported", GitErrorKind::Denied),
     ("service not enabled", GitErrorKind::Denied),
     ("permission denied", GitErrorKind::Denied),
@@ -52,7 +46,7 @@ pub(super) fn failure(url: &RemoteUrl, doing: &str, said: &str) -> GitError {
         .map_or(GitErrorKind::Other, |(_, kind)| *kind);
     // Over http git repeats the address between the two halves of the phrase.
     if kind == GitErrorKind::Other && lower.contains("fatal: repository '") && lower.contains("' not found") {
-        kind = GitErrorKind::MissingRepository;
+        kind = GitErrorKind::Missing;
     }
     of_kind(url, kind, doing, said)
 }
@@ -60,32 +54,22 @@ pub(super) fn failure(url: &RemoteUrl, doing: &str, said: &str) -> GitError {
 /// The same when the kind is known.
 pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &str) -> GitError {
     let said = url.without_secrets(&said.trim().lines().map(printable).collect::<Vec<_>>().join("; "));
-    let said = if said.is_empty() {
-        "it hung up without a word".into()
-    } else {
-        said
-    };
+    let said = if said.is_empty() { "it hung up without a word".into() } else { said };
     let (what, hint) = match kind {
-        GitErrorKind::MissingRepository => (
-            "there is no repository at",
-            Some("create it, or correct the address"),
-        ),
-        GitErrorKind::NotARepository => (
-            "no git repository is at",
-            Some("correct the address, or move away what is there"),
-        ),
-        GitErrorKind::Denied => (
-            "access is refused by",
-            Some("check the name, the credentials and the rights at the other side"),
-        ),
+        GitErrorKind::Missing => ("there is no repository at", Some("create it, or correct the address")),
+        GitErrorKind::NotARepository => {
+            ("no git repository is at", Some("correct the address, or move away what is there"))
+        }
+        GitErrorKind::Denied => {
+            ("access is refused by", Some("check the name, the credentials and the rights at the other side"))
+        }
         GitErrorKind::DubiousOwnership => (
             "the owner is another user at",
             Some("run as its owner, or list it there with `git config --global --add safe.directory`"),
         ),
-        GitErrorKind::Unreachable => (
-            "no connection to",
-            Some("check the host, the port and the network, then run again"),
-        ),
+        GitErrorKind::Unreachable => {
+            ("no connection to", Some("check the host, the port and the network, then run again"))
+        }
         GitErrorKind::OutcomeUnknown => (
             "nobody knows which refs moved at",
             Some("run again: what moved is listed then, and nothing is sent twice"),
@@ -101,19 +85,14 @@ pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &s
 
 /// The error for two repositories that name their objects in different ways.
 pub(super) fn other_format(url: &RemoteUrl, here: &str, there: &str) -> GitError {
-    GitError::new(format!(
-        "the local repository names its objects by {here}, the remote `{url}` by {there}"
-    ))
-    .kind(GitErrorKind::FormatMismatch)
-    .hint("replicate between repositories of one object format; create the remote anew with that format")
+    GitError::new(format!("the local repository names its objects by {here}, the remote `{url}` by {there}"))
+        .kind(GitErrorKind::FormatMismatch)
+        .hint("replicate between repositories of one object format; create the remote anew with that format")
 }
 
 /// One line of foreign text, safe for a terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.trim_end()
-        .chars()
-        .map(|c| if c.is_control() && c != '\t' { '?' } else { c })
-        .collect()
+    text.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -124,38 +103,18 @@ mod tests {
     fn phrases_of_servers_are_told_apart() {
         let url = RemoteUrl::parse("https://u:pw@h/a").unwrap();
         for (said, kind) in [
-            (
-                "fatal: '/x' does not appear to be a git repository",
-                GitErrorKind::MissingRepository,
-            ),
-            (
-                "fatal: repository 'https://h/a/' not found",
-                GitErrorKind::MissingRepository,
-            ),
+            ("fatal: '/x' does not appear to be a git repository", GitErrorKind::Missing),
+            ("fatal: repository 'https://h/a/' not found", GitErrorKind::Missing),
             ("git@h: Permission denied (publickey).", GitErrorKind::Denied),
-            (
-                "ssh: Could not resolve hostname h: Name or service not known",
-                GitErrorKind::Unreachable,
-            ),
-            (
-                "fatal: detected dubious ownership in repository at '/x'",
-                GitErrorKind::DubiousOwnership,
-            ),
+            ("ssh: Could not resolve hostname h: Name or service not known", GitErrorKind::Unreachable),
+            ("fatal: detected dubious ownership in repository at '/x'", GitErrorKind::DubiousOwnership),
             ("fatal: out of memory", GitErrorKind::Other),
         ] {
             let error = failure(&url, "list the refs", said);
             assert_eq!(error.kind, kind, "{said}");
             assert!(error.message.contains("https://***@h/a"), "{}", error.message);
         }
-        assert!(
-            !failure(&url, "list the refs", "at pw\u{1b}[0m")
-                .message
-                .contains(['\u{1b}'])
-        );
-        assert!(
-            failure(&url, "list the refs", " ")
-                .message
-                .contains("without a word")
-        );
+        assert!(!failure(&url, "list the refs", "at pw\u{1b}[0m").message.contains(['\u{1b}']));
+        assert!(failure(&url, "list the refs", " ").message.contains("without a word"));
     }
 }

@@ -54,28 +54,15 @@ pub fn fetch_objects(
     }
     // What the remote refused may still be here from another side; what it promised must be.
     let here = exist(local_git_dir, &wanted)?;
-    let absent: BTreeSet<Oid> = wanted
-        .iter()
-        .zip(here)
-        .filter(|(_, here)| !here)
-        .map(|(oid, _)| *oid)
-        .collect();
-    let missing = oids
-        .iter()
-        .filter(|oid| refused.contains(oid) || absent.contains(oid))
-        .copied()
-        .collect();
+    let absent: BTreeSet<Oid> =
+        wanted.iter().zip(here).filter(|(_, here)| !here).map(|(oid, _)| *oid).collect();
+    let missing = oids.iter().filter(|oid| refused.contains(oid) || absent.contains(oid)).copied().collect();
     Ok(FetchedObjects { missing })
 }
 
 /// Those of `oids` that may be absent or lack some of their history, each once.
 fn incomplete(git_dir: &Path, oids: &[Oid]) -> Result<Vec<Oid>, GitError> {
-    let unique: Vec<Oid> = oids
-        .iter()
-        .copied()
-        .collect::<BTreeSet<Oid>>()
-        .into_iter()
-        .collect();
+    let unique: Vec<Oid> = oids.iter().copied().collect::<BTreeSet<Oid>>().into_iter().collect();
     let here = exist(git_dir, &unique)?;
     let (present, mut wanted): (Vec<_>, Vec<_>) = unique.into_iter().zip(here).partition(|(_, here)| *here);
     if !present.is_empty() {
@@ -125,37 +112,25 @@ fn fetch_batch(
         "--no-prune",
         "--no-write-fetch-head",
     ]);
-    git.args([
-        "--no-auto-maintenance",
-        "--no-recurse-submodules",
-        "--no-write-commit-graph",
-        "--",
-    ]);
+    git.args(["--no-auto-maintenance", "--no-recurse-submodules", "--no-write-commit-graph", "--"]);
     match url.path() {
         Some(path) => git.arg(repository_at(url, path)?),
         None => git.arg(url.git_argument()),
     };
-    git.stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    git.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command::spawn(&mut git)?;
     let (Some(mut stdin), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
         return Err(GitError::new("a pipe of `git fetch` is missing"));
     };
     let said = thread::scope(|scope| {
         scope.spawn(move || -> io::Result<()> {
-            let lines: Vec<u8> = batch
-                .iter()
-                .flat_map(|oid| format!("{oid}\n").into_bytes())
-                .collect();
+            let lines: Vec<u8> = batch.iter().flat_map(|oid| format!("{oid}\n").into_bytes()).collect();
             // A git that stops reading has failed and says why.
             stdin.write_all(&lines)
         });
         tell(stderr, progress)
     });
-    let status = child
-        .wait()
-        .map_err(|e| GitError::new(format!("cannot wait for `git fetch`: {e}")))?;
+    let status = child.wait().map_err(|e| GitError::new(format!("cannot wait for `git fetch`: {e}")))?;
     Ok(if status.success() { Ok(()) } else { Err(said) })
 }
 
@@ -187,9 +162,7 @@ fn tell(mut from: impl Read, progress: &mut dyn FnMut(Progress)) -> String {
 /// The objects of `batch` that a message names as not to be had.
 fn refused_in(said: &str, batch: &[Oid]) -> BTreeSet<Oid> {
     let refusals = said.lines().filter(|line| {
-        ["not our ref", "not valid", "unadvertised object"]
-            .iter()
-            .any(|phrase| line.contains(phrase))
+        ["not our ref", "not valid", "unadvertised object"].iter().any(|phrase| line.contains(phrase))
     });
     refusals
         .flat_map(|line| line.split(|c: char| !c.is_ascii_hexdigit()))

@@ -43,27 +43,17 @@ pub fn list(url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<ListedRef>, Git
 /// The symbolic refs among them.
 pub(super) fn symbolic(url: &RemoteUrl, format: ObjectFormat) -> Result<BTreeSet<RefName>, GitError> {
     let Some(path) = url.path() else {
-        return Ok(list(url, format)?
-            .into_iter()
-            .filter(|r| r.symbolic)
-            .map(|r| r.name)
-            .collect());
+        return Ok(list(url, format)?.into_iter().filter(|r| r.symbolic).map(|r| r.name).collect());
     };
     // Here nothing can be hidden from us by the remote's configuration.
     let mut git = command::git_in(&repository_at(url, path)?);
     git.args(["for-each-ref", "--format=%(symref) %(refname)"]);
     let output = command::run(git, Vec::new())?;
     if !output.status.success() {
-        return Err(failure(
-            url,
-            "list the symbolic refs",
-            &String::from_utf8_lossy(&output.stderr),
-        ));
+        return Err(failure(url, "list the symbolic refs", &String::from_utf8_lossy(&output.stderr)));
     }
-    let lines = output
-        .stdout
-        .split(|b| *b == b'\n')
-        .filter(|line| !line.is_empty() && !line.starts_with(b" "));
+    let lines =
+        output.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b" "));
     Ok(lines
         .filter_map(|line| line.splitn(2, |b| *b == b' ').nth(1))
         .filter_map(|name| RefName::new(name).ok())
@@ -74,13 +64,8 @@ fn parse(output: &[u8], url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<Lis
     let mut symbolic: HashSet<&[u8]> = HashSet::new();
     let mut refs = Vec::new();
     for line in output.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        let junk = || {
-            failure(
-                url,
-                "list the refs",
-                &format!("`git ls-remote` printed `{}`", line.escape_ascii()),
-            )
-        };
+        let junk =
+            || failure(url, "list the refs", &format!("`git ls-remote` printed `{}`", line.escape_ascii()));
         let tab = line.iter().position(|b| *b == b'\t').ok_or_else(junk)?;
         let (value, name) = (&line[..tab], &line[tab + 1..]);
         if value.starts_with(b"ref: ") {
@@ -96,11 +81,7 @@ fn parse(output: &[u8], url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<Lis
             return Err(other_format(url, format.name(), oid.format().name()));
         }
         if let Ok(name) = RefName::new(name) {
-            refs.push(ListedRef {
-                symbolic: false,
-                name,
-                oid,
-            });
+            refs.push(ListedRef { symbolic: false, name, oid });
         }
     }
     for listed in &mut refs {
@@ -128,11 +109,7 @@ mod tests {
         let names: Vec<_> = refs.iter().map(|r| (r.name.as_bytes(), r.symbolic)).collect();
         assert_eq!(
             names,
-            [
-                (&b"refs/heads/alias"[..], true),
-                (b"refs/heads/\xff", false),
-                (b"refs/tags/v1", false)
-            ]
+            [(&b"refs/heads/alias"[..], true), (b"refs/heads/\xff", false), (b"refs/tags/v1", false)]
         );
         assert!(parse(&output, &url, ObjectFormat::Sha256).is_err());
         assert!(parse(b"junk\n", &url, ObjectFormat::Sha1).is_err());

@@ -47,6 +47,21 @@ fn git_for_remotes(mut git: Command) -> Result<Command, GitError> {
     Ok(git)
 }
 
+/// `url` after the rules `url.*.insteadOf` of the user and the system.
+///
+/// Git follows them when it lists and fetches: a push to the address as it is written could reach another repository
+/// than the one whose refs were listed.
+fn rewritten(url: &RemoteUrl) -> Result<RemoteUrl, GitError> {
+    let mut git = git_nowhere();
+    git.args(["ls-remote", "--get-url", "--"]).arg(url.git_argument());
+    let output = command::run_ok(git, Vec::new())?;
+    let text = output.strip_suffix(b"\n").unwrap_or(&output);
+    if text == url.git_argument().as_encoded_bytes() {
+        return Ok(url.clone());
+    }
+    RemoteUrl::parse(&String::from_utf8_lossy(text))
+}
+
 /// `git` outside any repository: the directory that refgate happens to run in has no say.
 fn git_nowhere() -> Command {
     let mut git = command::git();

@@ -22,11 +22,8 @@ pub(super) fn exist(git_dir: &Path, oids: &[Oid]) -> Result<Vec<bool>, GitError>
         writeln!(input, "{oid}").map_err(|e| GitError::new(format!("cannot list objects: {e}")))?;
     }
     let output = command::run_ok(git, input)?;
-    let answers: Vec<bool> = output
-        .split(|b| *b == b'\n')
-        .filter(|l| !l.is_empty())
-        .map(|l| !l.ends_with(b" missing"))
-        .collect();
+    let answers: Vec<bool> =
+        output.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| !l.ends_with(b" missing")).collect();
     match answers.len() == oids.len() {
         true => Ok(answers),
         false => Err(GitError::new("`git cat-file` did not answer for every object")),
@@ -66,16 +63,12 @@ impl PackRequest<'_> {
         if self.offset_deltas {
             git.arg("--delta-base-offset");
         }
-        git.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command::spawn(&mut git).map_err(PackFailure::Local)?;
         let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(PackFailure::Local(GitError::new(
-                "a pipe of `git pack-objects` is missing",
-            )));
+            return Err(PackFailure::Local(GitError::new("a pipe of `git pack-objects` is missing")));
         };
         let words = last_words(stderr);
         let copied = thread::scope(|scope| {
@@ -98,9 +91,7 @@ impl PackRequest<'_> {
             _ => {
                 let said = words.recv().unwrap_or_default();
                 let said = String::from_utf8_lossy(&said).trim().to_owned();
-                Err(PackFailure::Local(GitError::new(format!(
-                    "`git pack-objects` failed: {said}"
-                ))))
+                Err(PackFailure::Local(GitError::new(format!("`git pack-objects` failed: {said}"))))
             }
         }
     }

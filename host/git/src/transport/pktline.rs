@@ -11,9 +11,7 @@ pub(super) const MAX_PAYLOAD: usize = 65_516;
 pub(super) fn read(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
     let mut head = [0; 4];
     from.read_exact(&mut head)?;
-    let digits = str::from_utf8(&head)
-        .ok()
-        .filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
+    let digits = str::from_utf8(&head).ok().filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
     let len = digits.and_then(|h| usize::from_str_radix(h, 16).ok());
     frame.clear();
     match len {
@@ -25,10 +23,7 @@ pub(super) fn read(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool
         }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!(
-                "it answered with `{}` instead of git's protocol",
-                head.escape_ascii()
-            ),
+            format!("it answered with `{}` instead of git's protocol", head.escape_ascii()),
         )),
     }
 }
@@ -36,10 +31,7 @@ pub(super) fn read(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool
 /// Writes one frame of at most [`MAX_PAYLOAD`] bytes.
 pub(super) fn write(to: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     if payload.len() > MAX_PAYLOAD {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a frame of git's protocol is too long",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of git's protocol is too long"));
     }
     write!(to, "{:04x}", payload.len() + 4)?;
     to.write_all(payload)
@@ -72,10 +64,7 @@ mod tests {
         assert!(read(&mut from, &mut frame).unwrap());
         assert!(frame.is_empty());
         assert!(!read(&mut from, &mut frame).unwrap());
-        assert_eq!(
-            read(&mut from, &mut frame).unwrap_err().kind(),
-            io::ErrorKind::UnexpectedEof
-        );
+        assert_eq!(read(&mut from, &mut frame).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         for junk in ["Welcome", "0003", "ffff", "+fff"] {
             assert_eq!(
                 read(&mut junk.as_bytes(), &mut frame).unwrap_err().kind(),

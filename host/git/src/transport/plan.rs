@@ -31,18 +31,13 @@ impl<'a> Plan<'a> {
         let capabilities = capabilities(facts)?;
         let mut seen = HashSet::with_capacity(commands.len());
         for command in commands {
-            let format = [command.old, command.new]
-                .into_iter()
-                .flatten()
-                .find(|oid| oid.format() != facts.format);
+            let format =
+                [command.old, command.new].into_iter().flatten().find(|oid| oid.format() != facts.format);
             if let Some(oid) = format {
                 return Err(other_format(&facts.url, oid.format().name(), facts.format.name()));
             }
             if !seen.insert(&command.name) {
-                return Err(GitError::new(format!(
-                    "`{}` is named twice in one push",
-                    command.name
-                )));
+                return Err(GitError::new(format!("`{}` is named twice in one push", command.name)));
             }
         }
         let mut wanted: Vec<Oid> = commands.iter().filter_map(|c| c.new).collect();
@@ -51,12 +46,7 @@ impl<'a> Plan<'a> {
         let mut held: Vec<Oid> = Vec::new();
         if !wanted.is_empty() {
             held.extend(
-                facts
-                    .listing
-                    .refs
-                    .iter()
-                    .map(|(_, oid)| *oid)
-                    .chain(facts.listing.haves.iter().copied()),
+                facts.listing.refs.iter().map(|(_, oid)| *oid).chain(facts.listing.haves.iter().copied()),
             );
             held.sort_unstable();
             held.dedup();
@@ -64,12 +54,8 @@ impl<'a> Plan<'a> {
         let asked: Vec<Oid> = wanted.iter().chain(&held).copied().collect();
         let here = exist(&facts.git_dir, &asked)?;
         let (wanted_here, held_here) = here.split_at(wanted.len());
-        let missing: BTreeSet<Oid> = wanted
-            .iter()
-            .zip(wanted_here)
-            .filter(|(_, here)| !**here)
-            .map(|(oid, _)| *oid)
-            .collect();
+        let missing: BTreeSet<Oid> =
+            wanted.iter().zip(wanted_here).filter(|(_, here)| !**here).map(|(oid, _)| *oid).collect();
         wanted.retain(|oid| !missing.contains(oid));
         let mut here = held_here.iter();
         held.retain(|_| here.next() == Some(&true));
@@ -85,12 +71,8 @@ impl<'a> Plan<'a> {
             _ => None,
         };
         let refused: Vec<Option<String>> = commands.iter().map(refused).collect();
-        let sent = commands
-            .iter()
-            .zip(&refused)
-            .filter(|(_, refused)| refused.is_none())
-            .map(|(c, _)| c)
-            .collect();
+        let sent =
+            commands.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(c, _)| c).collect();
         let pack = PackRequest {
             git_dir: &facts.git_dir,
             wanted,
@@ -98,13 +80,7 @@ impl<'a> Plan<'a> {
             thin: !facts.listing.can("no-thin"),
             offset_deltas: facts.listing.can("ofs-delta"),
         };
-        Ok(Plan {
-            facts,
-            capabilities,
-            refused,
-            sent,
-            pack,
-        })
+        Ok(Plan { facts, capabilities, refused, sent, pack })
     }
 
     /// Whether the report comes in a side-band.
@@ -114,10 +90,7 @@ impl<'a> Plan<'a> {
 
     /// The commands that go to the remote: its names, and the values they are to get.
     pub(super) fn sent(&self) -> Vec<(&'a RefName, Option<Oid>)> {
-        self.sent
-            .iter()
-            .map(|command| (&command.name, command.new))
-            .collect()
+        self.sent.iter().map(|command| (&command.name, command.new)).collect()
     }
 
     /// Writes the commands and the pack.
@@ -155,10 +128,7 @@ impl<'a> Plan<'a> {
         self.refused
             .into_iter()
             .map(|refused| {
-                refused
-                    .map(PushStatus::Rejected)
-                    .or_else(|| statuses.next())
-                    .unwrap_or_else(unsent)
+                refused.map(PushStatus::Rejected).or_else(|| statuses.next()).unwrap_or_else(unsent)
             })
             .collect()
     }
@@ -171,11 +141,9 @@ fn capabilities(facts: &Facts) -> Result<String, GitError> {
         () if facts.listing.can("report-status-v2") => "report-status-v2",
         () if facts.listing.can("report-status") => "report-status",
         () => {
-            return Err(
-                GitError::new(format!("the remote `{}` does not report what it does", facts.url))
-                    .kind(GitErrorKind::Unsupported)
-                    .hint("use a server that offers `report-status`"),
-            );
+            return Err(GitError::new(format!("the remote `{}` does not report what it does", facts.url))
+                .kind(GitErrorKind::Unsupported)
+                .hint("use a server that offers `report-status`"));
         }
     };
     if facts.listing.can(SIDE_BAND) {

@@ -13,7 +13,7 @@ use super::failure::{failure, of_kind, other_format};
 use super::pack::PackFailure;
 use super::plan::Plan;
 use super::report::{self, PushStatus};
-use super::{Progress, RemoteUrl, list};
+use super::{Progress, RemoteUrl, list, rewritten};
 use crate::{GitError, GitErrorKind};
 
 /// One ref that the remote is told to move.
@@ -47,7 +47,7 @@ impl PushSession {
     /// Starts receive-pack at `url` and reads what it lists.
     ///
     /// `local_git_dir` holds the objects that will be sent, `format` is its object format. The kind of an error tells a
-    /// missing repository ([`GitErrorKind::MissingRepository`]) from refused access, another owner, another object
+    /// missing repository ([`GitErrorKind::Missing`]) from refused access, another owner, another object
     /// format, and a host that does not answer.
     pub fn open(
         local_git_dir: &Path,
@@ -55,6 +55,7 @@ impl PushSession {
         format: ObjectFormat,
     ) -> Result<PushSession, GitError> {
         let doing = "start a push";
+        let url = &rewritten(url)?;
         let mut connection = Connection::open(url)?;
         let listing = match Advertisement::read(&mut connection.reader, format) {
             Ok(listing) => listing,
@@ -71,15 +72,8 @@ impl PushSession {
                 });
             }
         };
-        connection
-            .listed()
-            .map_err(|e| failure(url, doing, &e.to_string()))?;
-        let facts = Facts {
-            git_dir: local_git_dir.into(),
-            url: url.clone(),
-            format,
-            listing,
-        };
+        connection.listed().map_err(|e| failure(url, doing, &e.to_string()))?;
+        let facts = Facts { git_dir: local_git_dir.into(), url: url.clone(), format, listing };
         Ok(PushSession { facts, connection })
     }
 
@@ -112,10 +106,7 @@ impl PushSession {
         commands: &[PushCommand],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<PushStatus>, GitError> {
-        let PushSession {
-            facts,
-            mut connection,
-        } = self;
+        let PushSession { facts, mut connection } = self;
         let plan = Plan::new(&facts, commands)?;
         if plan.sent().is_empty() {
             connection.close();
@@ -135,9 +126,8 @@ impl PushSession {
             let reported = report::receive(reader, plan.side_band(), progress);
             (sender.join(), reported)
         });
-        let unpacked = reported
-            .as_ref()
-            .is_ok_and(|lines| lines.first().is_some_and(|line| line == b"unpack ok"));
+        let unpacked =
+            reported.as_ref().is_ok_and(|lines| lines.first().is_some_and(|line| line == b"unpack ok"));
         match sent {
             // Without a whole pack the remote moves nothing.
             Ok(Err(PackFailure::Local(e))) if !unpacked => return Err(e),
@@ -163,15 +153,13 @@ impl PushSession {
 }
 
 fn unknown(url: &RemoteUrl, connection: Connection, why: &str) -> GitError {
-    let said = format!(
-        "it went away before its report\n{why}\n{}",
-        connection.last_words()
-    );
+    let said = format!("it went away before its report\n{why}\n{}", connection.last_words());
     let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    of_kind(
-        url,
-        GitErrorKind::OutcomeUnknown,
-        "finish the push",
-        &said.join("\n"),
-    )
+    of_kind(url, GitErrorKind::OutcomeUnknown, "finish the push", &said.join("\n"))
 }
+
+/// A session may wait in one thread and be used in another.
+const _: () = {
+    const fn movable<T: Send>() {}
+    movable::<PushSession>();
+};

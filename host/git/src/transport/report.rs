@@ -35,10 +35,7 @@ pub(super) fn receive(
             Some((2, part)) => lines.add(part, progress),
             Some((3, part)) => return Err(io::Error::other(printable(&String::from_utf8_lossy(part)))),
             _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a frame belongs to no band",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame belongs to no band"));
             }
         }
     }
@@ -93,11 +90,8 @@ pub(super) fn statuses(
         let why = format!("the remote could not unpack the objects: {}", text(unpack));
         return Ok(vec![PushStatus::Rejected(why); sent.len()]);
     }
-    let index: HashMap<&[u8], usize> = sent
-        .iter()
-        .enumerate()
-        .map(|(i, (name, _))| (name.as_bytes(), i))
-        .collect();
+    let index: HashMap<&[u8], usize> =
+        sent.iter().enumerate().map(|(i, (name, _))| (name.as_bytes(), i)).collect();
     let silent = "the remote did not report on it: its value there is not known, run again";
     let mut all = vec![PushStatus::Rejected(silent.into()); sent.len()];
     let mut current = None;
@@ -111,11 +105,8 @@ pub(super) fn statuses(
             let (name, why) = split(rest);
             current = None;
             if let Some(i) = index.get(name) {
-                all[*i] = PushStatus::Rejected(if why.is_empty() {
-                    "no reason given".into()
-                } else {
-                    text(why)
-                });
+                all[*i] =
+                    PushStatus::Rejected(if why.is_empty() { "no reason given".into() } else { text(why) });
             }
         } else if let (Some(option), Some(i)) = (line.strip_prefix(b"option "), current)
             && let Some(other) = did_otherwise(option, sent[i])
@@ -178,21 +169,13 @@ mod tests {
         let all = statuses(&lines(&report), &sent).unwrap();
         assert_eq!(all[0], PushStatus::Ok);
         assert_eq!(all[1], PushStatus::Rejected("hook declined".into()));
-        assert_eq!(
-            all[2],
-            PushStatus::Rejected("the remote updated `refs/heads/z` instead".into())
-        );
-        assert_eq!(
-            all[3],
-            PushStatus::Rejected(format!("the remote moved it to `{}` instead", oid(b'2')))
-        );
+        assert_eq!(all[2], PushStatus::Rejected("the remote updated `refs/heads/z` instead".into()));
+        assert_eq!(all[3], PushStatus::Rejected(format!("the remote moved it to `{}` instead", oid(b'2'))));
         assert!(matches!(&all[4], PushStatus::Rejected(why) if why.contains("not known")));
 
         let failed = statuses(&lines("unpack index-pack abnormal exit"), &sent).unwrap();
         assert!(
-            failed
-                .iter()
-                .all(|s| matches!(s, PushStatus::Rejected(why) if why.contains("abnormal exit")))
+            failed.iter().all(|s| matches!(s, PushStatus::Rejected(why) if why.contains("abnormal exit")))
         );
         assert!(statuses(&lines("ok refs/heads/a"), &sent).is_err());
         assert!(statuses(&[], &sent).is_err());
@@ -214,10 +197,7 @@ mod tests {
         pktline::write_flush(&mut wire).unwrap();
         let mut said = Vec::new();
         let mut note = |progress| said.push(progress);
-        assert_eq!(
-            receive(&mut wire.as_slice(), true, &mut note).unwrap(),
-            [b"unpack ok"]
-        );
+        assert_eq!(receive(&mut wire.as_slice(), true, &mut note).unwrap(), [b"unpack ok"]);
         let expected = ["Resolving", "done?[31m", "last"].map(|line| Progress::Remote(line.into()));
         assert_eq!(said, expected);
         for end in 0..wire.len() {
@@ -226,10 +206,7 @@ mod tests {
         let mut fatal = Vec::new();
         pktline::write(&mut fatal, b"\x03out of memory").unwrap();
         assert!(
-            receive(&mut fatal.as_slice(), true, &mut |_| {})
-                .unwrap_err()
-                .to_string()
-                .contains("memory")
+            receive(&mut fatal.as_slice(), true, &mut |_| {}).unwrap_err().to_string().contains("memory")
         );
     }
 }

@@ -16,22 +16,12 @@ pub(super) fn command_line() -> Result<OsString, GitError> {
         Some(line) => line,
         None => match configured()? {
             Some(line) => line,
-            None => env::var_os("GIT_SSH")
-                .filter(|p| !p.is_empty())
-                .map_or("ssh".into(), |p| quote(&p)),
+            None => env::var_os("GIT_SSH").filter(|p| !p.is_empty()).map_or("ssh".into(), |p| quote(&p)),
         },
     };
     // Only OpenSSH is known to understand the option; a wrapper decides for itself whether it prompts.
-    let program = line
-        .as_encoded_bytes()
-        .split(|b| *b == b' ')
-        .next()
-        .unwrap_or_default();
-    if program
-        .rsplit(|b| *b == b'/')
-        .next()
-        .is_some_and(|name| name == b"ssh" || name == b"ssh'")
-    {
+    let program = line.as_encoded_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+    if program.rsplit(|b| *b == b'/').next().is_some_and(|name| name == b"ssh" || name == b"ssh'") {
         line.push(" -o BatchMode=yes");
     }
     Ok(line)
@@ -66,11 +56,9 @@ pub(super) fn session(
     match (variant.as_deref().and_then(OsStr::to_str), port) {
         (_, None) => {}
         (Some("simple"), Some(_)) => {
-            return Err(
-                GitError::new(format!("the ssh client cannot be given the port of `{url}`"))
-                    .kind(GitErrorKind::Unsupported)
-                    .hint("unset GIT_SSH_VARIANT, or set the port in the configuration of ssh"),
-            );
+            return Err(GitError::new(format!("the ssh client cannot be given the port of `{url}`"))
+                .kind(GitErrorKind::Unsupported)
+                .hint("unset GIT_SSH_VARIANT, or set the port in the configuration of ssh"));
         }
         (Some("plink" | "putty" | "tortoiseplink"), Some(port)) => {
             command.arg("-P").arg(port.to_string());

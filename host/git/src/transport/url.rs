@@ -75,10 +75,7 @@ impl RemoteUrl {
             Some((destination, _)) => {
                 let path = &text[destination.len() + 1..];
                 let place = ssh_place(destination, None, path).map_err(bad)?;
-                Ok(RemoteUrl {
-                    text: text.into(),
-                    place,
-                })
+                Ok(RemoteUrl { text: text.into(), place })
             }
             None => RemoteUrl::local(Path::new(text)).map_err(bad),
         }
@@ -91,10 +88,7 @@ impl RemoteUrl {
     pub fn for_project(template: &str, project: &Project, base_dir: &Path) -> Result<RemoteUrl, GitError> {
         if let Some(at) = template.replace(NAME, "").find("${") {
             let rest: String = template.replace(NAME, "").chars().skip(at).take(20).collect();
-            return Err(bad_url(
-                template,
-                &format!("`{rest}` is not known; only `${{name}}` is replaced"),
-            ));
+            return Err(bad_url(template, &format!("`{rest}` is not known; only `${{name}}` is replaced")));
         }
         let first = template.split('/').next().unwrap_or_default();
         // Where the path begins is read from the template: a project name may hold a colon.
@@ -103,10 +97,7 @@ impl RemoteUrl {
                 scheme.len() + 3 + rest.find('/').unwrap_or(rest.len()),
                 template.replace(NAME, &percent_encode(project.as_str())),
             ),
-            None => (
-                first.find(':').unwrap_or(0),
-                template.replace(NAME, project.as_str()),
-            ),
+            None => (first.find(':').unwrap_or(0), template.replace(NAME, project.as_str())),
         };
         if template.find(NAME).is_some_and(|at| at < path_at) {
             return Err(bad_url(template, "`${name}` may stand only in the path"));
@@ -120,10 +111,7 @@ impl RemoteUrl {
     /// A repository on this machine.
     fn local(path: &Path) -> Result<RemoteUrl, &'static str> {
         let path = std::path::absolute(path).map_err(|_| "the current directory cannot be read")?;
-        Ok(RemoteUrl {
-            text: path.to_string_lossy().into_owned(),
-            place: Place::Path(path),
-        })
+        Ok(RemoteUrl { text: path.to_string_lossy().into_owned(), place: Place::Path(path) })
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -179,10 +167,8 @@ fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<RemoteUrl, GitError
         "file" if !authority.is_empty() => return Err(bad("a file URL has no host: write `file:///path`")),
         "file" => return RemoteUrl::local(Path::new(&percent_decode(path).map_err(bad)?)).map_err(bad),
         "ssh" | "git" => {
-            let (authority, path) = (
-                percent_decode(authority).map_err(bad)?,
-                percent_decode(path).map_err(bad)?,
-            );
+            let (authority, path) =
+                (percent_decode(authority).map_err(bad)?, percent_decode(path).map_err(bad)?);
             if path.len() < 2 {
                 return Err(bad("it names no path"));
             }
@@ -194,32 +180,19 @@ fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<RemoteUrl, GitError
             if scheme == "ssh" {
                 let destination = user.map_or(host.to_owned(), |user| format!("{user}@{host}"));
                 // As in git, `/~user` is the home directory of that user.
-                let path = if path.starts_with("/~") {
-                    &path[1..]
-                } else {
-                    path.as_str()
-                };
+                let path = if path.starts_with("/~") { &path[1..] } else { path.as_str() };
                 ssh_place(&destination, port, path).map_err(bad)?
             } else if user.is_some() {
                 return Err(bad("git:// takes no user"));
             } else {
-                Place::Daemon {
-                    host: host.into(),
-                    port,
-                    path,
-                }
+                Place::Daemon { host: host.into(), port, path }
             }
         }
         _ => {
-            return Err(bad(
-                "only paths, file, ssh, git, http and https addresses are taken",
-            ));
+            return Err(bad("only paths, file, ssh, git, http and https addresses are taken"));
         }
     };
-    Ok(RemoteUrl {
-        text: text.into(),
-        place,
-    })
+    Ok(RemoteUrl { text: text.into(), place })
 }
 
 fn ssh_place(destination: &str, port: Option<u16>, path: &str) -> Result<Place, &'static str> {
@@ -232,11 +205,7 @@ fn ssh_place(destination: &str, port: Option<u16>, path: &str) -> Result<Place, 
         }
         () if path.is_empty() => Err("it names no path"),
         () if path.starts_with('-') => Err("the path would be read as an option"),
-        () => Ok(Place::Ssh {
-            destination: destination.into(),
-            port,
-            path: path.into(),
-        }),
+        () => Ok(Place::Ssh { destination: destination.into(), port, path: path.into() }),
     }
 }
 
@@ -254,11 +223,7 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     }
     let port = match port.strip_prefix(':') {
         Some("") => None,
-        Some(digits) => Some(
-            digits
-                .parse()
-                .map_err(|_| "the port is not a number from 0 to 65535")?,
-        ),
+        Some(digits) => Some(digits.parse().map_err(|_| "the port is not a number from 0 to 65535")?),
         None if port.is_empty() => None,
         None => return Err("something stands between the host and the path"),
     };
@@ -267,9 +232,7 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
 
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c))
 }
 
 /// Everything but unreserved characters and `/` becomes `%XX`.
@@ -314,10 +277,7 @@ fn masked(text: &str) -> String {
 }
 
 fn bad_url(text: &str, why: &str) -> GitError {
-    let shown: String = masked(text)
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
+    let shown: String = masked(text).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     GitError::new(format!("`{shown}` is no address of a remote: {why}"))
         .kind(GitErrorKind::BadUrl)
         .hint("write a path, `user@host:path`, or an ssh, git, http or https URL")

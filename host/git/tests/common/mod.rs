@@ -17,12 +17,8 @@ pub struct Repo {
 }
 
 /// Every storage that the reader has to agree about.
-pub const STORAGES: [(&str, &str); 4] = [
-    ("sha1", "files"),
-    ("sha256", "files"),
-    ("sha1", "reftable"),
-    ("sha256", "reftable"),
-];
+pub const STORAGES: [(&str, &str); 4] =
+    [("sha1", "files"), ("sha256", "files"), ("sha1", "reftable"), ("sha256", "reftable")];
 
 impl Repo {
     pub fn new() -> Repo {
@@ -32,21 +28,9 @@ impl Repo {
     pub fn with(objects: &str, refs: &str) -> Repo {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("r.git");
-        let mut repo = Repo {
-            dir,
-            path: path.clone(),
-            tree: String::new(),
-        };
-        let (objects, refs) = (
-            format!("--object-format={objects}"),
-            format!("--ref-format={refs}"),
-        );
-        run(
-            Command::new("git")
-                .args(["init", "-q", "--bare", &objects, &refs])
-                .arg(&path),
-            b"",
-        );
+        let mut repo = Repo { dir, path: path.clone(), tree: String::new() };
+        let (objects, refs) = (format!("--object-format={objects}"), format!("--ref-format={refs}"));
+        run(Command::new("git").args(["init", "-q", "--bare", &objects, &refs]).arg(&path), b"");
         // Thousands of refs, each forced to the disk, would be most of the time of the tests.
         let mut config = std::fs::read(path.join("config")).unwrap();
         config.extend_from_slice(b"[core]\n\tfsync = none\n");
@@ -75,20 +59,14 @@ impl Repo {
 
     /// Whether git succeeds.
     pub fn git_says(&self, args: &[&str]) -> bool {
-        self.command(args)
-            .stderr(Stdio::null())
-            .status()
-            .unwrap()
-            .success()
+        self.command(args).stderr(Stdio::null()).status().unwrap().success()
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("--git-dir").arg(&self.path).args(args);
         for who in ["AUTHOR", "COMMITTER"] {
-            command
-                .env(format!("GIT_{who}_NAME"), "t")
-                .env(format!("GIT_{who}_EMAIL"), "t@example.org");
+            command.env(format!("GIT_{who}_NAME"), "t").env(format!("GIT_{who}_EMAIL"), "t@example.org");
             command.env(format!("GIT_{who}_DATE"), "1700000000 +0000");
         }
         command
@@ -135,9 +113,7 @@ impl Repo {
 /// Every ref that is not symbolic, as we list them.
 pub fn our_refs(repository: &Repository) -> Vec<(Vec<u8>, Oid)> {
     let list = repository.refs().unwrap();
-    list.iter()
-        .filter_map(|(name, target)| Some((name.to_vec(), target.oid()?)))
-        .collect()
+    list.iter().filter_map(|(name, target)| Some((name.to_vec(), target.oid()?))).collect()
 }
 
 pub fn name(text: impl AsRef<[u8]>) -> RefName {
@@ -145,21 +121,14 @@ pub fn name(text: impl AsRef<[u8]>) -> RefName {
 }
 
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let feeder = std::thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
     let _ = feeder.join();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 

@@ -31,21 +31,15 @@ fn both(pair: &Pair, url: &RemoteUrl) -> GitError {
 fn paths_without_a_repository() {
     let pair = Pair::new();
     let at = |name: &str| url(pair.dir.path().join(name).to_str().unwrap());
-    assert_eq!(
-        both(&pair, &at("nothing.git")).kind,
-        GitErrorKind::MissingRepository
-    );
+    assert_eq!(both(&pair, &at("nothing.git")).kind, GitErrorKind::Missing);
     fs::create_dir(pair.dir.path().join("empty")).unwrap();
-    assert_eq!(both(&pair, &at("empty")).kind, GitErrorKind::MissingRepository);
+    assert_eq!(both(&pair, &at("empty")).kind, GitErrorKind::Missing);
     fs::write(pair.dir.path().join("file"), "gitdirs").unwrap();
     assert_eq!(both(&pair, &at("file")).kind, GitErrorKind::NotARepository);
     fs::create_dir_all(pair.dir.path().join("tree/sub")).unwrap();
     assert_eq!(both(&pair, &at("tree")).kind, GitErrorKind::NotARepository);
     // Below a repository is not in it.
-    assert_eq!(
-        both(&pair, &at("remote.git/objects")).kind,
-        GitErrorKind::NotARepository
-    );
+    assert_eq!(both(&pair, &at("remote.git/objects")).kind, GitErrorKind::NotARepository);
 }
 
 #[test]
@@ -54,15 +48,8 @@ fn daemons_that_refuse() {
     let daemon = Daemon::start(pair.dir.path(), &[]);
     assert_eq!(both(&pair, &daemon.url("nothing.git")).kind, GitErrorKind::Denied);
     let talkative = Daemon::start(pair.dir.path(), &["--informative-errors"]);
-    assert_eq!(
-        both(&pair, &talkative.url("nothing.git")).kind,
-        GitErrorKind::MissingRepository
-    );
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    assert_eq!(both(&pair, &talkative.url("nothing.git")).kind, GitErrorKind::Missing);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = both(&pair, &url(&format!("git://127.0.0.1:{closed}/a")));
     assert_eq!(error.kind, GitErrorKind::Unreachable);
 }
@@ -78,18 +65,14 @@ fn another_object_format() {
     assert!(
         error.message.contains("sha256") && error.message.contains("sha1,") | error.message.contains("sha1")
     );
-    let error = PushSession::open(&sha1.0, &pair.remote.url(), ObjectFormat::Sha1)
-        .err()
-        .unwrap();
+    let error = PushSession::open(&sha1.0, &pair.remote.url(), ObjectFormat::Sha1).err().unwrap();
     assert_eq!(error.kind, GitErrorKind::FormatMismatch);
 }
 
 #[test]
 fn http_is_for_fetching() {
     let pair = Pair::new();
-    let error = PushSession::open(&pair.local.0, &url("https://example.com/a"), pair.format)
-        .err()
-        .unwrap();
+    let error = PushSession::open(&pair.local.0, &url("https://example.com/a"), pair.format).err().unwrap();
     assert_eq!(error.kind, GitErrorKind::Unsupported);
     assert!(
         error.message.contains("not supported") && error.hint.unwrap().contains("fetching over http works")
@@ -117,7 +100,7 @@ fn answers_of_web_servers() {
     let pair = Pair::new();
     let some = pair.remote.commit(&[], "one");
     for (status, kind) in [
-        ("404 Not Found", GitErrorKind::MissingRepository),
+        ("404 Not Found", GitErrorKind::Missing),
         ("403 Forbidden", GitErrorKind::Denied),
         ("401 Unauthorized", GitErrorKind::Denied),
     ] {
@@ -132,6 +115,33 @@ fn answers_of_web_servers() {
     }
 }
 
+#[test]
+fn addresses_are_rewritten_as_git_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    let rules = "[url \"ext::sh -c\"]\n\tinsteadOf = https://evil/\n[url \"/nothing/\"]\n\tinsteadOf = https://moved/\n";
+    fs::write(&config, rules).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "errors::with_rewritten_addresses", "--ignored"])
+        .env("GIT_CONFIG_GLOBAL", &config)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
+}
+
+#[test]
+#[ignore = "needs the configuration that addresses_are_rewritten_as_git_does sets"]
+fn with_rewritten_addresses() {
+    let pair = Pair::new();
+    let open = |text: &str| PushSession::open(&pair.local.0, &url(text), pair.format).err().unwrap();
+    assert_eq!(open("https://evil/a").kind, GitErrorKind::BadUrl);
+    assert!(list(&url("https://evil/a"), pair.format).unwrap_err().message.contains("not allowed"));
+    let error = open("https://moved/a");
+    assert_eq!(error.kind, GitErrorKind::Missing);
+    assert!(error.message.contains("/nothing/a"), "{error}");
+}
+
 /// Runs one ignored test of this file in a process whose environment differs.
 #[test]
 fn repositories_of_another_user() {
@@ -143,10 +153,7 @@ fn repositories_of_another_user() {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{printed}"
-    );
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[test]
@@ -154,15 +161,9 @@ fn repositories_of_another_user() {
 fn with_another_owner() {
     let dir = tempfile::tempdir().unwrap();
     let remote = Repo(dir.path().join("remote.git"));
-    let init = Command::new("git")
-        .args(["init", "-q", "--bare"])
-        .arg(&remote.0)
-        .status()
-        .unwrap();
+    let init = Command::new("git").args(["init", "-q", "--bare"]).arg(&remote.0).status().unwrap();
     assert!(init.success());
-    let open = PushSession::open(dir.path(), &remote.url(), ObjectFormat::Sha1)
-        .err()
-        .unwrap();
+    let open = PushSession::open(dir.path(), &remote.url(), ObjectFormat::Sha1).err().unwrap();
     let listed = list(&remote.url(), ObjectFormat::Sha1).unwrap_err();
     for error in [open, listed] {
         assert_eq!(error.kind, GitErrorKind::DubiousOwnership, "{error}");

@@ -7,9 +7,7 @@ use crate::support::{Daemon, Pair};
 
 fn fetch(pair: &Pair, url: &RemoteUrl, oids: &[Oid]) -> Vec<Oid> {
     let refs = pair.local.refs();
-    let missing = fetch_objects(&pair.local.0, url, oids, &mut |_| {})
-        .unwrap()
-        .missing;
+    let missing = fetch_objects(&pair.local.0, url, oids, &mut |_| {}).unwrap().missing;
     assert_eq!(pair.local.refs(), refs, "no ref moves");
     for file in ["FETCH_HEAD", "shallow"] {
         assert!(!pair.local.0.join(file).exists(), "{file}");
@@ -26,29 +24,20 @@ fn complete(pair: &Pair, oid: Oid) {
     pair.local.git(&["rev-list", "--objects", &oid.to_string()]);
 }
 
-fn objects_come_and_refs_stay(pair: &Pair, url: &RemoteUrl) {
+pub fn objects_come_and_refs_stay(pair: &Pair, url: &RemoteUrl) {
     let one = pair.remote.commit(&[], "one");
     let two = pair.remote.commit(&[one], "two");
     let unlisted = pair.remote.commit(&[one], "on no ref");
     pair.remote.set("refs/heads/main", two);
     pair.remote.git(&["tag", "v1", &two.to_string()]);
-    pair.remote
-        .git(&["tag", "-a", "-m", "two", "v2", &two.to_string()]);
+    pair.remote.git(&["tag", "-a", "-m", "two", "v2", &two.to_string()]);
     let mine = pair.local.commit(&[], "mine");
     pair.local.set("refs/heads/stale", mine);
     // Settings that would delete or create refs.
-    for (key, value) in [
-        ("fetch.prune", "true"),
-        ("fetch.pruneTags", "true"),
-        ("fetch.all", "true"),
-    ] {
+    for (key, value) in [("fetch.prune", "true"), ("fetch.pruneTags", "true"), ("fetch.all", "true")] {
         pair.local.git(&["config", key, value]);
     }
-    pair.local.git(&[
-        "config",
-        "remote.o.url",
-        url.path().map_or("/nowhere", |p| p.to_str().unwrap()),
-    ]);
+    pair.local.git(&["config", "remote.o.url", url.path().map_or("/nowhere", |p| p.to_str().unwrap())]);
     pair.local.git(&["config", "remote.o.fetch", "+refs/*:refs/*"]);
 
     let absent = no_such(b'e', pair);
@@ -78,17 +67,8 @@ fn an_object_without_its_history_is_not_enough() {
     let one = pair.remote.commit(&[], "one");
     let two = pair.remote.commit(&[one], "two");
     pair.remote.set("refs/heads/main", two);
-    let raw = pair
-        .remote
-        .command()
-        .args(["cat-file", "commit", &two.to_string()])
-        .output()
-        .unwrap()
-        .stdout;
-    pair.local.git_with(
-        &["hash-object", "-t", "commit", "-w", "--literally", "--stdin"],
-        &raw,
-    );
+    let raw = pair.remote.command().args(["cat-file", "commit", &two.to_string()]).output().unwrap().stdout;
+    pair.local.git_with(&["hash-object", "-t", "commit", "-w", "--literally", "--stdin"], &raw);
     assert!(pair.local.has(two) && !pair.local.has(one));
     assert_eq!(fetch(&pair, &pair.remote.url(), &[two]), []);
     complete(&pair, two);
@@ -114,13 +94,11 @@ fn more_than_one_batch_with_holes() {
     wanted.splice(1_000..1_000, absent);
     wanted.push(absent[0]);
     let mut said = Vec::new();
-    let missing = fetch_objects(&pair.local.0, &pair.remote.url(), &wanted, &mut |p| said.push(p))
-        .unwrap()
-        .missing;
+    let missing =
+        fetch_objects(&pair.local.0, &pair.remote.url(), &wanted, &mut |p| said.push(p)).unwrap().missing;
     assert_eq!(missing, [absent[0], absent[1], absent[2], absent[3], absent[0]]);
     let input: String = refs.iter().map(|(_, oid)| format!("{oid}\n")).collect();
-    pair.local
-        .git_with(&["rev-list", "--objects", "--quiet", "--stdin"], input.as_bytes());
+    pair.local.git_with(&["rev-list", "--objects", "--quiet", "--stdin"], input.as_bytes());
     assert_eq!(pair.local.refs(), "");
     assert!(!said.is_empty());
 }

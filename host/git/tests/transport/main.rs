@@ -3,6 +3,7 @@
 mod errors;
 mod fetch;
 mod hooks;
+mod http;
 mod push;
 mod ssh;
 mod support;

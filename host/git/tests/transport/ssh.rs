@@ -33,9 +33,7 @@ fn with_fake_ssh(name: &str, variable: &str) -> String {
     let mut inner = Command::new(std::env::current_exe().unwrap());
     inner.args(["--exact", &format!("ssh::{name}"), "--ignored"]);
     inner.env_remove("GIT_SSH_COMMAND").env_remove("GIT_SSH");
-    inner
-        .env("GIT_SSH_VARIANT", "ssh")
-        .env("FAKE_SSH_LOG", dir.path().join("log"));
+    inner.env("GIT_SSH_VARIANT", "ssh").env("FAKE_SSH_LOG", dir.path().join("log"));
     match variable {
         "core.sshCommand" => {
             let config = dir.path().join("config");
@@ -48,10 +46,7 @@ fn with_fake_ssh(name: &str, variable: &str) -> String {
     }
     let output = inner.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{printed}"
-    );
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
     fs::read_to_string(dir.path().join("log")).unwrap()
 }
 
@@ -76,14 +71,9 @@ fn a_session() {
     let url = format!("ssh://me@host:2222{}", pair.remote.0.display());
     life_of_refs(&pair, &RemoteUrl::parse(&url).unwrap());
     let missing = RemoteUrl::parse("ssh://me@host:2222/nothing.git").unwrap();
-    let error = PushSession::open(&pair.local.0, &missing, pair.format)
-        .err()
-        .unwrap();
-    assert_eq!(error.kind, GitErrorKind::MissingRepository, "{error}");
-    assert_eq!(
-        list(&missing, pair.format).unwrap_err().kind,
-        GitErrorKind::MissingRepository
-    );
+    let error = PushSession::open(&pair.local.0, &missing, pair.format).err().unwrap();
+    assert_eq!(error.kind, GitErrorKind::Missing, "{error}");
+    assert_eq!(list(&missing, pair.format).unwrap_err().kind, GitErrorKind::Missing);
 }
 
 #[test]
@@ -96,17 +86,7 @@ fn names_that_a_shell_would_read() {
 fn strange_names() {
     let dir = tempfile::tempdir().unwrap();
     let local = Repo::new(dir.path().join("local.git"), &[]);
-    for name in [
-        "a b",
-        "it's",
-        "$HOME",
-        "`id`",
-        "a\"b",
-        "x;y",
-        "100%25",
-        "a!b&c",
-        "team/é$(id)",
-    ] {
+    for name in ["a b", "it's", "$HOME", "`id`", "a\"b", "x;y", "100%25", "a!b&c", "team/é$(id)"] {
         let project = Project::new(name).unwrap();
         let base = dir.path().display();
         let scp = format!("host:{base}/scp/${{name}}.git");
@@ -121,12 +101,7 @@ fn strange_names() {
             assert_eq!(session.refs().len(), 1, "{url}");
             session.close();
             assert_eq!(list(&url, ObjectFormat::Sha1).unwrap()[0].oid, one, "{url}");
-            assert_eq!(
-                fetch_objects(&local.0, &url, &[one], &mut |_| {})
-                    .unwrap()
-                    .missing,
-                []
-            );
+            assert_eq!(fetch_objects(&local.0, &url, &[one], &mut |_| {}).unwrap().missing, []);
             assert!(local.has(one), "{url}");
         }
     }

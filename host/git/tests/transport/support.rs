@@ -16,17 +16,15 @@ pub struct Repo(pub PathBuf);
 
 impl Repo {
     pub fn new(path: PathBuf, init: &[&str]) -> Repo {
-        let status = Command::new("git")
-            .args(["init", "-q", "--bare", "-b", "main"])
-            .args(init)
-            .arg(&path)
-            .status();
+        let status =
+            Command::new("git").args(["init", "-q", "--bare", "-b", "main"]).args(init).arg(&path).status();
         assert!(status.unwrap().success());
         let repo = Repo(path);
         for (key, value) in [
             ("receive.autogc", "false"),
             ("gc.auto", "0"),
             ("maintenance.auto", "false"),
+            ("core.fsync", "none"),
         ] {
             repo.git(&["config", key, value]);
         }
@@ -37,8 +35,7 @@ impl Repo {
         let mut git = Command::new("git");
         git.arg("--git-dir").arg(&self.0);
         for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "t")
-                .env(format!("GIT_{who}_EMAIL"), "t@example.com");
+            git.env(format!("GIT_{who}_NAME"), "t").env(format!("GIT_{who}_EMAIL"), "t@example.com");
             git.env(format!("GIT_{who}_DATE"), "1700000000 +0000");
         }
         git
@@ -51,18 +48,11 @@ impl Repo {
 
     pub fn git_with<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> String {
         let mut git = self.command();
-        git.args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        git.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = git.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert!(
-            output.status.success(),
-            "{git:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{git:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
@@ -71,9 +61,7 @@ impl Repo {
         let blob = self.git_with(&["hash-object", "-w", "--stdin"], message.as_bytes());
         let tree = self.git_with(&["mktree"], format!("100644 blob {blob}\tfile\n").as_bytes());
         let mut args = vec!["commit-tree".to_owned(), tree, "-m".into(), message.into()];
-        parents
-            .iter()
-            .for_each(|parent| args.extend(["-p".into(), parent.to_string()]));
+        parents.iter().for_each(|parent| args.extend(["-p".into(), parent.to_string()]));
         self.git(&args).parse().unwrap()
     }
 
@@ -83,24 +71,12 @@ impl Repo {
 
     /// The value of a ref, by its exact name.
     pub fn get(&self, name: &str) -> Option<Oid> {
-        let output = self
-            .command()
-            .args(["show-ref", "--verify", "--hash", name])
-            .output()
-            .unwrap();
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8(output.stdout).unwrap().trim().parse().unwrap())
+        let output = self.command().args(["show-ref", "--verify", "--hash", name]).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().parse().unwrap())
     }
 
     pub fn has(&self, oid: Oid) -> bool {
-        self.command()
-            .args(["cat-file", "-e", &oid.to_string()])
-            .output()
-            .unwrap()
-            .status
-            .success()
+        self.command().args(["cat-file", "-e", &oid.to_string()]).output().unwrap().status.success()
     }
 
     /// All refs, one per line.
@@ -146,11 +122,7 @@ pub fn name(text: &str) -> RefName {
 }
 
 pub fn command(text: &str, old: Option<Oid>, new: Option<Oid>) -> PushCommand {
-    PushCommand {
-        name: name(text),
-        old,
-        new,
-    }
+    PushCommand { name: name(text), old, new }
 }
 
 pub fn rejected(why: &str) -> PushStatus {
@@ -174,16 +146,8 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let format_arg = format!("--object-format={format}");
         let local = Repo::new(dir.path().join("local.git"), &[&format_arg]);
-        let remote = Repo::new(
-            dir.path().join("remote.git"),
-            &[&[format_arg.as_str()], remote].concat(),
-        );
-        Pair {
-            dir,
-            local,
-            remote,
-            format: ObjectFormat::from_name(format).unwrap(),
-        }
+        let remote = Repo::new(dir.path().join("remote.git"), &[&[format_arg.as_str()], remote].concat());
+        Pair { dir, local, remote, format: ObjectFormat::from_name(format).unwrap() }
     }
 
     pub fn open(&self) -> PushSession {
@@ -217,33 +181,13 @@ impl Daemon {
         // The wrapper `git daemon` would outlive its own end.
         let program = Path::new(String::from_utf8(exec_path).unwrap().trim()).join("git-daemon");
         for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut command = Command::new(&program);
-            command.args([
-                "--listen=127.0.0.1",
-                "--verbose",
-                "--export-all",
-                "--enable=receive-pack",
-            ]);
-            command
-                .arg(format!("--port={port}"))
-                .arg(format!("--base-path={}", base.display()))
-                .args(args);
-            let mut child = command
-                .stdin(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
+            command.args(["--listen=127.0.0.1", "--verbose", "--export-all", "--enable=receive-pack"]);
+            command.arg(format!("--port={port}")).arg(format!("--base-path={}", base.display())).args(args);
+            let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-            if lines
-                .by_ref()
-                .map_while(Result::ok)
-                .any(|line| line.contains("Ready to rumble"))
-            {
+            if lines.by_ref().map_while(Result::ok).any(|line| line.contains("Ready to rumble")) {
                 std::thread::spawn(move || lines.for_each(drop));
                 return Daemon { child, port };
             }

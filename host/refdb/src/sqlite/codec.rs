@@ -39,10 +39,7 @@ pub(super) fn entry(value: &[u8], mut superseded: &[u8]) -> Result<Entry, String
         list.push(Oid::from_bytes(raw).map_err(|e| format!("a superseded value is no object id: {e}"))?);
         superseded = rest;
     }
-    Ok(Entry {
-        value,
-        superseded: list,
-    })
+    Ok(Entry { value, superseded: list })
 }
 
 #[cfg(test)]
@@ -56,13 +53,7 @@ mod tests {
         for written in [GlobalRef::Deleted, GlobalRef::At(sha1), GlobalRef::At(sha256)] {
             for list in [vec![], vec![sha256, sha1], vec![sha1; 300]] {
                 let read = entry(&value(written).unwrap(), &superseded(&list));
-                assert_eq!(
-                    read,
-                    Ok(Entry {
-                        value: written,
-                        superseded: list
-                    })
-                );
+                assert_eq!(read, Ok(Entry { value: written, superseded: list }));
             }
         }
         assert_eq!(value(GlobalRef::Untracked), None);

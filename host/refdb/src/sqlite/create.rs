@@ -31,11 +31,7 @@ pub(super) fn create_if_missing(path: &Path, network: bool) -> Result<bool, RefD
     }
     let failed = |e: io::Error| about(RefDbErrorKind::Unavailable, path, &format!("cannot be made: {e}"));
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(about(
-            RefDbErrorKind::Config,
-            path,
-            "this is not the path of a file",
-        ));
+        return Err(about(RefDbErrorKind::Config, path, "this is not the path of a file"));
     };
     if !dir.is_dir() {
         return Err(about(
@@ -55,9 +51,7 @@ pub(super) fn create_if_missing(path: &Path, network: bool) -> Result<bool, RefD
         Err(e) => return Err(failed(e)),
     }
     drop(half);
-    fs::File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed)?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
     Ok(true)
 }
 

@@ -57,10 +57,7 @@ impl StoreFile {
         }
         let probe = open_immutable(path).map_err(|e| before_commit(path, &e))?;
         check_marks(&probe, path)?;
-        Ok(StoreFile {
-            path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
-        })
+        Ok(StoreFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -92,11 +89,7 @@ impl StoreFile {
                 &self.path,
                 "the file was replaced; start refgate anew",
             )),
-            Err(e) => Err(about(
-                RefDbErrorKind::Unavailable,
-                &self.path,
-                &format!("the file is gone: {e}"),
-            )),
+            Err(e) => Err(about(RefDbErrorKind::Unavailable, &self.path, &format!("the file is gone: {e}"))),
         }
     }
 }
@@ -109,9 +102,7 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
         set_journal_mode(connection)?;
     }
     // Both tables must be there.
-    connection
-        .prepare("SELECT project, name, value, superseded FROM entry LIMIT 1")?
-        .exists([])?;
+    connection.prepare("SELECT project, name, value, superseded FROM entry LIMIT 1")?.exists([])?;
     connection.prepare("SELECT name FROM site LIMIT 1")?.exists([])?;
     Ok(())
 }
@@ -130,10 +121,7 @@ pub(super) fn set_journal_mode(connection: &Connection) -> Result<(), rusqlite::
         return Ok(());
     }
     // Only possible while no other process has the file open.
-    Err(rusqlite::Error::SqliteFailure(
-        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-        None,
-    ))
+    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None))
 }
 
 /// For looking only: no lock, no journal, no recovery.
@@ -194,19 +182,11 @@ mod tests {
         let path = dir.path().join("100% ünï?#.sqlite");
         assert!(create_if_missing(&path, false).unwrap());
         assert!(!create_if_missing(&path, false).unwrap());
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "nothing is left beside it"
-        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
         let connection = StoreFile::check(&path, false).unwrap().connect().unwrap();
         let pragma = |name: &str| -> String {
             connection
-                .query_row(
-                    &format!("SELECT CAST((SELECT * FROM pragma_{name}) AS TEXT)"),
-                    [],
-                    |r| r.get(0),
-                )
+                .query_row(&format!("SELECT CAST((SELECT * FROM pragma_{name}) AS TEXT)"), [], |r| r.get(0))
                 .unwrap()
         };
         assert_eq!(pragma("journal_mode"), "wal");

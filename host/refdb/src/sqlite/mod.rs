@@ -43,14 +43,8 @@ pub(crate) fn open(
     let created = mode == OpenMode::Create && create::create_if_missing(path, network)?;
     let file = Arc::new(StoreFile::check(path, network)?);
     let worker = |role: &str| Worker::start(role, file.clone(), clock.clone());
-    let db = SqliteRefDb {
-        reader: worker("reader")?,
-        writer: worker("writer")?,
-    };
-    Ok(Opened {
-        db: Arc::new(db),
-        created,
-    })
+    let db = SqliteRefDb { reader: worker("reader")?, writer: worker("writer")? };
+    Ok(Opened { db: Arc::new(db), created })
 }
 
 /// What every backend refuses before it writes anything.
@@ -66,12 +60,7 @@ fn refuse_untracked(value: GlobalRef, name: &RefName) -> Result<(), RefDbError> 
 
 impl GlobalRefDb for SqliteRefDb {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "sqlite",
-            durable: true,
-            atomic_edits: usize::MAX,
-            snapshot_reads: true,
-        }
+        Capabilities { name: "sqlite", durable: true, atomic_edits: usize::MAX, snapshot_reads: true }
     }
 
     fn get_many<'a>(
@@ -81,8 +70,7 @@ impl GlobalRefDb for SqliteRefDb {
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
         let (project, refs) = (project.clone(), refs.to_vec());
-        self.reader
-            .call(deadline, move |call| ops::get_many(call, &project, &refs))
+        self.reader.call(deadline, move |call| ops::get_many(call, &project, &refs))
     }
 
     fn scan<'a>(
@@ -94,9 +82,7 @@ impl GlobalRefDb for SqliteRefDb {
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<(RefName, Entry)>, RefDbError>> {
         let (project, prefix, after) = (project.clone(), prefix.to_vec(), after.cloned());
-        self.reader.call(deadline, move |call| {
-            ops::scan(call, &project, &prefix, after.as_ref(), limit)
-        })
+        self.reader.call(deadline, move |call| ops::scan(call, &project, &prefix, after.as_ref(), limit))
     }
 
     fn compare_and_put<'a>(
@@ -106,16 +92,11 @@ impl GlobalRefDb for SqliteRefDb {
         atomicity: Atomicity,
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        if let Err(e) = edits
-            .iter()
-            .try_for_each(|edit| refuse_untracked(edit.new, &edit.name))
-        {
+        if let Err(e) = edits.iter().try_for_each(|edit| refuse_untracked(edit.new, &edit.name)) {
             return ready(Err(e));
         }
         let (project, edits) = (project.clone(), edits.to_vec());
-        self.writer.call(deadline, move |call| {
-            ops::compare_and_put(call, &project, &edits, atomicity)
-        })
+        self.writer.call(deadline, move |call| ops::compare_and_put(call, &project, &edits, atomicity))
     }
 
     fn put<'a>(
@@ -129,8 +110,7 @@ impl GlobalRefDb for SqliteRefDb {
             return ready(Err(e));
         }
         let (project, name) = (project.clone(), name.clone());
-        self.writer
-            .call(deadline, move |call| ops::put(call, &project, &name, value))
+        self.writer.call(deadline, move |call| ops::put(call, &project, &name, value))
     }
 
     fn remove_ref<'a>(
@@ -140,8 +120,7 @@ impl GlobalRefDb for SqliteRefDb {
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<bool, RefDbError>> {
         let (project, name) = (project.clone(), name.clone());
-        self.writer
-            .call(deadline, move |call| ops::remove_ref(call, &project, &name))
+        self.writer.call(deadline, move |call| ops::remove_ref(call, &project, &name))
     }
 
     fn remove_project<'a>(
@@ -150,8 +129,7 @@ impl GlobalRefDb for SqliteRefDb {
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<u64, RefDbError>> {
         let project = project.clone();
-        self.writer
-            .call(deadline, move |call| ops::remove_project(call, &project))
+        self.writer.call(deadline, move |call| ops::remove_project(call, &project))
     }
 
     fn note_site<'a>(
@@ -166,9 +144,7 @@ impl GlobalRefDb for SqliteRefDb {
                 return Ok(known);
             }
             let site = site.to_owned();
-            self.writer
-                .call(deadline, move |call| ops::add_site(call, &site))
-                .await?;
+            self.writer.call(deadline, move |call| ops::add_site(call, &site)).await?;
             self.sites(deadline).await
         })
     }

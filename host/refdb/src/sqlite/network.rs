@@ -29,13 +29,8 @@ pub(super) fn refuse_network(path: &Path, allowed: bool) -> Result<(), RefDbErro
     if allowed {
         return Ok(());
     }
-    let stat = rustix::fs::statfs(path).map_err(|e| {
-        about(
-            RefDbErrorKind::Unavailable,
-            path,
-            &format!("cannot be opened: {e}"),
-        )
-    })?;
+    let stat = rustix::fs::statfs(path)
+        .map_err(|e| about(RefDbErrorKind::Unavailable, path, &format!("cannot be opened: {e}")))?;
     // The magic numbers have 32 bits; the field is wider, and on some machines signed.
     match network_name(stat.f_type as u32) {
         None => Ok(()),
@@ -79,9 +74,6 @@ mod tests {
         assert_eq!(magic, 0x9fa0);
         assert!(refuse_network(Path::new("/proc"), false).is_ok());
         assert!(refuse_network(Path::new("/nonexistent"), false).is_err());
-        assert!(
-            refuse_network(Path::new("/nonexistent"), true).is_ok(),
-            "with the option nothing is asked"
-        );
+        assert!(refuse_network(Path::new("/nonexistent"), true).is_ok(), "with the option nothing is asked");
     }
 }

@@ -35,9 +35,7 @@ pub(super) fn get_many(
 fn read(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<Result<Entry, String>> {
     let found = tx
         .prepare_cached(ONE)?
-        .query_row(params![project.as_str(), name.as_bytes()], |row| {
-            Ok(decode(row, 0))
-        })
+        .query_row(params![project.as_str(), name.as_bytes()], |row| Ok(decode(row, 0)))
         .optional()?;
     Ok(found.unwrap_or_else(|| Ok(Entry::default())))
 }
@@ -59,12 +57,7 @@ fn write(tx: &Transaction<'_>, project: &Project, name: &RefName, entry: &Entry)
     tx.prepare_cached(
         "INSERT OR REPLACE INTO entry (project, name, value, superseded) VALUES (?1, ?2, ?3, ?4)",
     )?
-    .execute(params![
-        project.as_str(),
-        name.as_bytes(),
-        value,
-        codec::superseded(&entry.superseded)
-    ])?;
+    .execute(params![project.as_str(), name.as_bytes(), value, codec::superseded(&entry.superseded)])?;
     Ok(())
 }
 
@@ -128,12 +121,7 @@ pub(super) fn compare_and_put(
                 .map_err(|why| unreadable(file, project, edit.name.as_bytes(), &why))?;
             first_seen.entry(&edit.name).or_insert(entry.value);
             if edit.expected.holds(entry.value) {
-                write(
-                    tx,
-                    project,
-                    &edit.name,
-                    &entry.replaced_by(edit.new, edit.fast_forward),
-                )?;
+                write(tx, project, &edit.name, &entry.replaced_by(edit.new, edit.fast_forward))?;
                 outcomes.push(Outcome::Applied);
             } else {
                 outcomes.push(Outcome::Mismatch { actual: entry.value });
@@ -142,9 +130,7 @@ pub(super) fn compare_and_put(
         let applied = outcomes.iter().filter(|o| **o == Outcome::Applied).count();
         if atomicity == Atomicity::AllOrNothing && applied < edits.len() {
             // Rolled back: what is there is what was there before the first edit of each ref.
-            let untouched = edits.iter().map(|edit| Outcome::Mismatch {
-                actual: first_seen[&edit.name],
-            });
+            let untouched = edits.iter().map(|edit| Outcome::Mismatch { actual: first_seen[&edit.name] });
             return Ok((untouched.collect(), false));
         }
         Ok((outcomes, applied > 0))

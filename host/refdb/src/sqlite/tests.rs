@@ -43,16 +43,9 @@ fn bench() -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.sqlite");
     create_if_missing(&path, false).unwrap();
-    let clock = Arc::new(TestClock {
-        start: real_now(),
-        late: Notify::new(),
-    });
+    let clock = Arc::new(TestClock { start: real_now(), late: Notify::new() });
     let file = Arc::new(StoreFile::check(&path, false).unwrap());
-    Bench {
-        worker: Worker::start("test", file, clock.clone()).unwrap(),
-        clock,
-        _dir: dir,
-    }
+    Bench { worker: Worker::start("test", file, clock.clone()).unwrap(), clock, _dir: dir }
 }
 
 fn call<T: Send + 'static>(
@@ -60,11 +53,7 @@ fn call<T: Send + 'static>(
     work: impl FnOnce(&mut Call<'_>) -> Result<T, RefDbError> + Send + 'static,
 ) -> Result<T, RefDbError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(
-        bench
-            .worker
-            .call(Deadline::after(&*bench.clock, Duration::from_secs(60)), work),
-    )
+    runtime.block_on(bench.worker.call(Deadline::after(&*bench.clock, Duration::from_secs(60)), work))
 }
 
 fn sites(bench: &Bench) -> Vec<String> {
@@ -101,11 +90,7 @@ fn a_deadline_decides_by_whether_the_commit_had_started() {
     let bench = bench();
     for (committing, kind, what) in [
         (false, RefDbErrorKind::Unavailable, "nothing was written"),
-        (
-            true,
-            RefDbErrorKind::Indeterminate,
-            "may or may not have happened",
-        ),
+        (true, RefDbErrorKind::Indeterminate, "may or may not have happened"),
     ] {
         let (release, held) = channel::<()>();
         let (done, finished) = channel();

@@ -52,18 +52,9 @@ impl Worker {
             .name(format!("refdb-{role}"))
             .spawn(move || run(connection, &queue))
             .map_err(|e| {
-                error::about(
-                    RefDbErrorKind::Unavailable,
-                    file.path(),
-                    &format!("cannot start a thread: {e}"),
-                )
+                error::about(RefDbErrorKind::Unavailable, file.path(), &format!("cannot start a thread: {e}"))
             })?;
-        Ok(Worker {
-            jobs: Some(jobs),
-            thread: Some(thread),
-            file,
-            clock,
-        })
+        Ok(Worker { jobs: Some(jobs), thread: Some(thread), file, clock })
     }
 
     /// Runs `work` on the thread and answers by `deadline`, whatever the thread is doing.
@@ -90,13 +81,7 @@ impl Worker {
                         .busy_timeout(left.saturating_sub(ANSWER_MARGIN.min(left / 4)))
                         .map_err(|e| error::before_commit(file.path(), &e))
                         .and_then(|()| file.still_there())
-                        .and_then(|()| {
-                            work(&mut Call {
-                                connection,
-                                ticket: &ticket,
-                                file: &file,
-                            })
-                        });
+                        .and_then(|()| work(&mut Call { connection, ticket: &ticket, file: &file }));
                     // Nobody listens when the caller gave up.
                     let _ = answer.send(result);
                 }
@@ -129,11 +114,7 @@ impl Worker {
     fn unanswered(&self, ticket: &Ticket, why: &str) -> RefDbError {
         let path = self.file.path();
         if ticket.given_up() {
-            error::about(
-                RefDbErrorKind::Unavailable,
-                path,
-                &format!("{why}, nothing was written; try again"),
-            )
+            error::about(RefDbErrorKind::Unavailable, path, &format!("{why}, nothing was written; try again"))
         } else {
             let what =
                 format!("{why}, and the write may or may not have happened; read the refs again first");
@@ -169,9 +150,7 @@ impl<'a> Call<'a> {
         &mut self,
         read: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, RefDbError> {
-        self.in_transaction(TransactionBehavior::Deferred, |tx| {
-            read(tx).map(|value| (value, false))
-        })
+        self.in_transaction(TransactionBehavior::Deferred, |tx| read(tx).map(|value| (value, false)))
     }
 
     /// Runs `write` in one transaction and commits when it says that it changed something.
@@ -199,11 +178,7 @@ impl<'a> Call<'a> {
         if changed {
             if !self.ticket.begin_commit() {
                 // Rolled back; nobody listens to this.
-                return Err(error::about(
-                    RefDbErrorKind::Unavailable,
-                    path,
-                    "the caller gave up",
-                ));
+                return Err(error::about(RefDbErrorKind::Unavailable, path, "the caller gave up"));
             }
             tx.commit().map_err(|e| error::at_commit(path, &e))?;
         }
@@ -235,9 +210,7 @@ struct Ticket(AtomicU8);
 
 impl Ticket {
     fn leave_open(&self, to: u8) -> bool {
-        self.0
-            .compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.0.compare_exchange(OPEN, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether the commit may start: not when the caller gave up first.

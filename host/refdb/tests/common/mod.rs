@@ -66,12 +66,7 @@ pub fn at(n: u64) -> GlobalRef {
 }
 
 pub fn edit(name_: &str, expected: Expected, new: GlobalRef) -> Edit {
-    Edit {
-        name: name(name_),
-        expected,
-        new,
-        fast_forward: false,
-    }
+    Edit { name: name(name_), expected, new, fast_forward: false }
 }
 
 pub fn mismatch(actual: GlobalRef) -> Outcome {
@@ -108,10 +103,7 @@ impl Store {
         self.get(p, &[r]).remove(0).superseded
     }
     pub fn edits(&self, p: &str, edits: &[Edit], atomicity: Atomicity) -> Result<Vec<Outcome>, RefDbError> {
-        block_on(
-            self.0
-                .compare_and_put(&project(p), edits, atomicity, within(10_000)),
-        )
+        block_on(self.0.compare_and_put(&project(p), edits, atomicity, within(10_000)))
     }
     pub fn cas(&self, p: &str, r: &str, expected: Expected, new: GlobalRef) -> Outcome {
         self.edits(p, &[edit(r, expected, new)], Atomicity::Each).unwrap()[0]
@@ -121,17 +113,11 @@ impl Store {
     }
     pub fn scan(&self, p: &str, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
         let after = after.map(name);
-        block_on(self.0.scan(
-            &project(p),
-            prefix.as_bytes(),
-            after.as_ref(),
-            limit,
-            within(10_000),
-        ))
-        .unwrap()
-        .into_iter()
-        .map(|(name, _)| name.to_string())
-        .collect()
+        block_on(self.0.scan(&project(p), prefix.as_bytes(), after.as_ref(), limit, within(10_000)))
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
     pub fn remove_ref(&self, p: &str, r: &str) -> bool {
         block_on(self.0.remove_ref(&project(p), &name(r), within(10_000))).unwrap()

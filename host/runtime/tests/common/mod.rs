@@ -36,10 +36,7 @@ pub fn embedded() -> [EmbeddedPlugin; 3] {
 
 /// The hostile program as a component. cargo does nothing when it is up to date.
 pub fn hostile() -> Vec<u8> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     component(&Request {
         manifest: &root.join("Cargo.toml"),
         package: "refgate-hostile",
@@ -77,10 +74,7 @@ pub fn batch(states: Vec<u32>, attempt: u32) -> Arc<RefBatch> {
 
 /// Waits for a call within a tokio runtime, as a host does.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// Settings with one key.

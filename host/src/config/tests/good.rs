@@ -60,38 +60,17 @@ fn every_key_of_a_file() {
     assert_eq!(c.site.writes, SiteKind::Gated);
     let r = &c.ref_database;
     assert!(!r.enabled && !r.push_gate && !r.fetch_gate);
-    assert_eq!(
-        (r.url.as_deref(), r.base_dir.as_path()),
-        (Some("sqlite:refdb.sqlite"), dir.path())
-    );
+    assert_eq!((r.url.as_deref(), r.base_dir.as_path()), (Some("sqlite:refdb.sqlite"), dir.path()));
     assert_eq!(r.timeout, Duration::from_millis(2048));
     assert_eq!(c.patterns, ["^team/(?!private).*", "a#b*"]);
-    assert_eq!(
-        c.push_wait,
-        ReloadWait {
-            min_ms: 200,
-            max_random_ms: 0
-        }
-    );
-    assert_eq!(
-        c.fetch_wait,
-        ReloadWait {
-            min_ms: 1,
-            max_random_ms: 2
-        }
-    );
-    assert_eq!(
-        c.plugins.directory.as_deref(),
-        Some(dir.path().join("plugins").as_path())
-    );
+    assert_eq!(c.push_wait, ReloadWait { min_ms: 200, max_random_ms: 0 });
+    assert_eq!(c.fetch_wait, ReloadWait { min_ms: 1, max_random_ms: 2 });
+    assert_eq!(c.plugins.directory.as_deref(), Some(dir.path().join("plugins").as_path()));
     assert_eq!(c.plugins.require, ["push", "age"]);
     let settings = serde_json::to_value(&c.plugin_settings["age"]).unwrap();
     assert_eq!(settings, json!({"maxAge": "5", "Skip": ["one", "two", "three"]}));
     let b = &c.remotes["Site-B"];
-    assert_eq!(
-        b.url.as_deref(),
-        dir.path().join("../site-b/git/${name}.git").to_str()
-    );
+    assert_eq!(b.url.as_deref(), dir.path().join("../site-b/git/${name}.git").to_str());
     assert!(!b.mirror && b.source_of_truth);
     assert_eq!(b.writes, SiteKind::Mirror);
     let main = RefName::new("refs/heads/main").unwrap();
@@ -99,10 +78,7 @@ fn every_key_of_a_file() {
     assert!(b.fetch.destination(&main).is_none());
     let project = Project::new("team/app").unwrap();
     let rule = |name: &RefName| c.rules.enforcement(&project, name);
-    assert_eq!(
-        rule(&RefName::new("refs/heads/scratch").unwrap()),
-        Enforcement::Ignored
-    );
+    assert_eq!(rule(&RefName::new("refs/heads/scratch").unwrap()), Enforcement::Ignored);
     assert_eq!(rule(&main), Enforcement::Required);
     assert!(c.unused.is_empty() && c.warnings().is_empty());
 }
@@ -117,20 +93,11 @@ fn an_empty_file_means_the_defaults_of_the_table() {
     let r = &c.ref_database;
     assert!(r.enabled && r.push_gate && r.fetch_gate && r.url.is_none());
     assert_eq!(r.timeout, Duration::from_secs(5));
-    assert_eq!(
-        (c.push_wait, c.fetch_wait),
-        (ReloadWait::default(), ReloadWait::default())
-    );
+    assert_eq!((c.push_wait, c.fetch_wait), (ReloadWait::default(), ReloadWait::default()));
     assert!(c.patterns.is_empty() && c.remotes.is_empty() && c.plugins.directory.is_none());
     let c = dir.load("[remote \"b\"]\nurl = /srv/${name}.git\n").unwrap();
     let url = Some("/srv/${name}.git".to_owned());
-    assert_eq!(
-        c.remotes["b"],
-        Remote {
-            url,
-            ..Remote::default()
-        }
-    );
+    assert_eq!(c.remotes["b"], Remote { url, ..Remote::default() });
     assert_eq!(c.remotes["b"].push, Refspecs::everything());
 }
 
@@ -149,29 +116,17 @@ fn the_effective_values_name_every_key_and_where_it_was_written() {
     }
     let row = |c: &Config, key: &str| -> Vec<(String, u32)> {
         let rows = c.effective().iter().filter(|e| e.key == key);
-        rows.map(|e| (e.value.clone(), e.origin.as_ref().map_or(0, |o| o.line)))
-            .collect()
+        rows.map(|e| (e.value.clone(), e.origin.as_ref().map_or(0, |o| o.line))).collect()
     };
     assert_eq!(row(&c, "site.name"), [("site-a".into(), 3)]);
-    assert_eq!(
-        row(&c, "projects.pattern"),
-        [("^team/(?!private).*".into(), 16), ("a#b*".into(), 17)]
-    );
-    assert_eq!(
-        row(&c, "remote.Site-B.sourceOfTruth"),
-        [("true".into(), FULL.lines().count() as u32)]
-    );
-    let c = dir
-        .load("[site]\nname=a\nname=b\n[remote \"b\"]\nurl=https://u:secret@h/${name}\n")
-        .unwrap();
+    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 16), ("a#b*".into(), 17)]);
+    assert_eq!(row(&c, "remote.Site-B.sourceOfTruth"), [("true".into(), FULL.lines().count() as u32)]);
+    let c = dir.load("[site]\nname=a\nname=b\n[remote \"b\"]\nurl=https://u:secret@h/${name}\n").unwrap();
     assert_eq!(row(&c, "site.name"), [("b".into(), 3)], "the last value counts");
     assert_eq!(row(&c, "ref-database.enabled"), [("true".into(), 0)]);
     assert_eq!(row(&c, "remote.b.url"), [("https://u:…@h/${name}".into(), 5)]);
     assert_eq!(row(&c, "remote.b.push"), [("+refs/*:refs/*".into(), 0)]);
-    assert_eq!(
-        row(&c, "site.basePath"),
-        [(dir.path().join("git").to_str().unwrap().into(), 0)]
-    );
+    assert_eq!(row(&c, "site.basePath"), [(dir.path().join("git").to_str().unwrap().into(), 0)]);
 }
 
 #[test]
@@ -187,17 +142,11 @@ fn urls_are_left_alone_and_paths_are_resolved() {
         ("./a:b/${name}", Some("./a:b/${name}")),
     ] {
         let c = dir.load(&format!("[remote \"b\"]\nurl = {url}\n")).unwrap();
-        let want = resolved.map_or(url.to_owned(), |p| {
-            dir.path().join(p).to_str().unwrap().to_owned()
-        });
+        let want = resolved.map_or(url.to_owned(), |p| dir.path().join(p).to_str().unwrap().to_owned());
         assert_eq!(c.remotes["b"].url, Some(want));
     }
     let c = dir.load("[remote \"b\"]\nurl = /srv/one.git\n").unwrap();
-    assert!(
-        c.warnings()[0].contains("remote.b.url has no `${name}`"),
-        "{:?}",
-        c.warnings()
-    );
+    assert!(c.warnings()[0].contains("remote.b.url has no `${name}`"), "{:?}", c.warnings());
 }
 
 #[test]
@@ -210,11 +159,8 @@ fn gerrits_keys_are_accepted_and_listed() {
              [ref-database \"storeAllRefs\"]\nproject = All-Users\n[Project]\npattern = x\n[gerrit]\ninstanceId = a\n",
         )
         .unwrap();
-    let unused: Vec<String> = c
-        .unused
-        .iter()
-        .map(|i| format!("{}={}", i.full_key(), i.origin.line))
-        .collect();
+    let unused: Vec<String> =
+        c.unused.iter().map(|i| format!("{}={}", i.full_key(), i.origin.line)).collect();
     assert_eq!(
         unused,
         [
@@ -252,20 +198,14 @@ fn includes_count_where_they_stand_and_paths_belong_to_their_file() {
     assert_eq!(c.ref_database.base_dir, more);
     assert_eq!(c.plugins.directory, Some(more.join("p")));
     let row = c.effective().iter().find(|e| e.key == "site.basePath").unwrap();
-    assert_eq!(
-        row.origin.as_ref().unwrap().to_string(),
-        format!("{}:2", more.join("sub.config").display())
-    );
+    assert_eq!(row.origin.as_ref().unwrap().to_string(), format!("{}:2", more.join("sub.config").display()));
 }
 
 #[test]
 fn keys_of_a_case_file_are_split_at_the_first_and_the_last_dot() {
     let c = from_keys(&[
         ("replication.push-filter.minWaitBeforeReloadLocalVersionMs", "200"),
-        (
-            "REPLICATION.push-filter.MAXRANDOMWAITBEFORERELOADLOCALVERSIONMS",
-            "300",
-        ),
+        ("REPLICATION.push-filter.MAXRANDOMWAITBEFORERELOADLOCALVERSIONMS", "300"),
         ("projects.pattern", "a/*"),
         ("projects.pattern", "b"),
         ("ref-database.enforcementRules.IGNORED", ":refs/heads/x"),
@@ -273,20 +213,11 @@ fn keys_of_a_case_file_are_split_at_the_first_and_the_last_dot() {
         ("plugins.directory", "p"),
     ])
     .unwrap();
-    assert_eq!(
-        c.push_wait,
-        ReloadWait {
-            min_ms: 200,
-            max_random_ms: 300
-        }
-    );
+    assert_eq!(c.push_wait, ReloadWait { min_ms: 200, max_random_ms: 300 });
     assert_eq!(c.patterns, ["a/*", "b"]);
     assert_eq!(c.remotes["my.site"].writes, SiteKind::Gated);
     assert_eq!(c.remotes["my.site"].url, None, "a case needs none");
     assert_eq!(c.site.base_path, Path::new("/cases/git"));
-    let (any, x) = (
-        Project::new("any").unwrap(),
-        RefName::new("refs/heads/x").unwrap(),
-    );
+    let (any, x) = (Project::new("any").unwrap(), RefName::new("refs/heads/x").unwrap());
     assert_eq!(c.rules.enforcement(&any, &x), Enforcement::Ignored);
 }

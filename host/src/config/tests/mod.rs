@@ -33,9 +33,6 @@ impl Dir {
 
 fn from_keys(keys: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let origin = Origin::new(Path::new("cases.json"), 0);
-    let items: Vec<Item> = keys
-        .iter()
-        .map(|(k, v)| Item::from_dotted(k, v, &origin).unwrap())
-        .collect();
+    let items: Vec<Item> = keys.iter().map(|(k, v)| Item::from_dotted(k, v, &origin).unwrap()).collect();
     Config::from_items(&items, Path::new("/cases"))
 }

@@ -8,18 +8,9 @@ use super::{Dir, from_keys};
 
 /// A file, and `line: part of the message` for each error in it.
 const BAD: &[(&str, &[&str])] = &[
-    (
-        "[site]\nnam = a",
-        &["2: unknown key `site.nam`; did you mean `name`?"],
-    ),
-    (
-        "[site \"x\"]\nname = a",
-        &["2: unknown key `site.x.name`; `name` belongs below `[site]`"],
-    ),
-    (
-        "[Ref-Database]\nURLL = noop:",
-        &["2: unknown key `ref-database.URLL`; did you mean `url`?"],
-    ),
+    ("[site]\nnam = a", &["2: unknown key `site.nam`; did you mean `name`?"]),
+    ("[site \"x\"]\nname = a", &["2: unknown key `site.x.name`; `name` belongs below `[site]`"]),
+    ("[Ref-Database]\nURLL = noop:", &["2: unknown key `ref-database.URLL`; did you mean `url`?"]),
     (
         "[ref-database \"enforcementrules\"]\nIGNORED = a",
         &[
@@ -38,40 +29,22 @@ const BAD: &[(&str, &[&str])] = &[
         "[ref-database \"enforcementRules\"]\nIGNORED = a:refs/heads/x\nREQUIRED = b\nREQUIRED = a:refs/heads/x",
         &["4: rule `a:refs/heads/x`"],
     ),
-    (
-        "[ref-database \"enforcementRules\"]\nIGNORED = a:b:c",
-        &["2: rule `a:b:c`"],
-    ),
-    (
-        "[ref-database \"enforcementRules\"]\nIGNORED = a:refs/heads/a b",
-        &["2: rule `a:refs/heads/a b`"],
-    ),
+    ("[ref-database \"enforcementRules\"]\nIGNORED = a:b:c", &["2: rule `a:b:c`"]),
+    ("[ref-database \"enforcementRules\"]\nIGNORED = a:refs/heads/a b", &["2: rule `a:refs/heads/a b`"]),
     (
         "[ref-database \"enforcementRules\"]\nIGNORED =",
         &["2: `ref-database.enforcementRules.IGNORED`: its value is empty"],
     ),
-    (
-        "[projects]\npattern =",
-        &["2: `projects.pattern`: its value is empty"],
-    ),
+    ("[projects]\npattern =", &["2: `projects.pattern`: its value is empty"]),
     ("[projects]\npattern", &["2: `projects.pattern`: it has no value"]),
-    (
-        "[projects]\npattern = \"\" # none",
-        &["2: `projects.pattern`: its value is empty"],
-    ),
+    ("[projects]\npattern = \"\" # none", &["2: `projects.pattern`: its value is empty"]),
     ("[ref-database]\nurl", &["2: `ref-database.url`: it has no value"]),
     (
         "[ref-database]\nenabled = maybe",
         &["2: `ref-database.enabled`: `maybe` is neither true nor false; write `true`"],
     ),
-    (
-        "[ref-database]\nenabled =",
-        &["2: `ref-database.enabled`: its value is empty"],
-    ),
-    (
-        "[ref-database]\ntimeoutMs = 0",
-        &["2: `ref-database.timeoutMs`: `0` leaves no time"],
-    ),
+    ("[ref-database]\nenabled =", &["2: `ref-database.enabled`: its value is empty"]),
+    ("[ref-database]\ntimeoutMs = 0", &["2: `ref-database.timeoutMs`: `0` leaves no time"]),
     (
         "[ref-database]\nlocalRefLockTimeout = 3 fortnights",
         &["2: `ref-database.localRefLockTimeout`: `3 fortnights` is not a time"],
@@ -99,50 +72,26 @@ const BAD: &[(&str, &[&str])] = &[
         "[site]\nwrites = mirror",
         &["2: `site.writes`: `mirror` is not a kind of site; write `gated`, `none` or `ungated`"],
     ),
-    (
-        "[remote]\nurl = x",
-        &["2: unknown key `remote.url`; `url` belongs below `[remote \"NAME\"]`"],
-    ),
+    ("[remote]\nurl = x", &["2: unknown key `remote.url`; `url` belongs below `[remote \"NAME\"]`"]),
     ("[remote \"\"]\nurl = x", &["2: unknown key"]),
     ("[remote \"b\"]\nmirror = true\n", &["2: remote `b` has no url"]),
-    (
-        "[remote \"b\"]\nurl = x\npush = main",
-        &["3: `remote.b.push`: `main` is not a refspec"],
-    ),
+    ("[remote \"b\"]\nurl = x\npush = main", &["3: `remote.b.push`: `main` is not a refspec"]),
     (
         "[remote \"b\"]\nurl = x\nfetch = :refs/heads/x",
         &["3: `remote.b.fetch`: `:refs/heads/x` is not a refspec"],
     ),
-    (
-        "[remote \"b\"]\nurl = ftp://h/${name}",
-        &["2: `remote.b.url`: `ftp` URLs are not supported"],
-    ),
-    (
-        "[remote \"b\"]\nurl = ext::sh -c x",
-        &["2: `remote.b.url`: remote helpers are not supported"],
-    ),
+    ("[remote \"b\"]\nurl = ftp://h/${name}", &["2: `remote.b.url`: `ftp` URLs are not supported"]),
+    ("[remote \"b\"]\nurl = ext::sh -c x", &["2: `remote.b.url`: remote helpers are not supported"]),
     (
         "[remote \"b\"]\nurl = --upload-pack=x",
         &["2: `remote.b.url`: `--upload-pack=x` would be read as an option"],
     ),
-    (
-        "[plugin]\nage = 1",
-        &["2: unknown key `plugin.age`; write `[plugin \"NAME\"]`"],
-    ),
-    (
-        "[plugin \"a\"]\nage =",
-        &["2: `plugin.a.age`: its value is empty"],
-    ),
+    ("[plugin]\nage = 1", &["2: unknown key `plugin.age`; write `[plugin \"NAME\"]`"]),
+    ("[plugin \"a\"]\nage =", &["2: `plugin.a.age`: its value is empty"]),
     ("[plugins]\nname = x", &["2: unknown key `plugins.name`"]),
-    (
-        "[includeIf \"gitdir:/x\"]\npath = y",
-        &["2: `includeIf` is not supported"],
-    ),
+    ("[includeIf \"gitdir:/x\"]\npath = y", &["2: `includeIf` is not supported"]),
     ("[include]\npath = ~/x", &["2: `include.path` names no file"]),
-    (
-        "[include]\nfile = x",
-        &["2: unknown key `include.file`; write `[include] path = FILE`"],
-    ),
+    ("[include]\nfile = x", &["2: unknown key `include.file`; write `[include] path = FILE`"]),
     ("[include]\npath = none.config", &["2: cannot use `"]),
     ("[site]\nname = a\n\n[include]\npath = refgate.config", &["5: `"]),
     // Everything that is wrong, in the order of the file; a value that is overridden counts too.
@@ -168,10 +117,7 @@ fn every_problem_is_told_with_its_place() {
         let file = dir.path().join("refgate.config");
         for (told, wanted) in told.iter().zip(*wanted) {
             let start = format!("{}:{wanted}", file.display());
-            assert!(
-                told.starts_with(&start),
-                "{text}\n{told}\nshould begin with\n{start}"
-            );
+            assert!(told.starts_with(&start), "{text}\n{told}\nshould begin with\n{start}");
         }
         assert_eq!(&fs::read_to_string(file).unwrap(), text, "never written");
     }
@@ -181,12 +127,7 @@ fn every_problem_is_told_with_its_place() {
 fn errors_in_case_files_name_the_file_alone() {
     let errors =
         from_keys(&[("replication.push-filter.minWaitBeforeReloadLocalVersionMs", "-5")]).unwrap_err();
-    assert!(
-        errors
-            .to_string()
-            .starts_with("cases.json: `replication.push-filter.min"),
-        "{errors}"
-    );
+    assert!(errors.to_string().starts_with("cases.json: `replication.push-filter.min"), "{errors}");
     let origin = Origin::new("cases.json".as_ref(), 0);
     for key in ["", "projects", ".pattern", "projects."] {
         assert!(Item::from_dotted(key, "x", &origin).is_err(), "{key}");
@@ -197,21 +138,15 @@ fn errors_in_case_files_name_the_file_alone() {
 fn a_file_that_others_can_write_is_refused() {
     let dir = Dir::new();
     let path = dir.write("refgate.config", "[site]\nname = a\n");
-    for (mode, ok) in [
-        (0o600, true),
-        (0o644, true),
-        (0o444, true),
-        (0o664, false),
-        (0o646, false),
-        (0o666, false),
-    ] {
+    for (mode, ok) in
+        [(0o600, true), (0o644, true), (0o444, true), (0o664, false), (0o646, false), (0o666, false)]
+    {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let loaded = Config::load(&path);
         assert_eq!(loaded.is_ok(), ok, "{mode:o}");
         if let Err(e) = loaded {
             assert!(
-                e.to_string()
-                    .contains(&format!("(mode {mode:03o}); take that away with `chmod go-w`")),
+                e.to_string().contains(&format!("(mode {mode:03o}); take that away with `chmod go-w`")),
                 "{e}"
             );
         }

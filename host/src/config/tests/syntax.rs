@@ -8,22 +8,16 @@ use super::Dir;
 
 /// What `git config --list -z` says of a file: key, and the value unless there is no `=`.
 fn git_says(path: &Path) -> Option<Vec<(String, Option<String>)>> {
-    let output = Command::new("git")
-        .args(["config", "-f"])
-        .arg(path)
-        .args(["--list", "-z"])
-        .output()
-        .unwrap();
+    let output =
+        Command::new("git").args(["config", "-f"]).arg(path).args(["--list", "-z"]).output().unwrap();
     if !output.status.success() {
         return None;
     }
     let text = String::from_utf8(output.stdout).unwrap();
-    let entries = text
-        .split_terminator('\0')
-        .map(|entry| match entry.split_once('\n') {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (entry.to_owned(), None),
-        });
+    let entries = text.split_terminator('\0').map(|entry| match entry.split_once('\n') {
+        Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+        None => (entry.to_owned(), None),
+    });
     Some(entries.collect())
 }
 
@@ -93,10 +87,7 @@ fn we_read_what_git_reads() {
         let path = dir.write("f", text);
         assert_eq!(we_say(text.as_bytes()), git_says(&path), "{text:?}");
     }
-    assert!(
-        TRICKY.iter().filter(|t| we_say(t.as_bytes()).is_none()).count() >= 10,
-        "some must be refused"
-    );
+    assert!(TRICKY.iter().filter(|t| we_say(t.as_bytes()).is_none()).count() >= 10, "some must be refused");
 }
 
 /// Pieces that mean something to the syntax, in 400 orders that are the same in every run.
@@ -150,10 +141,7 @@ fn we_read_what_git_reads_of_any_mixture() {
         assert_eq!(we_say(text.as_bytes()), git, "{text:?}");
         read += usize::from(git.is_some());
     }
-    assert!(
-        (50..350).contains(&read),
-        "{read} of 400 are read: the mixture is no test of both"
-    );
+    assert!((50..350).contains(&read), "{read} of 400 are read: the mixture is no test of both");
 }
 
 #[test]
@@ -171,36 +159,19 @@ fn syntax_errors_show_the_line_and_what_to_write() {
             "[projects]\n\tpattern = ^a\\.b\n",
             "x:2: a backslash in a value must be doubled: `pattern = ^a\\.b`; write `\\\\` for each `\\`, as in `^a\\\\.b`",
         ),
-        (
-            "[a]\nb = c\\\n d\\\n e\\d\n",
-            "x:4: a backslash in a value must be doubled: `e\\d`",
-        ),
-        (
-            "[a]\nb = \"\\d\"\n",
-            "x:2: a backslash in a value must be doubled",
-        ),
+        ("[a]\nb = c\\\n d\\\n e\\d\n", "x:4: a backslash in a value must be doubled: `e\\d`"),
+        ("[a]\nb = \"\\d\"\n", "x:2: a backslash in a value must be doubled"),
         ("[a]\nb = \"c\nd = e\n", "x:2: a quote is not closed: `b = \"c`"),
         ("[a]\n\nb = \"c", "x:3: a quote is not closed: `b = \"c`"),
-        (
-            "[a]\n[b c]\n",
-            "x:2: this is not a section header: `[b c]`; write `[section]`",
-        ),
-        (
-            "[a]\nb = c\n!d\n",
-            "x:3: this is neither a section, a key nor a comment: `!d`",
-        ),
-        (
-            "[a]\nb c = d\n",
-            "x:2: something other than `=` follows the key `b`; write `b = value`",
-        ),
+        ("[a]\n[b c]\n", "x:2: this is not a section header: `[b c]`; write `[section]`"),
+        ("[a]\nb = c\n!d\n", "x:3: this is neither a section, a key nor a comment: `!d`"),
+        ("[a]\nb c = d\n", "x:2: something other than `=` follows the key `b`; write `b = value`"),
         ("b = c\n[a]\n", "x:1: `b` stands before the first section"),
         ("hello world", "x:1: "),
     ] {
         let e = parse(text.as_bytes(), Path::new("x")).unwrap_err().to_string();
         assert!(e.starts_with(wanted), "{text:?}\n{e}");
     }
-    let e = parse(b"[a]\nb = \xff\xfe\n", Path::new("x"))
-        .unwrap_err()
-        .to_string();
+    let e = parse(b"[a]\nb = \xff\xfe\n", Path::new("x")).unwrap_err().to_string();
     assert!(e.starts_with("x:2: the text is not UTF-8"), "{e}");
 }

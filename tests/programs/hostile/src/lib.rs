@@ -67,16 +67,11 @@ impl PushFilter for Hostile {
             Deed::LoopInConfigure => spin(),
             Deed::PanicInConfigure => panic!("no start today"),
             Deed::Refuse => {
-                let problems = [
-                    Problem::new("deed", "is refused"),
-                    Problem::at("deed", 1, "is\nrefused too"),
-                ];
+                let problems =
+                    [Problem::new("deed", "is refused"), Problem::at("deed", 1, "is\nrefused too")];
                 Err(problems.to_vec().into())
             }
-            deed => Ok(Hostile {
-                deed,
-                calls: Default::default(),
-            }),
+            deed => Ok(Hostile { deed, calls: Default::default() }),
         }
     }
 
@@ -123,11 +118,7 @@ fn spin() -> ! {
 
 fn recurse(depth: u64) -> u64 {
     let deeper = std::hint::black_box(depth + 1);
-    if deeper == 0 {
-        0
-    } else {
-        recurse(deeper) + std::hint::black_box(depth)
-    }
+    if deeper == 0 { 0 } else { recurse(deeper) + std::hint::black_box(depth) }
 }
 
 fn hog() {

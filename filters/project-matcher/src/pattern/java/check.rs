@@ -4,11 +4,7 @@ use super::{Fault, Greed, Node, Parsed, Span};
 
 /// Checks the tree; says whether it can be decided only for names without characters above U+FFFF.
 pub(super) fn check(parsed: &Parsed) -> Result<bool, Fault> {
-    Checker {
-        parsed,
-        bmp_only: false,
-    }
-    .run()
+    Checker { parsed, bmp_only: false }.run()
 }
 
 struct Checker<'p> {
@@ -35,11 +31,8 @@ impl Checker<'_> {
     fn node(&mut self, node: &Node, mut around: Around) -> Result<(), Fault> {
         match node {
             Node::Capture(number, _) if around.leaky => {
-                if let Some((_, span)) = self
-                    .parsed
-                    .references
-                    .iter()
-                    .find(|(referenced, _)| referenced == number)
+                if let Some((_, span)) =
+                    self.parsed.references.iter().find(|(referenced, _)| referenced == number)
                 {
                     let why =
                         "a back-reference to a group inside a repetition, look-around or an atomic group";
@@ -47,37 +40,19 @@ impl Checker<'_> {
                 }
             }
             Node::LineBreak(span) if around.repeated => {
-                return Err(Fault::unsupported(
-                    *span,
-                    "Java repeats `\\R` in its own way; use `\\v`",
-                ));
+                return Err(Fault::unsupported(*span, "Java repeats `\\R` in its own way; use `\\v`"));
             }
             Node::Atomic(_) => (around.leaky, around.committed) = (true, true),
-            Node::Look {
-                behind, body, span, ..
-            } => {
+            Node::Look { behind, body, span, .. } => {
                 around.leaky = true;
                 if *behind {
                     self.look_behind(body, *span)?;
                 }
             }
-            Node::Repeat {
-                body,
-                min,
-                max,
-                kind,
-                span,
-            } => {
+            Node::Repeat { body, min, max, kind, span } => {
                 let counted = *min > 1 || max.is_some_and(|max| max > 1);
-                let looping = |node: &Node| {
-                    matches!(
-                        node,
-                        Node::Repeat {
-                            kind: Greed::Greedy | Greed::Lazy,
-                            ..
-                        }
-                    )
-                };
+                let looping =
+                    |node: &Node| matches!(node, Node::Repeat { kind: Greed::Greedy | Greed::Lazy, .. });
                 // Java remembers where an inner repetition has failed without regard to the count of the outer one.
                 if counted && body.any(&committing) && body.any(&looping) {
                     let why = "a counted repetition of a repetition next to an atomic group or possessive quantifier";
@@ -91,19 +66,14 @@ impl Checker<'_> {
             }
             _ => {}
         }
-        node.children()
-            .iter()
-            .try_for_each(|child| self.node(child, around))
+        node.children().iter().try_for_each(|child| self.node(child, around))
     }
 
     /// A round that takes nothing ends a repetition at once in Java, even below its lower bound.
     fn nullable_repeat(body: &Node, min: u32, span: Span, around: Around) -> Result<(), Fault> {
         let conditional = |node: &Node| {
             committing(node)
-                || matches!(
-                    node,
-                    Node::Assert(_) | Node::End(_) | Node::Look { .. } | Node::Reference(_)
-                )
+                || matches!(node, Node::Assert(_) | Node::End(_) | Node::Look { .. } | Node::Reference(_))
         };
         let why = if around.committed {
             "repeating what can be empty inside an atomic group or possessively"
@@ -135,14 +105,7 @@ impl Checker<'_> {
 
 /// Whether the node makes its first way to match final.
 fn committing(node: &Node) -> bool {
-    matches!(
-        node,
-        Node::Atomic(..)
-            | Node::Repeat {
-                kind: Greed::Possessive,
-                ..
-            }
-    )
+    matches!(node, Node::Atomic(..) | Node::Repeat { kind: Greed::Possessive, .. })
 }
 
 /// Whether the node can match without taking a character.
@@ -161,15 +124,11 @@ fn nullable(node: &Node) -> bool {
 fn width(node: &Node) -> Option<u32> {
     match node {
         Node::Set(_) => Some(1),
-        Node::Concat(nodes) => nodes
-            .iter()
-            .try_fold(0_u32, |sum, node| sum.checked_add(width(node)?)),
+        Node::Concat(nodes) => nodes.iter().try_fold(0_u32, |sum, node| sum.checked_add(width(node)?)),
         Node::Alternatives(nodes) => {
             let (first, rest) = nodes.split_first()?;
             let first = width(first)?;
-            rest.iter()
-                .all(|node| width(node) == Some(first))
-                .then_some(first)
+            rest.iter().all(|node| width(node) == Some(first)).then_some(first)
         }
         Node::Capture(_, body) | Node::Atomic(body) => width(body),
         // Java rejects some look-behinds that repeat what has no width, a choice or a repetition, or repeat `{0}` times.

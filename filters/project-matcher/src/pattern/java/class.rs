@@ -17,16 +17,10 @@ pub(super) fn class(p: &mut Parser<'_>) -> Result<Set, Fault> {
         let (_, _) = (p.take(), p.take());
         match p.peek() {
             Some('^') => {
-                return Err(Fault::unsupported(
-                    p.including_next(sign),
-                    "a `^` after `&&`; write `&&[^..]`",
-                ));
+                return Err(Fault::unsupported(p.including_next(sign), "a `^` after `&&`; write `&&[^..]`"));
             }
             Some(']') => {
-                return Err(Fault::unsupported(
-                    p.including_next(sign),
-                    "`&&` without a class on both sides",
-                ));
+                return Err(Fault::unsupported(p.including_next(sign), "`&&` without a class on both sides"));
             }
             _ => {}
         }
@@ -57,11 +51,7 @@ fn at_intersection(p: &Parser<'_>) -> bool {
 /// Reads up to `&&` or `]`, which stay.
 fn operand(p: &mut Parser<'_>, from: usize) -> Result<Operand, Fault> {
     let start = p.at();
-    let mut operand = Operand {
-        set: Set::default(),
-        items: 0,
-        nested: false,
-    };
+    let mut operand = Operand { set: Set::default(), items: 0, nested: false };
     loop {
         if p.at_end() {
             return Err(Fault::invalid(p.since(from), "the class is not closed"));

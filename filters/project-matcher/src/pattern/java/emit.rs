@@ -10,10 +10,7 @@ const NEVER: &str = "|[^\\x{0}-\\x{10ffff}]";
 
 /// Wraps the pattern so that it has to match the whole name.
 pub(super) fn whole(parsed: &Parsed) -> String {
-    let mut writer = Writer {
-        out: String::from("\\A(?:"),
-        parsed,
-    };
+    let mut writer = Writer { out: String::from("\\A(?:"), parsed };
     writer.node(&parsed.root, true);
     writer.out.push_str(")\\z");
     writer.out
@@ -84,12 +81,7 @@ impl Writer<'_> {
             }
             // A group that nothing refers to is not captured, which keeps most patterns free of backtracking.
             Node::Capture(number, body) => {
-                if self
-                    .parsed
-                    .references
-                    .iter()
-                    .any(|(referenced, _)| referenced == number)
-                {
+                if self.parsed.references.iter().any(|(referenced, _)| referenced == number) {
                     self.wrapped(&format!("(?<g{number}>"), body, last);
                 } else {
                     self.wrapped("(?:", body, last);
@@ -99,12 +91,7 @@ impl Writer<'_> {
                 let _ = write!(self.out, "\\k<g{number}>");
             }
             Node::Atomic(body) => self.wrapped("(?>", body, false),
-            Node::Look {
-                behind,
-                negative,
-                body,
-                ..
-            } => {
+            Node::Look { behind, negative, body, .. } => {
                 let open = match (behind, negative) {
                     (false, false) => "(?=",
                     (false, true) => "(?!",
@@ -113,12 +100,10 @@ impl Writer<'_> {
                 };
                 self.wrapped(open, body, false);
             }
-            Node::Repeat {
-                body, min, max, kind, ..
-            } => self.repeat(body, *min, *max, *kind),
-            Node::LineBreak(_) => self
-                .out
-                .push_str("(?:\\x{d}\\x{a}|[\\x{a}-\\x{d}\\x{85}\\x{2028}\\x{2029}])"),
+            Node::Repeat { body, min, max, kind, .. } => self.repeat(body, *min, *max, *kind),
+            Node::LineBreak(_) => {
+                self.out.push_str("(?:\\x{d}\\x{a}|[\\x{a}-\\x{d}\\x{85}\\x{2028}\\x{2029}])")
+            }
             Node::End(_) if last => self.out.push_str("\\z"),
             Node::End(text) => self.out.push_str(text),
             Node::Assert(text) => self.out.push_str(text),

@@ -34,10 +34,7 @@ pub(super) fn atom(p: &mut Parser<'_>) -> Result<Node, Fault> {
                     emit::word_boundary(c == 'B')
                 }
                 'X' => {
-                    return Err(Fault::unsupported(
-                        p.since(from),
-                        "grapheme clusters need Unicode tables",
-                    ));
+                    return Err(Fault::unsupported(p.since(from), "grapheme clusters need Unicode tables"));
                 }
                 _ => {
                     return Err(Fault::unsupported(
@@ -51,16 +48,10 @@ pub(super) fn atom(p: &mut Parser<'_>) -> Result<Node, Fault> {
             p.eat('\\');
             p.eat('k');
             if !p.eat('<') {
-                return Err(Fault::invalid(
-                    p.including_next(from),
-                    "a named back-reference is `\\k<name>`",
-                ));
+                return Err(Fault::invalid(p.including_next(from), "a named back-reference is `\\k<name>`"));
             }
             let name = group::name(p, from)?;
-            let number = p
-                .groups
-                .iter()
-                .position(|group| group.name.as_ref() == Some(&name));
+            let number = p.groups.iter().position(|group| group.name.as_ref() == Some(&name));
             let span = p.since(from);
             reference(p, number.map(|index| index + 1), span)?
         }
@@ -77,10 +68,7 @@ pub(super) fn atom(p: &mut Parser<'_>) -> Result<Node, Fault> {
                 let _ = p.take();
             }
             if p.at_layout() {
-                return Err(Fault::unsupported(
-                    p.including_next(from),
-                    "blanks after a number under `(?x)`",
-                ));
+                return Err(Fault::unsupported(p.including_next(from), "blanks after a number under `(?x)`"));
             }
             let span = p.since(from);
             reference(p, (number <= p.groups.len()).then_some(number), span)?
@@ -102,10 +90,7 @@ fn reference(p: &mut Parser<'_>, number: Option<usize>, span: Span) -> Result<No
             Ok(Node::Reference(number))
         }
         Some(_) => Err(Fault::unsupported(span, "a back-reference inside its own group")),
-        None => Err(Fault::invalid(
-            span,
-            "there is no such group before the back-reference",
-        )),
+        None => Err(Fault::invalid(span, "there is no such group before the back-reference")),
     }
 }
 
@@ -117,10 +102,7 @@ pub(super) fn escape(p: &mut Parser<'_>) -> Result<Escape, Fault> {
         return Err(Fault::invalid(p.since(from), "nothing follows the backslash"));
     };
     if token.quoted {
-        return Err(Fault::unsupported(
-            p.since(from),
-            "a quote right after a backslash",
-        ));
+        return Err(Fault::unsupported(p.since(from), "a quote right after a backslash"));
     }
     let code = match token.c {
         't' => 0x09,
@@ -143,10 +125,7 @@ pub(super) fn escape(p: &mut Parser<'_>) -> Result<Escape, Fault> {
         }
         'p' | 'P' => return property(p, from, token.c == 'P'),
         'N' => {
-            return Err(Fault::unsupported(
-                p.since(from),
-                "character names need Unicode tables",
-            ));
+            return Err(Fault::unsupported(p.since(from), "character names need Unicode tables"));
         }
         c => match named::short(c) {
             Some(set) => return Ok(Escape::Class(set)),
@@ -184,10 +163,7 @@ fn octal(p: &mut Parser<'_>, from: usize) -> Result<u32, Fault> {
         ));
     }
     if p.at_layout() {
-        return Err(Fault::unsupported(
-            p.including_next(from),
-            "blanks after a number under `(?x)`",
-        ));
+        return Err(Fault::unsupported(p.including_next(from), "blanks after a number under `(?x)`"));
     }
     Ok(value)
 }
@@ -207,10 +183,7 @@ fn hexadecimal(p: &mut Parser<'_>, from: usize) -> Result<u32, Fault> {
         }
     }
     if !seen || !p.eat('}') {
-        return Err(Fault::invalid(
-            p.including_next(from),
-            "it is `\\x{h..}` with hexadecimal digits",
-        ));
+        return Err(Fault::invalid(p.including_next(from), "it is `\\x{h..}` with hexadecimal digits"));
     }
     Ok(value)
 }

@@ -11,10 +11,7 @@ pub(super) fn group(p: &mut Parser<'_>) -> Result<Option<Node>, Fault> {
     if p.at_layout() {
         p.skip_layout()?;
         if p.peek() == Some('?') {
-            return Err(Fault::unsupported(
-                p.including_next(from),
-                "blanks inside `(?` under `(?x)`",
-            ));
+            return Err(Fault::unsupported(p.including_next(from), "blanks inside `(?` under `(?x)`"));
         }
     }
     let outside = p.flags;
@@ -61,11 +58,7 @@ pub(super) fn group(p: &mut Parser<'_>) -> Result<Option<Node>, Fault> {
 fn body(p: &mut Parser<'_>, from: usize) -> Result<Node, Fault> {
     let opened = p.since(from);
     let node = p.alternatives()?;
-    if p.eat(')') {
-        Ok(node)
-    } else {
-        Err(Fault::invalid(opened, "the group is not closed"))
-    }
+    if p.eat(')') { Ok(node) } else { Err(Fault::invalid(opened, "the group is not closed")) }
 }
 
 fn capture(p: &mut Parser<'_>, from: usize, name: Option<String>) -> Result<Node, Fault> {
@@ -78,20 +71,14 @@ fn capture(p: &mut Parser<'_>, from: usize, name: Option<String>) -> Result<Node
 
 fn look(p: &mut Parser<'_>, from: usize, behind: bool, negative: bool) -> Result<Node, Fault> {
     let body = Box::new(body(p, from)?);
-    Ok(Node::Look {
-        behind,
-        negative,
-        body,
-        span: p.since(from),
-    })
+    Ok(Node::Look { behind, negative, body, span: p.since(from) })
 }
 
 /// The rest of a group name with its `>`.
 pub(super) fn name(p: &mut Parser<'_>, from: usize) -> Result<String, Fault> {
     let mut name = String::new();
-    while let Some(c) = p
-        .peek()
-        .filter(|&c| c.is_ascii_alphabetic() || c.is_ascii_digit() && !name.is_empty())
+    while let Some(c) =
+        p.peek().filter(|&c| c.is_ascii_alphabetic() || c.is_ascii_digit() && !name.is_empty())
     {
         p.eat(c);
         name.push(c);
@@ -135,10 +122,7 @@ fn flags(p: &mut Parser<'_>, from: usize) -> Result<(), Fault> {
                 ));
             }
             'c' => {
-                return Err(Fault::unsupported(
-                    p.including_next(from),
-                    "canonical equivalence",
-                ));
+                return Err(Fault::unsupported(p.including_next(from), "canonical equivalence"));
             }
             _ => break,
         };

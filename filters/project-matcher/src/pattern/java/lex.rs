@@ -18,10 +18,7 @@ pub(super) fn tokens(pattern: &str) -> Result<Vec<Token>, Fault> {
     let mut quoted = false;
     while let Some((at, c)) = chars.next() {
         if c == '\0' {
-            return Err(Fault::invalid(
-                Span { from: at, to: at + 1 },
-                "a pattern cannot contain NUL",
-            ));
+            return Err(Fault::invalid(Span { from: at, to: at + 1 }, "a pattern cannot contain NUL"));
         }
         let next = chars.peek().copied();
         match (quoted, c, next) {
@@ -31,11 +28,7 @@ pub(super) fn tokens(pattern: &str) -> Result<Vec<Token>, Fault> {
             }
             (false, '\\', Some((second, escaped))) => {
                 tokens.push(Token { c, at, quoted });
-                tokens.push(Token {
-                    c: escaped,
-                    at: second,
-                    quoted,
-                });
+                tokens.push(Token { c: escaped, at: second, quoted });
                 chars.next();
             }
             _ => tokens.push(Token { c, at, quoted }),

@@ -74,11 +74,7 @@ pub(super) fn short(letter: char) -> Option<Set> {
         'v' => VERTICAL,
         _ => return None,
     });
-    Some(if letter.is_ascii_uppercase() {
-        set.complement()
-    } else {
-        set
-    })
+    Some(if letter.is_ascii_uppercase() { set.complement() } else { set })
 }
 
 /// The set of `\p{name}` for the POSIX names, which are ASCII in Java.

@@ -54,11 +54,7 @@ pub(super) fn parse(tokens: &[Token], len: usize) -> Result<Parsed, Fault> {
         parser.next += 1;
         return Err(Fault::invalid(parser.since(from), "there is no group to close"));
     }
-    Ok(Parsed {
-        root,
-        references: parser.references,
-        uses_words: parser.uses_words,
-    })
+    Ok(Parsed { root, references: parser.references, uses_words: parser.uses_words })
 }
 
 impl Parser<'_> {
@@ -69,10 +65,7 @@ impl Parser<'_> {
 
     /// The unquoted character `ahead` places after the cursor.
     pub fn peek_at(&self, ahead: usize) -> Option<char> {
-        self.tokens
-            .get(self.next + ahead)
-            .filter(|token| !token.quoted)
-            .map(|token| token.c)
+        self.tokens.get(self.next + ahead).filter(|token| !token.quoted).map(|token| token.c)
     }
 
     /// Takes the next character, quoted or not.
@@ -100,10 +93,7 @@ impl Parser<'_> {
 
     /// The bytes from `from` up to the cursor.
     pub fn since(&self, from: usize) -> Span {
-        Span {
-            from,
-            to: self.at().max(from),
-        }
+        Span { from, to: self.at().max(from) }
     }
 
     /// Like [`Self::since`], with the character at the cursor, for complaints about that character.
@@ -159,11 +149,7 @@ impl Parser<'_> {
         while self.eat('|') {
             branches.push(self.sequence()?);
         }
-        Ok(if branches.len() == 1 {
-            branches.remove(0)
-        } else {
-            Node::Alternatives(branches)
-        })
+        Ok(if branches.len() == 1 { branches.remove(0) } else { Node::Alternatives(branches) })
     }
 
     fn sequence(&mut self) -> Result<Node, Fault> {
@@ -180,21 +166,12 @@ impl Parser<'_> {
                 nodes.push(self.quantified(atom, from)?);
             }
         }
-        Ok(if nodes.len() == 1 {
-            nodes.remove(0)
-        } else {
-            Node::Concat(nodes)
-        })
+        Ok(if nodes.len() == 1 { nodes.remove(0) } else { Node::Concat(nodes) })
     }
 
     fn atom(&mut self) -> Result<Option<Node>, Fault> {
         let from = self.at();
-        let Flags {
-            dot_all,
-            unix_lines,
-            multi_line,
-            ..
-        } = self.flags;
+        let Flags { dot_all, unix_lines, multi_line, .. } = self.flags;
         Ok(Some(match self.peek() {
             Some('(') => return group::group(self),
             Some('[') => Node::Set(class::class(self)?),
@@ -212,10 +189,7 @@ impl Parser<'_> {
                 emit::line_end(multi_line, unix_lines)
             }
             Some('*' | '+' | '?' | '{') => {
-                return Err(Fault::invalid(
-                    self.including_next(from),
-                    "there is nothing to repeat",
-                ));
+                return Err(Fault::invalid(self.including_next(from), "there is nothing to repeat"));
             }
             _ => match self.take() {
                 Some(token) => Node::Set(self.literal(token.c.into())),
@@ -231,11 +205,7 @@ impl Parser<'_> {
 
     /// Applies `(?i)`.
     pub fn fold(&self, set: Set) -> Set {
-        if self.flags.ignore_case {
-            set.fold_ascii()
-        } else {
-            set
-        }
+        if self.flags.ignore_case { set.fold_ascii() } else { set }
     }
 
     /// `a +` under `(?x)`: Java skips the blank in some places and not in others.
@@ -243,10 +213,7 @@ impl Parser<'_> {
         let (from, start) = (self.at(), self.next);
         if self.skip_layout()? && matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
             let span = self.including_next(from);
-            return Err(Fault::unsupported(
-                span,
-                "blanks or a comment before a quantifier under `(?x)`",
-            ));
+            return Err(Fault::unsupported(span, "blanks or a comment before a quantifier under `(?x)`"));
         }
         self.next = start;
         Ok(())
@@ -280,19 +247,10 @@ impl Parser<'_> {
         };
         self.refuse_layout_before_quantifier()?;
         if matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
-            return Err(Fault::invalid(
-                self.including_next(from),
-                "a quantifier cannot be repeated",
-            ));
+            return Err(Fault::invalid(self.including_next(from), "a quantifier cannot be repeated"));
         }
         let span = self.since(from);
-        Ok(Node::Repeat {
-            body: Box::new(atom),
-            min,
-            max,
-            kind,
-            span,
-        })
+        Ok(Node::Repeat { body: Box::new(atom), min, max, kind, span })
     }
 
     /// The rest of `{n}`, `{n,}` or `{n,m}`.
@@ -312,10 +270,7 @@ impl Parser<'_> {
             ));
         }
         if max.is_some_and(|max| max < min) {
-            return Err(Fault::invalid(
-                self.since(from),
-                "the upper bound is below the lower one",
-            ));
+            return Err(Fault::invalid(self.since(from), "the upper bound is below the lower one"));
         }
         Ok((min, max))
     }
@@ -324,10 +279,7 @@ impl Parser<'_> {
         let mut value = None;
         while let Some(digit) = self.peek().and_then(|c| c.to_digit(10)) {
             self.next += 1;
-            let sum = value
-                .unwrap_or(0_u32)
-                .checked_mul(10)
-                .and_then(|tens| tens.checked_add(digit));
+            let sum = value.unwrap_or(0_u32).checked_mul(10).and_then(|tens| tens.checked_add(digit));
             match sum.filter(|sum| i32::try_from(*sum).is_ok()) {
                 Some(sum) => value = Some(sum),
                 None => return Err(Fault::invalid(self.since(from), "the number is too large")),
@@ -335,10 +287,9 @@ impl Parser<'_> {
         }
         match value {
             Some(value) => Ok(value),
-            None => Err(Fault::invalid(
-                self.including_next(from),
-                "a repetition is `{n}`, `{n,}` or `{n,m}`",
-            )),
+            None => {
+                Err(Fault::invalid(self.including_next(from), "a repetition is `{n}`, `{n,}` or `{n,m}`"))
+            }
         }
     }
 }

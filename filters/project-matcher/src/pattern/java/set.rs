@@ -51,25 +51,11 @@ impl Set {
 
     /// Adds the other case of every ASCII letter: `(?i)` without `(?u)`.
     pub fn fold_ascii(&self) -> Set {
-        let lower = self
-            .intersection(&Set::single_range('a', 'z'))
-            .0
-            .into_iter()
-            .map(|(a, b)| (a - 32, b - 32));
-        let upper = self
-            .intersection(&Set::single_range('A', 'Z'))
-            .0
-            .into_iter()
-            .map(|(a, b)| (a + 32, b + 32));
-        Set::of(
-            &self
-                .0
-                .iter()
-                .copied()
-                .chain(lower)
-                .chain(upper)
-                .collect::<Vec<_>>(),
-        )
+        let lower =
+            self.intersection(&Set::single_range('a', 'z')).0.into_iter().map(|(a, b)| (a - 32, b - 32));
+        let upper =
+            self.intersection(&Set::single_range('A', 'Z')).0.into_iter().map(|(a, b)| (a + 32, b + 32));
+        Set::of(&self.0.iter().copied().chain(lower).chain(upper).collect::<Vec<_>>())
     }
 
     fn single_range(from: char, to: char) -> Set {
@@ -92,16 +78,8 @@ impl Set {
             .0
             .iter()
             .filter_map(|&(from, to)| {
-                let from = if (0xd800..=0xdfff).contains(&from) {
-                    0xe000
-                } else {
-                    from
-                };
-                let to = if (0xd800..=0xdfff).contains(&to) {
-                    0xd7ff
-                } else {
-                    to
-                };
+                let from = if (0xd800..=0xdfff).contains(&from) { 0xe000 } else { from };
+                let to = if (0xd800..=0xdfff).contains(&to) { 0xd7ff } else { to };
                 (from <= to).then_some((char::from_u32(from)?, char::from_u32(to)?))
             })
             .collect();

@@ -16,10 +16,7 @@ fn a_stale_ref_that_catches_up_is_kept_with_the_reloaded_value() {
     world.local_after_wait("refs/heads/x", Some(oid("b")));
     let decision = world.decide(&[shipped()]);
     let x = &decision.refs[0];
-    assert_eq!(
-        (x.new, x.reloaded, x.verdict.is_keep()),
-        (Some(oid("b")), true, true)
-    );
+    assert_eq!((x.new, x.reloaded, x.verdict.is_keep()), (Some(oid("b")), true, true));
     assert!(!decision.refs[1].reloaded);
     assert_eq!(decision.waits.len(), 1);
     assert_eq!(decision.waits[0].refs, 1);
@@ -37,12 +34,7 @@ fn a_thousand_stale_refs_cost_one_wait_and_two_reads() {
     assert_eq!(decision.waits.len(), 1);
     assert_eq!(decision.waits[0].refs, 1000);
     assert_eq!(world.reads(), 2, "one bulk read of the ref-db per look");
-    assert!(
-        world
-            .reasons(&decision)
-            .iter()
-            .all(|(_, r)| r == "not-up-to-date host")
-    );
+    assert!(world.reasons(&decision).iter().all(|(_, r)| r == "not-up-to-date host"));
 }
 
 #[test]
@@ -50,10 +42,7 @@ fn no_filter_asks_for_a_recheck_so_nobody_waits() {
     let mut world = World::push(&["refs/heads/x=a<c"]);
     world.global("refs/heads/x", GlobalRef::At(oid("b")));
     let decision = world.decide(&[keep_all()]);
-    assert_eq!(
-        world.reasons(&decision),
-        [("refs/heads/x".into(), "not-up-to-date host".into())]
-    );
+    assert_eq!(world.reasons(&decision), [("refs/heads/x".into(), "not-up-to-date host".into())]);
     assert!(decision.waits.is_empty());
 }
 
@@ -65,28 +54,18 @@ fn h9_the_floor_is_what_stops_a_filter_that_keeps_everything() {
     world.global("refs/heads/main", GlobalRef::At(oid("a")));
     world.floor = false;
     let decision = world.decide(&[keep_all()]);
-    assert!(
-        decision.refs[0].verdict.is_keep(),
-        "without the floor the site goes back"
-    );
+    assert!(decision.refs[0].verdict.is_keep(), "without the floor the site goes back");
     assert_eq!(decision.refs[0].new, Some(oid("c")));
     world.floor = true;
     let decision = world.decide(&[keep_all()]);
-    assert_eq!(
-        world.reasons(&decision),
-        [("refs/heads/main".into(), "already-up-to-date host".into())]
-    );
+    assert_eq!(world.reasons(&decision), [("refs/heads/main".into(), "already-up-to-date host".into())]);
 }
 
 #[test]
 fn filters_see_what_those_before_left_and_the_first_discard_counts() {
     let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
-    let first = Custom::new("a", |_| {
-        Ok(Answer {
-            discards: vec![(vec![0], "mine".into())],
-            rechecks: vec![0],
-        })
-    });
+    let first =
+        Custom::new("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![0] }));
     let second = Custom::new("b", |batch| {
         assert_eq!((batch.len(), batch.name(0)), (1, &b"refs/heads/b"[..]));
         Ok(Answer::default())
@@ -100,33 +79,16 @@ fn filters_see_what_those_before_left_and_the_first_discard_counts() {
 #[test]
 fn a_filter_that_fails_holds_back_what_it_saw_and_no_more() {
     let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
-    let first = Custom::new("a", |_| {
-        Ok(Answer {
-            discards: vec![(vec![0], "mine".into())],
-            rechecks: vec![],
-        })
-    });
+    let first =
+        Custom::new("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![] }));
     let broken = Custom::new("b", |_| Err(FilterError("it trapped".into())));
     let decision = world.decide(&[first, broken]);
     assert_eq!(
-        world
-            .reasons(&decision)
-            .iter()
-            .map(|r| r.1.as_str())
-            .collect::<Vec<_>>(),
+        world.reasons(&decision).iter().map(|r| r.1.as_str()).collect::<Vec<_>>(),
         ["mine a", "filter-failed b"]
     );
-    assert!(
-        decision.problems[0].contains("it trapped"),
-        "{:?}",
-        decision.problems
-    );
-    let liar = Custom::new("c", |_| {
-        Ok(Answer {
-            discards: vec![],
-            rechecks: vec![7],
-        })
-    });
+    assert!(decision.problems[0].contains("it trapped"), "{:?}", decision.problems);
+    let liar = Custom::new("c", |_| Ok(Answer { discards: vec![], rechecks: vec![7] }));
     let decision = world.decide(&[liar]);
     assert!(world.reasons(&decision).iter().all(|r| r.1 == "filter-failed c"));
 }
@@ -136,10 +98,7 @@ fn a_final_reason_must_not_hide_a_held_back_ref() {
     let mut world = World::push(&["refs/heads/a=a<-"]);
     for reason in ["already-up-to-date", "deleted-globally", "project-not-matched"] {
         let liar = Custom::new("c", move |_| {
-            Ok(Answer {
-                discards: vec![(vec![0], reason.into())],
-                rechecks: vec![],
-            })
+            Ok(Answer { discards: vec![(vec![0], reason.into())], rechecks: vec![] })
         });
         let decision = world.decide(&[liar]);
         assert_eq!(world.reasons(&decision)[0].1, "filter-failed c");
@@ -149,12 +108,7 @@ fn a_final_reason_must_not_hide_a_held_back_ref() {
 #[test]
 fn a_second_recheck_counts_as_discard() {
     let mut world = World::push(&["refs/heads/a=a<-"]);
-    let never_satisfied = Custom::new("again", |_| {
-        Ok(Answer {
-            discards: vec![],
-            rechecks: vec![0],
-        })
-    });
+    let never_satisfied = Custom::new("again", |_| Ok(Answer { discards: vec![], rechecks: vec![0] }));
     let decision = world.decide(&[never_satisfied]);
     assert_eq!(world.reasons(&decision)[0].1, "not-up-to-date again");
     assert_eq!(decision.waits.len(), 1);
@@ -162,11 +116,8 @@ fn a_second_recheck_counts_as_discard() {
 
 #[test]
 fn a_ref_db_that_fails_holds_everything_back_but_what_needs_no_read() {
-    let mut world = World::push(&[
-        "refs/heads/a=a<-",
-        "refs/multi-site/version=a<b",
-        "refs/changes/12/12/1=a<-",
-    ]);
+    let mut world =
+        World::push(&["refs/heads/a=a<-", "refs/multi-site/version=a<b", "refs/changes/12/12/1=a<-"]);
     world.refdb_down = true;
     let decision = world.decide(&[shipped()]);
     let verdicts: Vec<bool> = decision.refs.iter().map(|r| r.verdict.is_keep()).collect();
@@ -187,11 +138,7 @@ fn a_gate_that_is_off_reads_nothing_and_deletes_nothing() {
 
 #[test]
 fn the_list_counts_for_gated_sites_and_mirrors_and_the_hint_names_the_key() {
-    for (kind, keeps) in [
-        (SiteKind::Gated, true),
-        (SiteKind::Mirror, true),
-        (SiteKind::Ungated, false),
-    ] {
+    for (kind, keeps) in [(SiteKind::Gated, true), (SiteKind::Mirror, true), (SiteKind::Ungated, false)] {
         // d is no ancestor of a; c is one of d, which is listed.
         let mut world = World::push(&["refs/heads/a=a<d", "refs/heads/b=a<e"]);
         world.superseded("refs/heads/a", oid("a"), &[oid("d")]);
@@ -201,12 +148,7 @@ fn the_list_counts_for_gated_sites_and_mirrors_and_the_hint_names_the_key() {
         let decision = world.decide(&[shipped()]);
         for one in &decision.refs {
             assert_eq!(one.verdict.is_keep(), keeps, "{kind:?}");
-            assert_eq!(
-                one.hint
-                    .as_ref()
-                    .is_some_and(|h| h.contains("remote.peer.writes")),
-                !keeps
-            );
+            assert_eq!(one.hint.as_ref().is_some_and(|h| h.contains("remote.peer.writes")), !keeps);
         }
     }
 }
@@ -254,12 +196,8 @@ fn a_group_goes_whole_or_not_at_all() {
 
 #[test]
 fn metas_wait_for_the_rest_of_their_change() {
-    let names = [
-        "refs/changes/12/4512/meta",
-        "refs/heads/x",
-        "refs/changes/12/4512/1",
-        "refs/changes/12/1/meta",
-    ];
+    let names =
+        ["refs/changes/12/4512/meta", "refs/heads/x", "refs/changes/12/4512/1", "refs/changes/12/1/meta"];
     let names = names.map(name);
     assert_eq!(super::metas_after(&names), [(0, vec![2])]);
 }
@@ -303,9 +241,6 @@ fn many_refs_are_split_between_groups_not_within() {
     });
     let decision = world.decide(&[counting]);
     let sizes = sizes.lock().unwrap();
-    assert!(
-        sizes.len() > 1 && sizes.iter().sum::<usize>() == 270_000,
-        "{sizes:?}"
-    );
+    assert!(sizes.len() > 1 && sizes.iter().sum::<usize>() == 270_000, "{sizes:?}");
     assert!(decision.refs.iter().all(|r| r.verdict.is_keep()));
 }

@@ -36,10 +36,7 @@ impl Custom {
         name: &str,
         look: impl Fn(&RefBatch) -> Result<Answer, FilterError> + Send + Sync + 'static,
     ) -> Arc<dyn RefFilter> {
-        Arc::new(Custom {
-            name: name.into(),
-            look: Box::new(look),
-        })
+        Arc::new(Custom { name: name.into(), look: Box::new(look) })
     }
 }
 
@@ -56,10 +53,7 @@ impl RefFilter for Custom {
 pub fn shipped() -> Arc<dyn RefFilter> {
     Custom::new("push", |batch| {
         let rechecks = batch.select(state::RECHECK_HELPS, state::RECHECK_HELPS);
-        Ok(Answer {
-            discards: vec![],
-            rechecks,
-        })
+        Ok(Answer { discards: vec![], rechecks })
     })
 }
 
@@ -127,6 +121,7 @@ impl World {
             reads: Mutex::new(0),
             slept: Mutex::default(),
             refdb_down: false,
+            mirror: true,
             gate: true,
             floor: true,
             kind: SiteKind::Gated,
@@ -167,10 +162,7 @@ impl World {
     }
 
     pub fn superseded(&mut self, ref_name: &str, value: Oid, superseded: &[Oid]) {
-        let entry = Entry {
-            value: GlobalRef::At(value),
-            superseded: superseded.to_vec(),
-        };
+        let entry = Entry { value: GlobalRef::At(value), superseded: superseded.to_vec() };
         self.refdb.set(&project(), &name(ref_name), entry);
     }
 
@@ -179,11 +171,7 @@ impl World {
     }
 
     pub fn decide(&mut self, filters: &[Arc<dyn RefFilter>]) -> Decision {
-        let set = FilterSet {
-            push: filters.to_vec(),
-            fetch: filters.to_vec(),
-            ..FilterSet::default()
-        };
+        let set = FilterSet { push: filters.to_vec(), fetch: filters.to_vec(), ..FilterSet::default() };
         let (project, rules) = (project(), Rules::default());
         let request = Request {
             direction: self.direction,
@@ -193,6 +181,7 @@ impl World {
             updates: self.updates.clone(),
             kind: self.kind,
             source_of_truth: self.source_of_truth,
+            mirror: true,
             gate: self.gate,
             floor: self.floor,
             rules: &rules,
@@ -201,13 +190,7 @@ impl World {
         };
         let rng: Mutex<SmallRng> = Mutex::new(SmallRng::seed_from_u64(1));
         let world: &World = self;
-        let sources = Sources {
-            refdb: world,
-            local: world,
-            remote: None,
-            clock: world,
-            rng: &rng,
-        };
+        let sources = Sources { refdb: world, local: world, remote: None, clock: world, rng: &rng };
         let mut future = pin!(decide(request, sources, &set));
         let mut context = Context::from_waker(Waker::noop());
         loop {
@@ -250,10 +233,7 @@ impl LocalRefs for World {
         _: &'a Project,
         queries: &'a [AncestryQuery],
     ) -> BoxFuture<'a, Result<Vec<bool>, LocalError>> {
-        let holds = |q: &AncestryQuery| {
-            q.descendant
-                .is_some_and(|d| self.history.contains(&(q.ancestor, d)))
-        };
+        let holds = |q: &AncestryQuery| q.descendant.is_some_and(|d| self.history.contains(&(q.ancestor, d)));
         ready(Ok(queries.iter().map(holds).collect()))
     }
 }
@@ -262,10 +242,7 @@ impl Clock for World {
     fn now(&self) -> Instant {
         // The one place where a test needs some instant; nothing compares it with another.
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "an arbitrary origin for a virtual clock"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a virtual clock")]
         *START.get_or_init(Instant::now)
     }
 
@@ -296,10 +273,7 @@ impl GlobalRefDb for World {
     ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
         *self.reads.lock().unwrap() += 1;
         if self.refdb_down {
-            return ready(Err(RefDbError::new(
-                RefDbErrorKind::Unavailable,
-                "the ref-db is down",
-            )));
+            return ready(Err(RefDbError::new(RefDbErrorKind::Unavailable, "the ref-db is down")));
         }
         self.refdb.get_many(project, refs, deadline)
     }

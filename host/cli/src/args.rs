@@ -1,0 +1,252 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps git sites from overwriting each other.
+#[derive(Parser, Debug)]
+#[command(name = "refgate", version, about, max_term_width = 110)]
+pub struct Args {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        env = "REFGATE_CONFIG",
+        default_value = "refgate.config",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+    /// Print one JSON document on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Show the split brain of two git sites without the gate, and its prevention with it
+    Demo(DemoArgs),
+    /// Write a commented configuration, an empty plugin directory and a ref-db
+    Init(InitArgs),
+    /// Push what the gate keeps of a project to a remote
+    Push(TransferArgs),
+    /// Fetch what the gate keeps of a project from a remote
+    Fetch(TransferArgs),
+    /// Which projects replicate
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// Look into the global ref-db and change it by hand
+    #[command(subcommand)]
+    Refdb(RefdbCommand),
+    /// What filters are loaded and what they can do
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
+    /// Build a crate with a filter into a component
+    Build(BuildArgs),
+    /// Run filters against case files
+    Test(TestArgs),
+    /// Look into the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Arguments of `demo`.
+#[derive(clap::Args, Debug)]
+pub struct DemoArgs {
+    /// Keep the sites in this new directory
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// Arguments of `init`.
+#[derive(clap::Args, Debug)]
+pub struct InitArgs {
+    /// Where to write
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// The name of this site, as the other sites know it
+    #[arg(long)]
+    pub name: String,
+    /// The global ref-db that all sites share, for example sqlite:/srv/refgate/refdb.sqlite
+    #[arg(long, value_name = "URL")]
+    pub refdb: Option<String>,
+    /// Another site; may be repeated
+    #[arg(long = "remote", value_name = "NAME=URL")]
+    pub remotes: Vec<String>,
+}
+
+/// Arguments of `push` and `fetch`.
+#[derive(clap::Args, Debug)]
+pub struct TransferArgs {
+    /// The project
+    pub project: String,
+    /// A remote of the configuration
+    pub remote: String,
+    /// Only source refs that match; may be repeated, `*` crosses slashes
+    #[arg(long = "ref", value_name = "GLOB")]
+    pub refs: Vec<OsString>,
+    /// Decide fully, wait included, and move nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Make the bare repository at the destination when there is none
+    #[arg(long)]
+    pub create: bool,
+}
+
+/// `project …`
+#[derive(Subcommand, Debug)]
+pub enum ProjectCommand {
+    /// Which of these projects replicate, and by which pattern
+    Match {
+        /// Project names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// `refdb …`
+#[derive(Subcommand, Debug)]
+pub enum RefdbCommand {
+    /// Print entries
+    Get {
+        /// The project
+        project: String,
+        /// Full ref names; all entries without any
+        refs: Vec<OsString>,
+    },
+    /// Write a value whatever is there, and clear its list of superseded values
+    Put {
+        /// The project
+        project: String,
+        /// The full ref name
+        name: OsString,
+        /// An oid, `deleted` or zeros
+        value: String,
+    },
+    /// Write a value if the expected one is there
+    Cas {
+        /// The project
+        project: String,
+        /// The full ref name
+        name: OsString,
+        /// An oid, `deleted`, zeros, or `absent`
+        expected: String,
+        /// An oid, `deleted` or zeros
+        new: String,
+    },
+    /// Forget a ref, or all of a project
+    Rm {
+        /// The project
+        project: String,
+        /// The full ref name; without it the whole project
+        name: Option<OsString>,
+        /// Really forget the whole project
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List all entries of a project
+    Ls {
+        /// The project
+        project: String,
+    },
+    /// Fill the ref-db from the local repository; what is there already stays
+    Seed {
+        /// The project
+        project: String,
+        /// Overwrite what differs, and clear its list of superseded values
+        #[arg(long)]
+        force: bool,
+        /// Really overwrite
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Compare the local repository with the ref-db
+    Check {
+        /// The project
+        project: String,
+    },
+    /// Move the ref-db forward to the local refs that descend from it
+    Publish {
+        /// The project
+        project: String,
+        /// Full ref names; all refs without any
+        refs: Vec<OsString>,
+    },
+}
+
+/// `plugins …`
+#[derive(Subcommand, Debug)]
+pub enum PluginsCommand {
+    /// Every filter that takes part, and where it comes from
+    List,
+    /// What a filter imports and exports, without running it
+    Inspect {
+        /// A plugin's name, or a .wasm file
+        plugin: String,
+    },
+}
+
+/// Arguments of `build`.
+#[derive(clap::Args, Debug)]
+pub struct BuildArgs {
+    /// The directory of the crate
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// Where to write the component; the default is NAME.wasm in the current directory
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `test`.
+#[derive(clap::Args, Debug)]
+pub struct TestArgs {
+    /// The filters of this directory beside the shipped ones
+    #[arg(long, value_name = "DIR", conflicts_with = "filter")]
+    pub plugins: Option<PathBuf>,
+    /// This filter alone
+    #[arg(long, value_name = "FILE.wasm")]
+    pub filter: Option<PathBuf>,
+    /// Case files, JSON or TOML
+    #[arg(required = true, value_name = "CASE-FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `config …`
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Validate the file and print every effective value with where it comes from
+    Check,
+}
+
+impl Command {
+    /// The command as `--json` names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Demo(_) => "demo",
+            Command::Init(_) => "init",
+            Command::Push(_) => "push",
+            Command::Fetch(_) => "fetch",
+            Command::Project(ProjectCommand::Match { .. }) => "project match",
+            Command::Refdb(refdb) => match refdb {
+                RefdbCommand::Get { .. } => "refdb get",
+                RefdbCommand::Put { .. } => "refdb put",
+                RefdbCommand::Cas { .. } => "refdb cas",
+                RefdbCommand::Rm { .. } => "refdb rm",
+                RefdbCommand::Ls { .. } => "refdb ls",
+                RefdbCommand::Seed { .. } => "refdb seed",
+                RefdbCommand::Check { .. } => "refdb check",
+                RefdbCommand::Publish { .. } => "refdb publish",
+            },
+            Command::Plugins(PluginsCommand::List) => "plugins list",
+            Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",
+            Command::Build(_) => "build",
+            Command::Test(_) => "test",
+            Command::Config(ConfigCommand::Check) => "config check",
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `config check`: is the file right, and what does it come to.
+
+use std::path::Path;
+
+use refgate_core::Deadline;
+use refgate_host::{Error, filters, open_refdb};
+use serde_json::{Value, json};
+
+use super::site;
+use crate::output::{Cell, Mood, Output, warn};
+use crate::system::system;
+
+/// `refgate config check`: also compiles the patterns and loads the filters, as a push would.
+pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
+    let config = site::config(file)?;
+    let system = system()?;
+    let set = filters::Loader::new(&system)?.load(&config)?;
+    let mut warnings = config.warnings();
+    warnings.extend(refdb_warnings(&config, system.clock).await);
+    let unused: Vec<String> =
+        config.unused.iter().map(|item| format!("{} ({})", item.full_key(), item.origin)).collect();
+    if output.json {
+        let values: Vec<Value> = config
+            .effective()
+            .iter()
+            .map(|e| json!({"key": e.key, "value": e.value, "origin": e.origin.as_ref().map(|o| o.to_string())}))
+            .collect();
+        output.document(&json!({
+            "command": "config check",
+            "file": file.display().to_string(),
+            "values": values,
+            "unused": unused,
+            "warnings": warnings,
+            "filters": set.plugins.iter().map(|p| &p.name).collect::<Vec<_>>(),
+        }));
+        return Ok(0);
+    }
+    let rows: Vec<Vec<Cell>> = config
+        .effective()
+        .iter()
+        .map(|e| {
+            let origin = match &e.origin {
+                Some(origin) => Cell::from(origin.to_string()),
+                None => Cell::new("default", Mood::Plain),
+            };
+            vec![e.key.as_str().into(), e.value.as_str().into(), origin]
+        })
+        .collect();
+    output.table(&["KEY", "VALUE", "FROM"], &rows);
+    for key in &unused {
+        output.text(&format!("accepted, but not used: {key}"));
+    }
+    warnings.iter().for_each(|w| warn(w));
+    output.text(&format!("{} is valid", file.display()));
+    Ok(0)
+}
+
+/// A ref-db that cannot be opened, or that one site alone ever used, makes no configuration invalid.
+async fn refdb_warnings(
+    config: &refgate_host::Config,
+    clock: std::sync::Arc<dyn refgate_core::Clock>,
+) -> Vec<String> {
+    let opened = match open_refdb(config, false, clock.clone()).await {
+        Ok(opened) => opened,
+        Err(e) => return vec![e.message],
+    };
+    let deadline = Deadline::after(clock.as_ref(), config.ref_database.timeout);
+    match opened.db.sites(deadline).await {
+        Ok(sites) => match sites.as_slice() {
+            [only] => {
+                vec![format!("only the site `{only}` ever used this ref-db: do all sites name the same one?")]
+            }
+            _ => Vec::new(),
+        },
+        Err(e) => vec![e.message],
+    }
+}

@@ -1,0 +1,35 @@
+//! One module per command.
+
+mod build;
+mod config;
+mod demo;
+mod init;
+mod plugins;
+mod project;
+mod refdb;
+mod site;
+mod test;
+mod transfer;
+
+use refgate_host::Error;
+
+use crate::args::{Args, Command, ConfigCommand, PluginsCommand, ProjectCommand};
+use crate::output::Output;
+
+/// Runs the command; returns its exit code.
+pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
+    let file = args.config.as_path();
+    match args.command {
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::Init(args) => init::run(args, output).await,
+        Command::Push(args) => transfer::push(file, args, output).await,
+        Command::Fetch(args) => transfer::fetch(file, args, output).await,
+        Command::Project(ProjectCommand::Match { names }) => project::run(file, &names, output).await,
+        Command::Refdb(command) => refdb::run(file, command, output).await,
+        Command::Plugins(PluginsCommand::List) => plugins::list(file, output).await,
+        Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
+        Command::Build(args) => build::run(&args, output),
+        Command::Test(args) => test::run(args, output).await,
+        Command::Config(ConfigCommand::Check) => config::check(file, output).await,
+    }
+}

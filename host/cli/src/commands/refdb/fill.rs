@@ -1,0 +1,240 @@
+//! `refdb seed`, `check` and `publish`: the local repository against the ref-db, whole projects at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use refgate_core::{
+    AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Oid, Outcome, Project, RefName,
+    Refspecs,
+};
+use refgate_git::{GitRepositories, Target};
+use refgate_host::Error;
+use refgate_host::replicate::offerable;
+use serde_json::{Value, json};
+
+use super::{Db, entries, show};
+use crate::output::{Cell, Mood, Output, warn};
+use crate::progress::bar;
+
+/// One ref on which the repository and the ref-db do not agree, and why nothing was done about it.
+struct Difference {
+    name: RefName,
+    local: Option<Oid>,
+    global: GlobalRef,
+    what: &'static str,
+}
+
+/// Fills the ref-db by compare-and-put from absent; with `force` it overwrites the rest.
+pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> Result<u8, Error> {
+    let local = local(db, project).await?;
+    let progress = bar(local.len() as u64, "seeding");
+    let mut seeded = 0usize;
+    let mut differences = Vec::new();
+    let all: Vec<(RefName, Oid)> = local.into_iter().collect();
+    for chunk in all.chunks(entries::PAGE) {
+        let edits: Vec<Edit> = chunk
+            .iter()
+            .map(|(name, oid)| edit(name, GlobalRef::Untracked, GlobalRef::At(*oid), true))
+            .collect();
+        let outcomes = db.refdb.compare_and_put(project, &edits, Atomicity::Each, db.deadline()).await?;
+        for ((name, oid), outcome) in chunk.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Applied => seeded += 1,
+                Outcome::Mismatch { actual } if actual == GlobalRef::At(*oid) => {}
+                Outcome::Mismatch { actual } if force => {
+                    db.refdb.put(project, name, GlobalRef::At(*oid), db.deadline()).await?;
+                    output_dropped(name, actual);
+                    seeded += 1;
+                }
+                Outcome::Mismatch { actual } => {
+                    let (name, local, what) = (name.clone(), Some(*oid), "differs");
+                    differences.push(Difference { name, local, global: actual, what });
+                }
+                _ => return Err(Error::failed(format!("the ref-db gave no answer for `{name}`"))),
+            }
+        }
+        progress.inc(chunk.len() as u64);
+    }
+    progress.finish_and_clear();
+    finish("refdb seed", project, "seeded", seeded, &differences, output);
+    Ok(if differences.is_empty() { 0 } else { 3 })
+}
+
+/// With `--force`, what is overwritten is said.
+fn output_dropped(name: &RefName, value: GlobalRef) {
+    crate::output::note(&format!("overwrote {name}, it was {}", show(value)));
+}
+
+/// Lists every ref on which the repository and the ref-db do not agree.
+pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Error> {
+    let sites = db.refdb.sites(db.deadline()).await?;
+    if let [only] = sites.as_slice() {
+        warn(&format!("only the site `{only}` ever used this ref-db: do all sites name the same one?"));
+    }
+    let local = local(db, project).await?;
+    let global = global(db, project).await?;
+    let names: BTreeSet<&RefName> = local.keys().chain(global.keys()).collect();
+    let mut differences = Vec::new();
+    let mut equal = 0usize;
+    for name in names {
+        let (l, g) = (local.get(name).copied(), global.get(name).copied().unwrap_or_default());
+        let what = match (l, g) {
+            (Some(l), GlobalRef::At(g)) if l == g => None,
+            (None, GlobalRef::Deleted | GlobalRef::Untracked) => None,
+            (Some(_), GlobalRef::Untracked) => Some("untracked"),
+            (Some(_), GlobalRef::Deleted) => Some("deleted in the ref-db"),
+            (None, GlobalRef::At(_)) => Some("not here"),
+            (Some(_), GlobalRef::At(_)) => Some("differs"),
+        };
+        match what {
+            None => equal += 1,
+            Some(what) => differences.push(Difference { name: name.clone(), local: l, global: g, what }),
+        }
+    }
+    finish("refdb check", project, "equal", equal, &differences, output);
+    Ok(if differences.is_empty() { 0 } else { 3 })
+}
+
+/// Moves the ref-db to local values that descend from it, and creates entries for refs that have none.
+pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Output) -> Result<u8, Error> {
+    let local = local(db, project).await?;
+    let global = global(db, project).await?;
+    if let Some(unknown) = only.iter().find(|name| !local.contains_key(*name)) {
+        return Err(Error::usage(format!("`{project}` has no ref `{unknown}` that the ref-db could record"))
+            .hint(format!("to record a deletion: `refgate refdb cas {project} {unknown} OID deleted`")));
+    }
+    let wanted = |name: &RefName| only.is_empty() || only.contains(name);
+    let ahead: Vec<(RefName, Oid, GlobalRef)> = local
+        .into_iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, oid)| {
+            let value = global.get(&name).copied().unwrap_or_default();
+            (name, oid, value)
+        })
+        .filter(|(_, oid, value)| *value != GlobalRef::At(*oid))
+        .collect();
+    let contained = contained(db, project, &ahead).await?;
+    let (mut edits, mut differences) = (Vec::new(), Vec::new());
+    for ((name, oid, value), contained) in ahead.into_iter().zip(contained) {
+        match value {
+            GlobalRef::Untracked => edits.push(edit(&name, value, GlobalRef::At(oid), true)),
+            GlobalRef::At(_) if contained => edits.push(edit(&name, value, GlobalRef::At(oid), true)),
+            GlobalRef::At(_) => {
+                let what = "does not descend from the ref-db's value";
+                differences.push(Difference { name, local: Some(oid), global: value, what });
+            }
+            GlobalRef::Deleted => {
+                let what = "deleted in the ref-db";
+                differences.push(Difference { name, local: Some(oid), global: value, what });
+            }
+        }
+    }
+    let mut published = 0usize;
+    for chunk in edits.chunks(entries::PAGE) {
+        let outcomes = db.refdb.compare_and_put(project, chunk, Atomicity::Each, db.deadline()).await?;
+        for (edit, outcome) in chunk.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Mismatch { actual } => {
+                    let what = "another site was faster";
+                    differences.push(Difference {
+                        name: edit.name.clone(),
+                        local: edit.new.oid(),
+                        global: actual,
+                        what,
+                    });
+                }
+                _ => published += 1,
+            }
+        }
+    }
+    finish("refdb publish", project, "published", published, &differences, output);
+    Ok(if differences.is_empty() { 0 } else { 3 })
+}
+
+fn edit(name: &RefName, expected: GlobalRef, new: GlobalRef, fast_forward: bool) -> Edit {
+    Edit { name: name.clone(), expected: Expected::Exactly(expected), new, fast_forward }
+}
+
+/// Whether each ref-db value is contained in the local one: one bulk question.
+async fn contained(
+    db: &Db,
+    project: &Project,
+    refs: &[(RefName, Oid, GlobalRef)],
+) -> Result<Vec<bool>, Error> {
+    let asked = refs.iter().filter_map(|(name, local, value)| {
+        let descendant = Some(*local);
+        value.oid().map(|ancestor| AncestryQuery { name: name.clone(), ancestor, descendant })
+    });
+    let queries: Vec<AncestryQuery> = asked.collect();
+    let repositories = GitRepositories::new(db.config.site.base_path.clone());
+    let answers = repositories.ancestry(project, &queries).await.map_err(|e| Error::failed(e.to_string()))?;
+    let mut answers = answers.into_iter();
+    Ok(refs.iter().map(|(_, _, value)| value.oid().is_some() && answers.next() == Some(true)).collect())
+}
+
+/// The local refs that the ref-db holds: no symbolic ones, none of refgate's own, none that is excluded or IGNORED.
+async fn local(db: &Db, project: &Project) -> Result<BTreeMap<RefName, Oid>, Error> {
+    let repositories = GitRepositories::new(db.config.site.base_path.clone());
+    let opened = {
+        let (repositories, project) = (repositories.clone(), project.clone());
+        tokio::task::spawn_blocking(move || repositories.repository(&project).and_then(|r| r.refs())).await
+    };
+    let refs = match opened {
+        Ok(Ok(refs)) => refs,
+        Ok(Err(e)) if e.kind == refgate_git::GitErrorKind::Missing => {
+            return Err(Error::usage(format!("unknown project `{project}`: {}", e.message)));
+        }
+        Ok(Err(e)) => return Err(e.into()),
+        Err(died) => return Err(Error::failed(format!("a worker thread died: {died}"))),
+    };
+    let everything = Refspecs::everything();
+    let mut out = BTreeMap::new();
+    for (name, target) in refs.iter() {
+        let Target::Oid(oid) = target else { continue };
+        let name = RefName::new(name)?;
+        if offerable(&name, &everything) && Class::of(project, &name, &db.config.rules) == Class::Checked {
+            out.insert(name, oid);
+        }
+    }
+    Ok(out)
+}
+
+async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRef>, Error> {
+    let all = entries::all(db, project).await?;
+    Ok(all.into_iter().map(|(name, entry)| (name, entry.value)).collect())
+}
+
+fn finish(
+    command: &str,
+    project: &Project,
+    done: &str,
+    count: usize,
+    differences: &[Difference],
+    output: &Output,
+) {
+    let local = |d: &Difference| d.local.map(|o| o.to_string());
+    if output.json {
+        let list: Vec<Value> = differences
+            .iter()
+            .map(|d| json!({"ref": d.name.to_string(), "local": local(d), "global": show(d.global), "what": d.what}))
+            .collect();
+        return output.document(&json!({
+            "command": command, "project": project.as_str(), done: count, "differences": list,
+        }));
+    }
+    if !differences.is_empty() {
+        let rows: Vec<Vec<Cell>> = differences
+            .iter()
+            .map(|d| {
+                let local = local(d).unwrap_or_else(|| "-".into());
+                vec![
+                    d.name.to_string().into(),
+                    local.into(),
+                    show(d.global).into(),
+                    Cell::new(d.what, Mood::Held),
+                ]
+            })
+            .collect();
+        output.table(&["REF", "LOCAL", "REF-DB", "WHAT"], &rows);
+    }
+    output.text(&format!("{count} {done}, {} different", differences.len()));
+}

@@ -1,0 +1,150 @@
+//! `refdb …`: the global ref-db by hand.
+
+mod entries;
+mod fill;
+mod write;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use refgate_core::{Clock, Deadline, GlobalRef, GlobalRefDb, Oid, OidError, Project, RefName};
+use refgate_host::config::Config;
+use refgate_host::{Error, open_refdb};
+
+use super::site;
+use crate::args::RefdbCommand;
+use crate::output::{Output, note};
+use crate::system::system;
+
+/// `refgate refdb …`.
+pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<u8, Error> {
+    match command {
+        RefdbCommand::Get { project, refs } => {
+            let db = Db::open(file, false).await?;
+            entries::get(&db, &parse_project(project)?, &parse_names(refs)?, output).await
+        }
+        RefdbCommand::Ls { project } => {
+            let db = Db::open(file, false).await?;
+            entries::ls(&db, &parse_project(project)?, output).await
+        }
+        RefdbCommand::Put { project, name, value } => {
+            let (project, name, value) = (parse_project(project)?, parse_name(name)?, parse_value(&value)?);
+            write::put(&Db::open(file, true).await?, &project, &name, value, output).await
+        }
+        RefdbCommand::Cas { project, name, expected, new } => {
+            let (project, name) = (parse_project(project)?, parse_name(name)?);
+            let expected = match expected.as_str() {
+                "absent" => GlobalRef::Untracked,
+                value => parse_value(value)?,
+            };
+            let new = parse_value(&new)?;
+            write::cas(&Db::open(file, true).await?, &project, &name, expected, new, output).await
+        }
+        RefdbCommand::Rm { project, name, yes } => {
+            let project = parse_project(project)?;
+            let name = name.map(parse_name).transpose()?;
+            write::rm(&Db::open(file, false).await?, &project, name.as_ref(), yes, output).await
+        }
+        RefdbCommand::Seed { project, force, yes } => {
+            let project = parse_project(project)?;
+            if force && !yes {
+                return Err(Error::usage("`seed --force` overwrites what other sites wrote")
+                    .hint("see what differs with `refgate refdb check`, then run it again with --yes"));
+            }
+            fill::seed(&Db::open(file, true).await?, &project, force, output).await
+        }
+        RefdbCommand::Check { project } => {
+            fill::check(&Db::open(file, false).await?, &parse_project(project)?, output).await
+        }
+        RefdbCommand::Publish { project, refs } => {
+            let (project, names) = (parse_project(project)?, parse_names(refs)?);
+            fill::publish(&Db::open(file, false).await?, &project, &names, output).await
+        }
+    }
+}
+
+/// The ref-db of the configuration.
+pub struct Db {
+    config: Config,
+    refdb: Arc<dyn GlobalRefDb>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Db {
+    /// Opens it; `create` makes a store that is not there yet, and says so.
+    async fn open(file: &Path, create: bool) -> Result<Db, Error> {
+        let config = site::config(file)?;
+        let clock = system()?.clock;
+        let opened = open_refdb(&config, create, clock.clone()).await?;
+        if opened.created {
+            note(&format!("created the ref-db {}", config.ref_database.url.as_deref().unwrap_or_default()));
+        }
+        let db = Db { refdb: opened.db, config, clock };
+        if let (true, Some(name)) = (create, &db.config.site.name) {
+            db.refdb.note_site(name, db.deadline()).await?;
+        }
+        Ok(db)
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.clock.as_ref(), self.config.ref_database.timeout)
+    }
+}
+
+fn parse_project(name: String) -> Result<Project, Error> {
+    Ok(Project::new(name)?)
+}
+
+/// Arguments are raw bytes.
+fn parse_name(name: OsString) -> Result<RefName, Error> {
+    let name = RefName::new(name.into_vec())?;
+    match name.as_bytes().starts_with(b"refs/") {
+        true => Ok(name),
+        false => Err(Error::usage(format!("`{name}` is not a full ref name"))
+            .hint(format!("write `refs/heads/{name}`"))),
+    }
+}
+
+fn parse_names(names: Vec<OsString>) -> Result<Vec<RefName>, Error> {
+    names.into_iter().map(parse_name).collect()
+}
+
+fn parse_value(text: &str) -> Result<GlobalRef, Error> {
+    if text == "deleted" {
+        return Ok(GlobalRef::Deleted);
+    }
+    match Oid::parse_or_zero(text.as_bytes()) {
+        Ok(oid) => Ok(GlobalRef::at_or_deleted(oid)),
+        Err(e @ OidError::Length(_)) => {
+            Err(Error::usage(format!("`{text}` is no value: {e}"))
+                .hint("give a whole oid, `deleted` or zeros"))
+        }
+        Err(e) => Err(Error::usage(format!("`{text}` is no value: {e}"))),
+    }
+}
+
+/// How values are shown.
+fn show(value: GlobalRef) -> String {
+    match value {
+        GlobalRef::Untracked => "untracked".into(),
+        GlobalRef::Deleted => "deleted".into(),
+        GlobalRef::At(oid) => oid.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_names_as_arguments() {
+        assert_eq!(parse_value("deleted"), Ok(GlobalRef::Deleted));
+        assert_eq!(parse_value(&"0".repeat(40)), Ok(GlobalRef::Deleted));
+        assert!(matches!(parse_value(&"A".repeat(40)), Ok(GlobalRef::At(_))));
+        assert!(parse_value("abc").is_err());
+        assert!(parse_name("main".into()).is_err());
+        assert!(parse_name(OsString::from_vec(b"refs/heads/\xff".to_vec())).is_ok());
+    }
+}

@@ -1,0 +1,36 @@
+//! Opens this site as a command needs it.
+
+use std::path::Path;
+
+use refgate_host::config::Config;
+use refgate_host::{Error, Site};
+
+use crate::output::warn;
+use crate::system::system;
+
+/// Reads the configuration file.
+pub fn config(file: &Path) -> Result<Config, Error> {
+    Config::load(file).map_err(|e| {
+        let error = Error::usage(e.to_string());
+        match file.exists() {
+            true => error,
+            false => error.hint("name it with --config or $REFGATE_CONFIG, or write one with `refgate init`"),
+        }
+    })
+}
+
+/// The site of the configuration, with its ref-db, repositories and filters.
+pub async fn open(file: &Path) -> Result<Site, Error> {
+    Site::open(config(file)?, &system()?).await
+}
+
+/// Shows what went wrong beside the result.
+pub fn problems(problems: &[String]) {
+    let mut seen = Vec::new();
+    for problem in problems {
+        if !seen.contains(&problem) {
+            warn(problem);
+            seen.push(problem);
+        }
+    }
+}

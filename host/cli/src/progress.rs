@@ -1,0 +1,54 @@
+//! What goes on, on standard error: a spinner on a terminal, nothing otherwise but the remote's own words.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use refgate_host::replicate::Progress;
+
+/// Stages of a transfer.
+pub struct Spinner {
+    bar: ProgressBar,
+}
+
+impl Spinner {
+    /// Starts to spin if standard error is a terminal.
+    pub fn start() -> Arc<Spinner> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if std::io::stderr().is_terminal() {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        Arc::new(Spinner { bar })
+    }
+
+    /// Clears the line.
+    pub fn stop(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Spinner {
+    fn stage(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
+    }
+
+    fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            crate::output::note(text);
+        } else {
+            self.bar.println(text);
+        }
+    }
+}
+
+/// A bar for work whose amount is known. Hidden when standard error is no terminal.
+pub fn bar(total: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+    // The template is a constant; a wrong one would only lose the looks.
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
+}

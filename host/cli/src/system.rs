@@ -1,0 +1,41 @@
+//! The only place with the real clock and the real source of randomness.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::{SmallRng, SysRng};
+use refgate_core::{BoxFuture, Clock};
+use refgate_host::{Error, System};
+
+struct RealClock;
+
+#[expect(clippy::disallowed_methods, reason = "this is the real clock that everything else is handed")]
+impl Clock for RealClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the ticker that ends runaway filters needs a real pause")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Real time, real randomness, and a log on standard error.
+pub fn system() -> Result<System, Error> {
+    let rng = SmallRng::try_from_rng(&mut SysRng)
+        .map_err(|e| Error::failed(format!("the operating system gives no randomness: {e}")))?;
+    Ok(System {
+        clock: Arc::new(RealClock),
+        rng: Arc::new(Mutex::new(rng)),
+        pause: Arc::new(pause),
+        log: Arc::new(|level, plugin, message| {
+            crate::output::log(&format!("{level:?}").to_lowercase(), plugin, message)
+        }),
+    })
+}

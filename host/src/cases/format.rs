@@ -1,0 +1,271 @@
+//! The shape of a case file, and what makes one unreadable.
+
+use std::collections::BTreeMap;
+
+use refgate_core::{Oid, RefName};
+use serde::{Deserialize, Deserializer};
+
+/// A case file: JSON or the same structure in TOML.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseFile {
+    /// In the order in which they run.
+    pub cases: Vec<Case>,
+}
+
+/// One situation and what should come out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// A sentence that says what is shown.
+    pub name: String,
+    /// Which kind of filter is asked.
+    pub direction: CaseDirection,
+    /// The project's name; an illegal one is an `error` to expect.
+    pub project: String,
+    /// The remote whose keys in `config` count; without it a gated one.
+    #[serde(default)]
+    pub remote: Option<String>,
+    /// Configuration keys as `section.subsection.key`, each with its values.
+    #[serde(default)]
+    pub config: BTreeMap<String, OneOrMany>,
+    /// `missing` makes the local repository unreadable.
+    #[serde(default)]
+    pub repository: Option<RepositoryState>,
+    /// Local refs.
+    #[serde(default)]
+    pub local: BTreeMap<Name, Option<Value>>,
+    /// What the reload finds instead; `null` is gone.
+    #[serde(default)]
+    pub local_after_wait: BTreeMap<Name, Option<Value>>,
+    /// The ref-db.
+    #[serde(default)]
+    pub refdb: BTreeMap<Name, EntryAnswers>,
+    /// The ref updates.
+    #[serde(default)]
+    pub offer: Vec<Offer>,
+    /// What is checked; what is left out is not.
+    pub expect: Expect,
+}
+
+/// Which kind of filter a case asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaseDirection {
+    /// Push filters.
+    Push,
+    /// Fetch filters.
+    Fetch,
+    /// Project matchers.
+    Project,
+}
+
+/// A repository that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepositoryState {
+    /// It cannot be read.
+    Missing,
+    /// It is as it should be; the same as leaving it out.
+    Present,
+}
+
+/// A configuration key's values.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One value.
+    One(String),
+    /// Several, in the order of the file.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All values.
+    pub fn values(&self) -> &[String] {
+        match self {
+            OneOrMany::One(value) => std::slice::from_ref(value),
+            OneOrMany::Many(values) => values,
+        }
+    }
+}
+
+/// One offered update.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offer {
+    /// The local name.
+    #[serde(rename = "ref")]
+    pub name: Name,
+    /// Push: the value on offer. Fetch: the remote's. `null` is a deletion.
+    #[serde(default, deserialize_with = "present")]
+    pub new: Option<Option<Value>>,
+    /// Push: the remote's value. Fetch: ignored, the local one is in `local`.
+    #[serde(default, deserialize_with = "present")]
+    pub old: Option<Option<Value>>,
+    /// Fetch: the remote's value at the second listing.
+    #[serde(default, deserialize_with = "present")]
+    pub new_after_wait: Option<Option<Value>>,
+    /// The remote's name of the ref; the same when left out.
+    #[serde(default)]
+    pub remote_ref: Option<Name>,
+    /// Whether the refspec has a `+`; the remote's refspecs say so when left out.
+    #[serde(default)]
+    pub force: Option<bool>,
+    /// The value to be overwritten is not accounted for.
+    #[serde(default)]
+    pub diverged: bool,
+    /// The value to be overwritten is accounted for only because the ref-db lists it.
+    #[serde(default)]
+    pub superseded: bool,
+}
+
+/// What a case expects.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The kept refs, in the order of the offers.
+    #[serde(default)]
+    pub keep: Option<Vec<Kept>>,
+    /// The others, in any order.
+    #[serde(default)]
+    pub discard: Option<Vec<Discarded>>,
+    /// How many waits.
+    #[serde(default)]
+    pub waits: Option<usize>,
+    /// Bounds of every wait in milliseconds, both inclusive.
+    #[serde(default)]
+    pub wait_ms: Option<(u64, u64)>,
+    /// Part of a configuration error.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Whether the project replicates.
+    #[serde(default, rename = "match")]
+    pub matches: Option<bool>,
+}
+
+/// A ref that should be kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The local name.
+    #[serde(rename = "ref")]
+    pub name: Name,
+    /// The value that should go; not checked when left out.
+    #[serde(default, deserialize_with = "present")]
+    pub new: Option<Option<Value>>,
+}
+
+/// A ref that should be discarded.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Discarded {
+    /// The local name.
+    #[serde(rename = "ref")]
+    pub name: Name,
+    /// Why; not checked when left out.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What the ref-db answers at the first and at the second look.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "RawAnswers")]
+pub struct EntryAnswers {
+    /// At the first look.
+    pub first: EntryAnswer,
+    /// At the second.
+    pub second: EntryAnswer,
+}
+
+/// One answer of the ref-db.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Option<String>")]
+pub enum EntryAnswer {
+    /// `null`.
+    Untracked,
+    /// The zero oid.
+    Deleted,
+    /// An oid.
+    At(Oid),
+    /// `"!locked"`.
+    Locked,
+    /// `"!unavailable"`.
+    Unavailable,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawAnswers {
+    Looks(Vec<EntryAnswer>),
+    Same(EntryAnswer),
+}
+
+impl From<RawAnswers> for EntryAnswers {
+    fn from(raw: RawAnswers) -> EntryAnswers {
+        let looks = match raw {
+            RawAnswers::Looks(looks) => looks,
+            RawAnswers::Same(answer) => vec![answer],
+        };
+        let first = looks.first().copied().unwrap_or(EntryAnswer::Untracked);
+        EntryAnswers { first, second: looks.get(1).copied().unwrap_or(first) }
+    }
+}
+
+impl TryFrom<Option<String>> for EntryAnswer {
+    type Error = String;
+    fn try_from(text: Option<String>) -> Result<EntryAnswer, String> {
+        match text.as_deref() {
+            None => Ok(EntryAnswer::Untracked),
+            Some("!locked") => Ok(EntryAnswer::Locked),
+            Some("!unavailable") => Ok(EntryAnswer::Unavailable),
+            Some(hex) => Ok(match parse_oid(hex)? {
+                None => EntryAnswer::Deleted,
+                Some(oid) => EntryAnswer::At(oid),
+            }),
+        }
+    }
+}
+
+/// An object id; all zeros is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Value(pub Option<Oid>);
+
+impl TryFrom<String> for Value {
+    type Error = String;
+    fn try_from(text: String) -> Result<Value, String> {
+        parse_oid(&text).map(Value)
+    }
+}
+
+fn parse_oid(text: &str) -> Result<Option<Oid>, String> {
+    Oid::parse_or_zero(text.as_bytes()).map_err(|e| format!("`{text}`: {e}"))
+}
+
+/// A ref name, with `%XX` for bytes that are not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(pub RefName);
+
+impl TryFrom<String> for Name {
+    type Error = String;
+    fn try_from(text: String) -> Result<Name, String> {
+        RefName::from_escaped(&text).map(Name).map_err(|e| e.to_string())
+    }
+}
+
+/// Tells a key that is `null` from one that is not there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Value>>, D::Error> {
+    Option::<Value>::deserialize(deserializer).map(Some)
+}
+
+impl CaseFile {
+    /// Reads a file's text; `toml` says that it is TOML and not JSON.
+    pub fn parse(text: &str, toml: bool) -> Result<CaseFile, String> {
+        match toml {
+            true => toml::from_str(text).map_err(|e| e.to_string()),
+            false => serde_json::from_str(text).map_err(|e| e.to_string()),
+        }
+    }
+}

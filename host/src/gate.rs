@@ -1,0 +1,200 @@
+//! [`Gate`]: what a replication tool embeds to ask which ref updates may go.
+
+use std::sync::{Arc, Mutex};
+
+use rand::Rng;
+use refgate_core::decision::{Decision, RefUpdate, Request, Sources, decide};
+use refgate_core::table::RemoteValue;
+use refgate_core::{
+    Clock, Direction, FilterError, FilterSet, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project, RemoteRefs,
+    SiteKind,
+};
+
+use crate::config::{Config, Remote};
+use crate::{Error, did_you_mean};
+
+/// Decides which refs replicate. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Gate {
+    parts: Arc<GateParts>,
+}
+
+/// What a [`Gate`] is made of.
+pub struct GateParts {
+    /// Switches, waits, rules and remotes.
+    pub config: Config,
+    /// The shared record.
+    pub refdb: Arc<dyn GlobalRefDb>,
+    /// The repositories of this site.
+    pub local: Arc<dyn LocalRefs>,
+    /// The filters.
+    pub filters: FilterSet,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for the wait.
+    pub rng: Arc<Mutex<dyn Rng + Send>>,
+}
+
+impl Gate {
+    /// From parts of your own: any ref-db, any repositories, any filters.
+    pub fn new(parts: GateParts) -> Gate {
+        Gate { parts: Arc::new(parts) }
+    }
+
+    /// The configuration that it was made with.
+    pub fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    /// The ref-db that it asks.
+    pub fn refdb(&self) -> &Arc<dyn GlobalRefDb> {
+        &self.parts.refdb
+    }
+
+    /// The clock that it waits by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.parts.clock
+    }
+
+    /// The filters that decide.
+    pub fn filters(&self) -> &FilterSet {
+        &self.parts.filters
+    }
+
+    /// Decides which of `updates` may go to `remote`. Offer the value that the remote advertised as
+    /// [`RefUpdate::remote`]; send each kept ref with [`RefDecision::old`](refgate_core::decision::RefDecision::old) as
+    /// the expected old value and [`RefDecision::new`](refgate_core::decision::RefDecision::new) as the new one.
+    ///
+    /// # Errors
+    /// A remote that the configuration does not name. Everything else is a reason in the decision.
+    pub async fn push(
+        &self,
+        project: &Project,
+        remote: &str,
+        updates: Vec<RefUpdate>,
+    ) -> Result<Decision, Error> {
+        let kind = self.remote(remote)?.writes;
+        Ok(self.decide(Direction::Push, project, remote, updates, kind, None).await)
+    }
+
+    /// Decides which of `updates` may be taken from `remote`. The objects of the offered values must be in the local
+    /// object store already: ancestry is read there.
+    ///
+    /// # Errors
+    /// A remote that the configuration does not name. Everything else is a reason in the decision.
+    pub async fn fetch(
+        &self,
+        project: &Project,
+        remote: &str,
+        updates: Vec<RefUpdate>,
+    ) -> Result<Decision, Error> {
+        self.remote(remote)?;
+        Ok(self.decide(Direction::Fetch, project, remote, updates, self.config().site.writes, None).await)
+    }
+
+    /// The same, listing the remote again after the wait.
+    pub async fn fetch_relisting(
+        &self,
+        project: &Project,
+        remote: &str,
+        updates: Vec<RefUpdate>,
+        listing: &dyn RemoteRefs,
+    ) -> Result<Decision, Error> {
+        self.remote(remote)?;
+        let kind = self.config().site.writes;
+        Ok(self.decide(Direction::Fetch, project, remote, updates, kind, Some(listing)).await)
+    }
+
+    /// Whether `project` replicates: every matcher has to select it.
+    pub async fn matches(&self, project: &Project) -> Result<bool, FilterError> {
+        let one: Arc<[Project]> = Arc::new([project.clone()]);
+        for matcher in &self.parts.filters.projects {
+            if matcher.matches(one.clone()).await? != [true] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The configuration of a remote.
+    ///
+    /// # Errors
+    /// An unknown name, with the names there are.
+    pub fn remote(&self, name: &str) -> Result<&Remote, Error> {
+        let remotes = &self.config().remotes;
+        remotes.get(name).ok_or_else(|| {
+            let hint = match did_you_mean(name, remotes.keys().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if remotes.is_empty() => format!("add a section [remote \"{name}\"] with a url"),
+                None => format!("the configuration names {}", listed(remotes.keys())),
+            };
+            Error::usage(format!("unknown remote `{name}`")).hint(hint)
+        })
+    }
+
+    /// Whether the gate is on for a direction.
+    pub fn is_on(&self, direction: Direction) -> bool {
+        let refdb = &self.config().ref_database;
+        refdb.enabled
+            && match direction {
+                Direction::Push => refdb.push_gate,
+                Direction::Fetch => refdb.fetch_gate,
+            }
+    }
+
+    async fn decide(
+        &self,
+        direction: Direction,
+        project: &Project,
+        remote: &str,
+        updates: Vec<RefUpdate>,
+        kind: SiteKind,
+        listing: Option<&dyn RemoteRefs>,
+    ) -> Decision {
+        let config = self.config();
+        let request = Request {
+            direction,
+            project,
+            peer: remote,
+            format: format_of(&updates),
+            updates,
+            kind,
+            source_of_truth: config.remotes.get(remote).is_some_and(|r| r.source_of_truth),
+            mirror: config.remotes.get(remote).is_none_or(|r| r.mirror),
+            gate: self.is_on(direction),
+            floor: true,
+            rules: &config.rules,
+            wait: match direction {
+                Direction::Push => config.push_wait,
+                Direction::Fetch => config.fetch_wait,
+            },
+            refdb_timeout: config.ref_database.timeout,
+        };
+        decide(request, self.sources(listing), &self.parts.filters).await
+    }
+
+    /// Where a decision gets its facts.
+    pub(crate) fn sources<'a>(&'a self, remote: Option<&'a dyn RemoteRefs>) -> Sources<'a> {
+        let parts = &*self.parts;
+        Sources {
+            refdb: parts.refdb.as_ref(),
+            local: parts.local.as_ref(),
+            remote,
+            clock: parts.clock.as_ref(),
+            rng: parts.rng.as_ref(),
+        }
+    }
+}
+
+/// The format of the first value on offer; an offer without any value is the same in both.
+pub(crate) fn format_of(updates: &[RefUpdate]) -> ObjectFormat {
+    let value = |update: &RefUpdate| match update.remote {
+        RemoteValue::Known(Some(oid)) => Some(oid),
+        _ => update.local,
+    };
+    updates.iter().find_map(value).map_or(ObjectFormat::Sha1, |oid: Oid| oid.format())
+}
+
+fn listed<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    names.map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,75 @@
+//! From a configuration to a site that is ready: ref-db, repositories, filters.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::Rng;
+use refgate_core::Clock;
+use refgate_git::GitRepositories;
+use refgate_refdb::{OpenMode, Opened};
+use refgate_runtime::LogSink;
+
+use crate::config::Config;
+use crate::filters::Loader;
+use crate::{Error, Gate, GateParts, Site};
+
+/// What only the program can give: time, randomness and a log.
+#[derive(Clone)]
+pub struct System {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for the wait.
+    pub rng: Arc<Mutex<dyn Rng + Send>>,
+    /// Blocks the calling thread for a real length of time: the time limits of filters rest on it.
+    pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
+    /// Takes the log lines of filters: level, plugin, text.
+    pub log: LogSink,
+}
+
+/// Opens the ref-db that a configuration names. Only with `create` a missing store is made.
+///
+/// # Errors
+/// No url, an unknown kind of store (the caller's mistake); a store that is missing, damaged or cannot be reached.
+pub async fn open_refdb(config: &Config, create: bool, clock: Arc<dyn Clock>) -> Result<Opened, Error> {
+    let Some(url) = config.ref_database.url.clone() else {
+        return Err(Error::usage("the configuration has no `ref-database.url`").hint(
+            "name the ref-db that all sites share, for example `url = sqlite:/srv/refgate/refdb.sqlite`",
+        ));
+    };
+    let base: PathBuf = config.ref_database.base_dir.clone();
+    let mode = if create { OpenMode::Create } else { OpenMode::Existing };
+    let opened = tokio::task::spawn_blocking(move || refgate_refdb::open(&url, &base, mode, clock)).await;
+    match opened {
+        Ok(opened) => Ok(opened?),
+        Err(died) => Err(Error::failed(format!("a worker thread died: {died}"))),
+    }
+}
+
+impl Gate {
+    /// From a configuration: its ref-db, its repositories and its filters.
+    pub async fn from_config(config: Config, system: &System) -> Result<Gate, Error> {
+        Ok(Site::open(config, system).await?.gate)
+    }
+}
+
+impl Site {
+    /// From a configuration: its ref-db, its repositories and its filters.
+    ///
+    /// # Errors
+    /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
+    pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
+        let filters = Loader::new(system)?.load(&config)?;
+        let refdb = open_refdb(&config, false, system.clock.clone()).await?.db;
+        let repositories = GitRepositories::new(config.site.base_path.clone());
+        let gate = Gate::new(GateParts {
+            refdb,
+            local: Arc::new(repositories.clone()),
+            filters,
+            clock: system.clock.clone(),
+            rng: system.rng.clone(),
+            config,
+        });
+        Ok(Site { gate, repositories })
+    }
+}

@@ -1,0 +1,262 @@
+//! A fetch: list, bring objects without moving refs, decide, then one ref transaction with expected old values.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use refgate_core::decision::{Decision, RefUpdate};
+use refgate_core::table::RemoteValue;
+use refgate_core::{
+    Atomicity, BoxFuture, Class, Deadline, Direction, Edit, Expected, GlobalRef, LocalError, ObjectFormat,
+    Oid, Outcome, Project, RefName, RemoteRefs,
+};
+use refgate_git::{
+    EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RemoteUrl, Repository, fetch_objects, list,
+};
+
+use super::offers::{self, Listing, Value, needs_objects};
+use super::push::{first_result, local_refs};
+use super::{Options, Progress, Site, blocking, catch_up};
+use crate::Error;
+use crate::report::{RefResult, Report};
+
+/// Takes from `remote` what the gate keeps of `project`.
+///
+/// # Errors
+/// Only when nothing was moved.
+pub async fn fetch(
+    site: &Site,
+    project: &Project,
+    remote: &str,
+    options: &Options,
+    progress: Arc<dyn Progress>,
+) -> Result<Report, Error> {
+    let config = site.gate.remote(remote)?.clone();
+    let url = site.url(remote, project)?;
+    progress.stage(&format!("listing {remote}"));
+    let (repository, listed) = open(site, project, &url, options).await?;
+    let _session = site.session(&repository, remote, options.dry_run).await?;
+    let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
+
+    progress.stage("reading local refs");
+    let theirs = listing(listed);
+    let ours = local_refs(&repository).await?;
+    let mut updates = offers::fetch_updates(&ours, &theirs, &config.fetch, options);
+    let mut problems = Vec::new();
+    if config.mirror && site.gate.is_on(Direction::Fetch) {
+        let possible = offers::fetch_deletions(&ours, &theirs, &config.fetch, options);
+        let (mut deletions, problem) = site.recorded_deletions(project, possible).await;
+        updates.append(&mut deletions);
+        problems.extend(problem);
+    }
+    let mut updates = offers::sorted(updates);
+
+    let source = Source { repository: repository.clone(), url, progress: progress.clone() };
+    let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
+    let missing = source.bring(wanted).await?;
+    // Listed, and gone before it could be taken: as if it were not offered. The next run sees the new value.
+    updates.retain(|u| !matches!(u.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid)));
+
+    progress.stage(&format!("deciding on {} refs", updates.len()));
+    let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
+    decision.problems.extend(problems);
+    let mut results: Vec<RefResult> =
+        decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
+    if !options.dry_run {
+        progress.stage("moving refs");
+        bring_kept(&source, &decision).await?;
+        advance(site, project, &decision, &mut results).await;
+        apply(&repository, remote, &decision, &mut results).await?;
+    }
+    Ok(Report {
+        direction: Direction::Fetch,
+        project: project.clone(),
+        remote: remote.to_owned(),
+        dry_run: options.dry_run,
+        decision,
+        results,
+        caught_up,
+    })
+}
+
+/// Opens the local repository; with `--create`, makes it when the remote turns out to be there.
+async fn open(
+    site: &Site,
+    project: &Project,
+    url: &RemoteUrl,
+    options: &Options,
+) -> Result<(Repository, Vec<ListedRef>), Error> {
+    let path = site.repositories.path(project);
+    let create = options.create && !options.dry_run && !path.exists();
+    let repository = match create {
+        true => None,
+        false => Some(site.repository(project).await?),
+    };
+    let there = url.clone();
+    let opened = blocking(move || match repository {
+        Some(repository) => {
+            let listed = list(&there, repository.object_format())?;
+            Ok((repository, listed))
+        }
+        None => {
+            let (format, listed) = match list(&there, ObjectFormat::Sha1) {
+                Err(e) if e.kind == GitErrorKind::FormatMismatch => {
+                    (ObjectFormat::Sha256, list(&there, ObjectFormat::Sha256)?)
+                }
+                listed => (ObjectFormat::Sha1, listed?),
+            };
+            Ok((Repository::create(&path, format, None)?, listed))
+        }
+    });
+    opened.await.map_err(|e| match e.kind {
+        GitErrorKind::Missing => Error::failed(e.message)
+            .hint("the project has no copy there; check the remote's url and the project's name"),
+        _ => e.into(),
+    })
+}
+
+fn listing(listed: Vec<ListedRef>) -> Listing {
+    let value = |one: &ListedRef| {
+        if one.symbolic { Value::Symbolic } else { Value::At(one.oid) }
+    };
+    listed.into_iter().map(|one| (one.name.clone(), value(&one))).collect()
+}
+
+/// The objects that verdicts can depend on. A project that does not replicate needs none.
+async fn wanted_objects(
+    site: &Site,
+    project: &Project,
+    updates: &[RefUpdate],
+    source_of_truth: bool,
+) -> Vec<Oid> {
+    if site.gate.matches(project).await != Ok(true) {
+        return Vec::new();
+    }
+    let remote = |update: &RefUpdate| match update.remote {
+        RemoteValue::Known(remote) => remote,
+        RemoteValue::Unknown => None,
+    };
+    if !site.gate.is_on(Direction::Fetch) {
+        return updates.iter().filter_map(remote).collect();
+    }
+    // A ref-db that cannot be read is the decision's business; it will need no objects then.
+    let entries = site.entries(project, updates).await.unwrap_or_default();
+    let rules = &site.gate.config().rules;
+    let wanted = updates.iter().zip(&entries).filter_map(|(update, entry)| {
+        let class = Class::of(project, &update.name, rules);
+        remote(update).filter(|oid| needs_objects(class, entry, *oid, source_of_truth))
+    });
+    wanted.collect()
+}
+
+/// The remote of this fetch.
+struct Source {
+    repository: Repository,
+    url: RemoteUrl,
+    progress: Arc<dyn Progress>,
+}
+
+impl Source {
+    /// Brings objects without moving a ref; returns those that the remote no longer has.
+    async fn bring(&self, mut oids: Vec<Oid>) -> Result<Vec<Oid>, GitError> {
+        oids.sort_unstable();
+        oids.dedup();
+        if oids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.progress.stage(&format!("fetching {} objects with their history", oids.len()));
+        let (git_dir, url, progress) =
+            (self.repository.git_dir().to_owned(), self.url.clone(), self.progress.clone());
+        blocking(move || fetch_objects(&git_dir, &url, &oids, &mut |p| progress.line(&super::line_of(p))))
+            .await
+            .map(|fetched| fetched.missing)
+    }
+}
+
+impl RemoteRefs for Source {
+    fn relist<'a>(&'a self, refs: &'a [RefName]) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
+        Box::pin(async move {
+            let local = |e: GitError| LocalError(e.to_string());
+            let (url, format) = (self.url.clone(), self.repository.object_format());
+            let listed = listing(blocking(move || list(&url, format)).await.map_err(local)?);
+            let values: Vec<Option<Oid>> = refs
+                .iter()
+                .map(|name| match listed.get(name) {
+                    Some(Value::At(oid)) => Some(*oid),
+                    Some(Value::Symbolic) | None => None,
+                })
+                .collect();
+            self.bring(values.iter().copied().flatten().collect()).await.map_err(local)?;
+            Ok(values)
+        })
+    }
+}
+
+/// What is kept must be here whole before a ref leads to it. Usually it is, and this asks the remote for nothing.
+async fn bring_kept(source: &Source, decision: &Decision) -> Result<(), Error> {
+    let kept = decision.refs.iter().filter(|r| r.verdict.is_keep()).filter_map(|r| r.new).collect();
+    source.bring(kept).await?;
+    Ok(())
+}
+
+/// From a source of truth the ref-db moves first, by compare-and-put; then the local ref follows.
+async fn advance(site: &Site, project: &Project, decision: &Decision, results: &mut [RefResult]) {
+    let edits: Vec<(usize, Edit)> = decision
+        .refs
+        .iter()
+        .enumerate()
+        .filter_map(|(i, one)| {
+            let expected = Expected::Exactly(GlobalRef::At(one.advances?));
+            let new = GlobalRef::At(one.new?);
+            Some((i, Edit { name: one.name.clone(), expected, new, fast_forward: true }))
+        })
+        .collect();
+    if edits.is_empty() {
+        return;
+    }
+    let only: Vec<Edit> = edits.iter().map(|(_, edit)| edit.clone()).collect();
+    let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
+    let outcomes = site.gate.refdb().compare_and_put(project, &only, Atomicity::Each, deadline).await;
+    for (at, (i, _)) in edits.iter().enumerate() {
+        match outcomes.as_ref().map(|o| o.get(at)) {
+            Ok(Some(Outcome::Applied)) => {}
+            Ok(_) => results[*i] = RefResult::Rejected("the ref-db moved meanwhile".into()),
+            Err(e) => results[*i] = RefResult::Rejected(format!("the ref-db could not be moved: {e}")),
+        }
+    }
+}
+
+/// Moves the kept refs, the refs of a change together.
+async fn apply(
+    repository: &Repository,
+    remote: &str,
+    decision: &Decision,
+    results: &mut [RefResult],
+) -> Result<(), Error> {
+    let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let mut groups: HashMap<Vec<u8>, u32> = HashMap::new();
+    let edits: Vec<RefEdit> = kept
+        .iter()
+        .map(|i| &decision.refs[*i])
+        .map(|one| RefEdit {
+            name: one.name.clone(),
+            old: one.old,
+            new: one.new,
+            group: refgate_core::ChangeRef::of(&one.name).map(|c| {
+                let next = groups.len() as u32;
+                *groups.entry(c.change.to_vec()).or_insert(next)
+            }),
+        })
+        .collect();
+    let (repository, message) = (repository.clone(), format!("refgate: fetch from {remote}"));
+    let outcomes = blocking(move || repository.update_refs(&edits, &message)).await?;
+    for (i, outcome) in kept.into_iter().zip(outcomes) {
+        results[i] = match outcome {
+            EditOutcome::Applied => RefResult::Replicated,
+            EditOutcome::Rejected(why) => RefResult::Rejected(why),
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Replication itself: offers, the gate's decision, and the transfer of what it keeps.
+
+mod catch_up;
+mod fetch;
+mod offers;
+mod push;
+
+use std::path::Path;
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use refgate_core::{Deadline, Project, RefName};
+use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
+
+use crate::{Error, Gate};
+
+pub use catch_up::catch_up;
+pub use fetch::fetch;
+pub use offers::offerable;
+pub use push::push;
+
+/// How long a session waits for another one of the same repository and remote.
+const SESSION_WAIT: Duration = Duration::from_secs(30);
+
+/// This site: its gate and its repositories.
+#[derive(Clone)]
+pub struct Site {
+    /// Decides.
+    pub gate: Gate,
+    /// Where the repositories are.
+    pub repositories: GitRepositories,
+}
+
+/// What to replicate and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Only source refs that one of these matches; none is all.
+    pub refs: Vec<GlobMatcher>,
+    /// Decide, and move nothing.
+    pub dry_run: bool,
+    /// Make the repository at the destination when there is none.
+    pub create: bool,
+}
+
+/// Where people see what goes on. Called from threads that may block.
+pub trait Progress: Send + Sync {
+    /// A new stage, like `listing site-b`.
+    fn stage(&self, text: &str);
+    /// A line that git or the remote printed.
+    fn line(&self, text: &str);
+}
+
+/// Shows nothing.
+pub struct Silent;
+
+impl Progress for Silent {
+    fn stage(&self, _: &str) {}
+    fn line(&self, _: &str) {}
+}
+
+impl Site {
+    /// Opens the repository of a project.
+    ///
+    /// # Errors
+    /// A project without a repository is the caller's mistake; anything else is a failure.
+    pub async fn repository(&self, project: &Project) -> Result<Repository, Error> {
+        let (repositories, name) = (self.repositories.clone(), project.clone());
+        blocking(move || repositories.repository(&name)).await.map_err(|e| match e.kind {
+            GitErrorKind::Missing => {
+                Error::usage(format!("unknown project `{project}`: {}", e.message))
+                    .hint("check the name and `site.basePath`; `refgate fetch --create` makes a project from a remote")
+            }
+            _ => e.into(),
+        })
+    }
+
+    fn url(&self, remote: &str, project: &Project) -> Result<RemoteUrl, Error> {
+        let template = self.gate.remote(remote)?.url.as_deref();
+        let template = template.ok_or_else(|| Error::usage(format!("remote `{remote}` has no url")))?;
+        // The configuration has resolved relative paths against its own directory.
+        Ok(RemoteUrl::for_project(template, project, Path::new("/"))?)
+    }
+
+    /// At most one session per repository and remote; a dry run moves nothing and needs none.
+    async fn session(
+        &self,
+        repository: &Repository,
+        remote: &str,
+        dry_run: bool,
+    ) -> Result<Option<SessionLock>, Error> {
+        if dry_run {
+            return Ok(None);
+        }
+        let clock = self.gate.clock().as_ref();
+        let lock = SessionLock::acquire(repository.git_dir(), remote, SESSION_WAIT, clock).await?;
+        self.note_use().await;
+        Ok(Some(lock))
+    }
+
+    /// Leaves this site's name in the ref-db, once: a ref-db that only one site ever used is probably a wrong one.
+    async fn note_use(&self) {
+        let Some(name) = &self.gate.config().site.name else { return };
+        let (refdb, clock) = (self.gate.refdb(), self.gate.clock().as_ref());
+        let deadline = || Deadline::after(clock, self.gate.config().ref_database.timeout);
+        // A ref-db that cannot be read makes itself heard in the decision.
+        if refdb.sites(deadline()).await.is_ok_and(|sites| !sites.contains(name)) {
+            drop(refdb.note_site(name, deadline()).await);
+        }
+    }
+}
+
+impl Options {
+    fn wants(&self, source: &RefName) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(source.as_bytes()));
+        self.refs.is_empty() || self.refs.iter().any(|glob| glob.is_match(path))
+    }
+}
+
+/// One line of a transfer, for people.
+pub(crate) fn line_of(progress: refgate_git::Progress) -> String {
+    match progress {
+        refgate_git::Progress::Remote(line) => format!("remote: {line}"),
+        refgate_git::Progress::Local(line) => line,
+    }
+}
+
+/// Runs blocking work beside the async ones.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, GitError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(died) => Err(GitError::new(format!("a worker thread died: {died}"))),
+    }
+}

@@ -1,0 +1,213 @@
+//! A push: decided between the remote's advertisement and the commands, in one session with the remote.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
+use refgate_core::{Direction, Project, Reason, RefName};
+use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
+
+use super::offers::{self, Listing, Value};
+use super::{Options, Progress, Site, blocking, catch_up};
+use crate::Error;
+use crate::report::{RefResult, Report};
+
+/// Pushes what the gate keeps of `project` to `remote`.
+///
+/// # Errors
+/// Only before anything was decided, or when the connection died and nobody knows what the remote did.
+pub async fn push(
+    site: &Site,
+    project: &Project,
+    remote: &str,
+    options: &Options,
+    progress: Arc<dyn Progress>,
+) -> Result<Report, Error> {
+    let config = site.gate.remote(remote)?.clone();
+    let repository = site.repository(project).await?;
+    let url = site.url(remote, project)?;
+    let _session = site.session(&repository, remote, options.dry_run).await?;
+    let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
+
+    progress.stage(&format!("listing {remote}"));
+    let mut connection = open(&repository, &url, options).await?;
+    progress.stage("reading local refs");
+    let theirs: Listing =
+        connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
+    let ours = local_refs(&repository).await?;
+    let mut updates = offers::push_updates(&ours, &theirs, &config.push, options);
+    let mut problems = Vec::new();
+    if config.mirror && site.gate.is_on(Direction::Push) {
+        let possible = offers::push_deletions(&ours, &theirs, &config.push, options);
+        let (mut deletions, problem) = site.recorded_deletions(project, possible).await;
+        updates.append(&mut deletions);
+        problems.extend(problem);
+    }
+
+    progress.stage(&format!("deciding on {} refs", updates.len()));
+    let mut decision = site.gate.push(project, remote, offers::sorted(updates)).await?;
+    decision.problems.extend(problems);
+    let mut results: Vec<RefResult> =
+        decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
+    if options.dry_run || !decision.refs.iter().any(|r| r.verdict.is_keep()) {
+        blocking(move || {
+            connection.close();
+            Ok(())
+        })
+        .await?;
+    } else {
+        progress.stage(&format!("pushing to {remote}"));
+        connection = refuse_symbolic(connection, &decision, &mut results).await?;
+        send(&repository, &url, connection, &mut decision, &mut results, progress).await;
+    }
+    Ok(Report {
+        direction: Direction::Push,
+        project: project.clone(),
+        remote: remote.to_owned(),
+        dry_run: options.dry_run,
+        decision,
+        results,
+        caught_up,
+    })
+}
+
+/// Kept refs have not been sent yet.
+pub(super) fn first_result(keep: bool) -> RefResult {
+    if keep { RefResult::NotSent } else { RefResult::HeldBack }
+}
+
+/// Every local ref with its value.
+pub(super) async fn local_refs(repository: &Repository) -> Result<Listing, Error> {
+    let repository = repository.clone();
+    let listing = blocking(move || {
+        let refs = repository.refs()?;
+        let one = |(name, target): (&[u8], refgate_git::Target)| {
+            let value = target.oid().map_or(Value::Symbolic, Value::At);
+            let name = RefName::new(name).map_err(|e| GitError::new(e.to_string()))?;
+            Ok((name, value))
+        };
+        refs.iter().map(one).collect::<Result<Listing, GitError>>()
+    });
+    Ok(listing.await?)
+}
+
+async fn open(repository: &Repository, url: &RemoteUrl, options: &Options) -> Result<PushSession, Error> {
+    let (local, there, format) = (repository.git_dir().to_owned(), url.clone(), repository.object_format());
+    let create = options.create && !options.dry_run;
+    let session = blocking(move || match PushSession::open(&local, &there, format) {
+        Err(e) if e.kind == GitErrorKind::Missing && create => {
+            let Some(path) = there.path() else {
+                return Err(e.hint("`--create` makes repositories at path remotes only"));
+            };
+            Repository::create(path, format, None)?;
+            PushSession::open(&local, &there, format)
+        }
+        other => other,
+    });
+    session.await.map_err(|e| match e.kind {
+        GitErrorKind::Missing if url.path().is_some() => {
+            Error::failed(e.message).hint("the project has no copy there yet; `--create` makes one")
+        }
+        _ => e.into(),
+    })
+}
+
+/// Receive-pack would write through a symbolic ref, and does not say which refs are; a second listing does.
+async fn refuse_symbolic(
+    connection: PushSession,
+    decision: &Decision,
+    results: &mut [RefResult],
+) -> Result<PushSession, Error> {
+    let (connection, symbolic) = blocking(move || {
+        let symbolic = connection.symbolic_refs()?;
+        Ok((connection, symbolic))
+    })
+    .await?;
+    for (one, result) in decision.refs.iter().zip(results) {
+        if *result == RefResult::NotSent && symbolic.contains(&one.remote_name) {
+            *result = RefResult::Rejected("it is a symbolic ref at the remote".into());
+        }
+    }
+    Ok(connection)
+}
+
+/// Sends in two rounds: a `/meta` goes when all other refs of its change have arrived.
+async fn send(
+    repository: &Repository,
+    url: &RemoteUrl,
+    connection: PushSession,
+    decision: &mut Decision,
+    results: &mut [RefResult],
+    progress: Arc<dyn Progress>,
+) {
+    let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
+    let refused = refused_changes(decision, results);
+    let waiting = metas_after(kept.iter().map(|i| &decision.refs[*i].name));
+    let metas: HashSet<usize> = waiting.iter().map(|(meta, _)| kept[*meta]).collect();
+    let first: Vec<usize> = kept.iter().copied().filter(|i| !metas.contains(i)).collect();
+    round(Ok(connection), decision, &first, results, progress.clone()).await;
+
+    let mut second = Vec::new();
+    for (meta, others) in waiting {
+        let meta = kept[meta];
+        let arrived = others.iter().all(|i| results[kept[*i]] == RefResult::Replicated);
+        if arrived && change_of(&decision.refs[meta].name).is_none_or(|c| !refused.contains(&c)) {
+            second.push(meta);
+        } else {
+            decision.refs[meta].verdict =
+                Verdict::Discard { reason: Reason::GroupIncomplete, by: HOST.into() };
+            results[meta] = RefResult::HeldBack;
+        }
+    }
+    if !second.is_empty() {
+        let (local, there, format) =
+            (repository.git_dir().to_owned(), url.clone(), repository.object_format());
+        let connection = blocking(move || PushSession::open(&local, &there, format)).await;
+        round(connection, decision, &second, results, progress).await;
+    }
+}
+
+/// Changes one of whose refs was refused before anything was sent.
+fn refused_changes(decision: &Decision, results: &[RefResult]) -> BTreeSet<Vec<u8>> {
+    let rejected = decision.refs.iter().zip(results).filter(|(_, r)| matches!(r, RefResult::Rejected(_)));
+    rejected.filter_map(|(one, _)| change_of(&one.name)).collect()
+}
+
+fn change_of(name: &RefName) -> Option<Vec<u8>> {
+    refgate_core::ChangeRef::of(name).map(|c| c.change.to_vec())
+}
+
+/// One session: sends `which`, with the advertised old values and the pinned new ones.
+///
+/// Another session may have moved a ref since it was decided; then the old value that is sent does not match what the
+/// remote holds, and it refuses. A session that breaks leaves its refs rejected: nobody claims what nobody saw.
+async fn round(
+    connection: Result<PushSession, GitError>,
+    decision: &Decision,
+    which: &[usize],
+    results: &mut [RefResult],
+    progress: Arc<dyn Progress>,
+) {
+    let commands: Vec<PushCommand> = which
+        .iter()
+        .map(|i| &decision.refs[*i])
+        .map(|one| PushCommand { name: one.remote_name.clone(), old: one.old, new: one.new })
+        .collect();
+    let statuses = match connection {
+        Ok(connection) => {
+            blocking(move || connection.push(&commands, &mut |p| progress.line(&super::line_of(p)))).await
+        }
+        Err(e) => Err(e),
+    };
+    match statuses {
+        Ok(statuses) => {
+            for (i, status) in which.iter().zip(statuses) {
+                results[*i] = match status {
+                    PushStatus::Ok => RefResult::Replicated,
+                    PushStatus::Rejected(why) => RefResult::Rejected(why),
+                };
+            }
+        }
+        Err(e) => which.iter().for_each(|i| results[*i] = RefResult::Rejected(e.to_string())),
+    }
+}
