@@ -65,8 +65,8 @@ fn h9_the_floor_is_what_stops_a_filter_that_keeps_everything() {
 fn filters_see_what_those_before_left_and_the_first_discard_counts() {
     let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
     let first =
-        Custom::new("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![0] }));
-    let second = Custom::new("b", |batch| {
+        Custom::filter("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![0] }));
+    let second = Custom::filter("b", |batch| {
         assert_eq!((batch.len(), batch.name(0)), (1, &b"refs/heads/b"[..]));
         Ok(Answer::default())
     });
@@ -80,15 +80,15 @@ fn filters_see_what_those_before_left_and_the_first_discard_counts() {
 fn a_filter_that_fails_holds_back_what_it_saw_and_no_more() {
     let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
     let first =
-        Custom::new("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![] }));
-    let broken = Custom::new("b", |_| Err(FilterError("it trapped".into())));
+        Custom::filter("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![] }));
+    let broken = Custom::filter("b", |_| Err(FilterError("it trapped".into())));
     let decision = world.decide(&[first, broken]);
     assert_eq!(
         world.reasons(&decision).iter().map(|r| r.1.as_str()).collect::<Vec<_>>(),
         ["mine a", "filter-failed b"]
     );
     assert!(decision.problems[0].contains("it trapped"), "{:?}", decision.problems);
-    let liar = Custom::new("c", |_| Ok(Answer { discards: vec![], rechecks: vec![7] }));
+    let liar = Custom::filter("c", |_| Ok(Answer { discards: vec![], rechecks: vec![7] }));
     let decision = world.decide(&[liar]);
     assert!(world.reasons(&decision).iter().all(|r| r.1 == "filter-failed c"));
 }
@@ -97,7 +97,7 @@ fn a_filter_that_fails_holds_back_what_it_saw_and_no_more() {
 fn a_final_reason_must_not_hide_a_held_back_ref() {
     let mut world = World::push(&["refs/heads/a=a<-"]);
     for reason in ["already-up-to-date", "deleted-globally", "project-not-matched"] {
-        let liar = Custom::new("c", move |_| {
+        let liar = Custom::filter("c", move |_| {
             Ok(Answer { discards: vec![(vec![0], reason.into())], rechecks: vec![] })
         });
         let decision = world.decide(&[liar]);
@@ -108,7 +108,7 @@ fn a_final_reason_must_not_hide_a_held_back_ref() {
 #[test]
 fn a_second_recheck_counts_as_discard() {
     let mut world = World::push(&["refs/heads/a=a<-"]);
-    let never_satisfied = Custom::new("again", |_| Ok(Answer { discards: vec![], rechecks: vec![0] }));
+    let never_satisfied = Custom::filter("again", |_| Ok(Answer { discards: vec![], rechecks: vec![0] }));
     let decision = world.decide(&[never_satisfied]);
     assert_eq!(world.reasons(&decision)[0].1, "not-up-to-date again");
     assert_eq!(decision.waits.len(), 1);
@@ -205,7 +205,7 @@ fn metas_wait_for_the_rest_of_their_change() {
 #[test]
 fn an_empty_batch_asks_nobody() {
     let mut world = World::push(&[]);
-    let decision = world.decide(&[Custom::new("x", |_| panic!("asked"))]);
+    let decision = world.decide(&[Custom::filter("x", |_| panic!("asked"))]);
     assert!(decision.refs.is_empty());
     assert_eq!(world.reads(), 0);
 }
@@ -233,7 +233,7 @@ fn many_refs_are_split_between_groups_not_within() {
     let mut world = World::push(&offers.iter().map(String::as_str).collect::<Vec<_>>());
     let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = sizes.clone();
-    let counting = Custom::new("count", move |batch| {
+    let counting = Custom::filter("count", move |batch| {
         assert_eq!(batch.direction, Direction::Push);
         assert_eq!(batch.len() % 3, 0, "a change was split");
         seen.lock().unwrap().push(batch.len());

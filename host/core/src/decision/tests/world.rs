@@ -32,7 +32,7 @@ pub struct Custom {
 }
 
 impl Custom {
-    pub fn new(
+    pub fn filter(
         name: &str,
         look: impl Fn(&RefBatch) -> Result<Answer, FilterError> + Send + Sync + 'static,
     ) -> Arc<dyn RefFilter> {
@@ -51,14 +51,14 @@ impl RefFilter for Custom {
 
 /// Asks for a recheck where it may help and leaves the reasons to the host.
 pub fn shipped() -> Arc<dyn RefFilter> {
-    Custom::new("push", |batch| {
+    Custom::filter("push", |batch| {
         let rechecks = batch.select(state::RECHECK_HELPS, state::RECHECK_HELPS);
         Ok(Answer { discards: vec![], rechecks })
     })
 }
 
 pub fn keep_all() -> Arc<dyn RefFilter> {
-    Custom::new("keep-all", |_| Ok(Answer::default()))
+    Custom::filter("keep-all", |_| Ok(Answer::default()))
 }
 
 pub struct World {
@@ -121,7 +121,6 @@ impl World {
             reads: Mutex::new(0),
             slept: Mutex::default(),
             refdb_down: false,
-            mirror: true,
             gate: true,
             floor: true,
             kind: SiteKind::Gated,
