@@ -72,6 +72,13 @@ pub struct RefUpdate {
     pub force_ignored: bool,
 }
 
+impl RefUpdate {
+    /// An update of a ref that has one name on both sides, under a refspec with `+`.
+    pub fn new(name: RefName, local: Option<Oid>, remote: RemoteValue) -> RefUpdate {
+        RefUpdate { remote_name: name.clone(), name, local, remote, forced: true, force_ignored: false }
+    }
+}
+
 /// Where the facts come from.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {

@@ -1,0 +1,98 @@
+//! `push --dry-run` of a repository with 100,000 refs beside `git push --dry-run --mirror` of the same:
+//! `cargo bench --bench dry_run`.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use common::{BenchClock, line, median, title};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use refgate_host::replicate::{Options, Silent, push};
+use refgate_host::{Config, Project, Site, System, open_refdb};
+
+const REFS: usize = 100_000;
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args(["-c", "user.name=bench", "-c", "user.email=bench@refgate.invalid"])
+        .args(args)
+        .output()
+        .expect("git runs");
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A repository whose refs all lead to one of two commits; every tenth differs between the sites.
+fn repository(dir: &Path, newer: bool) {
+    std::fs::create_dir_all(dir).expect("a directory");
+    git(dir, &["init", "-q", "--bare", "."]);
+    let tree = git(dir, &["hash-object", "-t", "tree", "-w", "/dev/null"]);
+    let date = ["-c", "core.logAllRefUpdates=false"];
+    let commit = |args: &[&str]| {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(dir)
+            .args(date)
+            .arg("commit-tree")
+            .args(args)
+            .envs([
+                ("GIT_AUTHOR_NAME", "b"),
+                ("GIT_AUTHOR_EMAIL", "b@refgate.invalid"),
+                ("GIT_AUTHOR_DATE", "1700000000 +0000"),
+                ("GIT_COMMITTER_NAME", "b"),
+                ("GIT_COMMITTER_EMAIL", "b@refgate.invalid"),
+                ("GIT_COMMITTER_DATE", "1700000000 +0000"),
+            ])
+            .output()
+            .expect("git runs");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let first = commit(&[&tree, "-m", "first"]);
+    let second = commit(&[&tree, "-m", "second", "-p", &first]);
+    let mut packed = String::from("# pack-refs with: peeled fully-peeled sorted \n");
+    for i in 0..REFS {
+        let value = if newer && i % 10 == 0 { &second } else { &first };
+        packed.push_str(&format!("{value} refs/heads/feature/b{i:06}\n"));
+    }
+    std::fs::write(dir.join("packed-refs"), packed).expect("packed-refs");
+}
+
+fn main() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (a, b) = (dir.path().join("a/git/p.git"), dir.path().join("b/git/p.git"));
+    repository(&a, true);
+    repository(&b, false);
+    let file = dir.path().join("a/refgate.config");
+    let text = "[site]\nname = a\nbasePath = git\n[ref-database]\nurl = sqlite:refdb.sqlite\n[remote \"b\"]\nurl = \
+                ../b/git/${name}.git\n";
+    std::fs::write(&file, text).expect("a configuration");
+    let system = System {
+        clock: Arc::new(BenchClock),
+        rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
+        #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
+        pause: Arc::new(std::thread::sleep),
+        log: Arc::new(|_, _, _| {}),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let project = Project::new("p").expect("legal");
+    let options = Options { dry_run: true, ..Options::default() };
+    let site = runtime.block_on(async {
+        let config = Config::load(&file).expect("a valid configuration");
+        open_refdb(&config, true, system.clock.clone()).await.expect("a ref-db");
+        Site::open(config, &system).await.expect("a site")
+    });
+    title(&format!("{REFS} refs on both sides, one in ten differs, an empty ref-db"));
+    let target = b.display().to_string();
+    let theirs = median(3, || drop(git(&a, &["push", "--quiet", "--dry-run", "--mirror", &target])));
+    line("git push --dry-run --mirror", theirs, theirs);
+    let ours = median(3, || {
+        let report = runtime.block_on(push(&site, &project, "b", &options, Arc::new(Silent))).expect("a report");
+        assert_eq!(report.counts().kept, REFS / 10);
+    });
+    line("refgate push --dry-run, filters and ref-db included", ours, theirs);
+}

@@ -1,0 +1,37 @@
+//! A replication tool that asks refgate which of its pushes may go: `cargo run --example embed`.
+use std::{error::Error, sync::Arc, time::Duration, time::Instant};
+
+use refgate_core::{BoxFuture, Clock};
+use refgate_host::{Config, Gate, Project, RefName, RefUpdate, RemoteValue, System};
+
+struct Now;
+
+#[expect(clippy::disallowed_methods, reason = "a program has a real clock")]
+impl Clock for Now {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+#[tokio::main]
+#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a program sleeps and prints")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let system = System {
+        clock: Arc::new(Now),
+        rng: Arc::new(std::sync::Mutex::new(rand::make_rng::<rand::rngs::SmallRng>())),
+        pause: Arc::new(std::thread::sleep),
+        log: Arc::new(|level, plugin, line| println!("{level:?} {plugin}: {line}")),
+    };
+    let gate = Gate::from_config(Config::load("refgate.config".as_ref())?, &system).await?;
+    let name = RefName::new("refs/heads/main")?;
+    let new = Some("8f0c3f1e6d1b0a4c5d2e7f9a8b6c4d3e2f1a0b9c".parse()?);
+    let update = RefUpdate::new(name, new, RemoteValue::Known(None));
+    let decision = gate.push(&Project::new("team/app")?, "site-b", vec![update]).await?;
+    for one in decision.refs {
+        println!("{}: {:?}", one.name, one.verdict);
+    }
+    Ok(())
+}
