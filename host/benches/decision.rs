@@ -14,8 +14,9 @@ use refgate_core::decision::{RefUpdate, Request, Sources, decide};
 use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Answer, AncestryQuery, BoxFuture, Direction, Entry, FilterError, FilterSet, GlobalRef, LocalError, LocalRefs,
-    MemoryRefDb, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName, ReloadWait, Rules, SiteKind,
+    AncestryQuery, Answer, BoxFuture, Direction, Entry, FilterError, FilterSet, GlobalRef, LocalError,
+    LocalRefs, MemoryRefDb, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName, ReloadWait, Rules,
+    SiteKind,
 };
 use refgate_filter_push::Verdict;
 use refgate_host::filters::{Loader, Source};
@@ -107,7 +108,7 @@ impl World {
             gate: true,
             floor: true,
             rules: &rules,
-            wait: ReloadWait::default(),
+            wait: ReloadWait { min_ms: 0, max_random_ms: 0 },
             refdb_timeout: Duration::from_secs(60),
         };
         let rng: Mutex<SmallRng> = Mutex::new(SmallRng::seed_from_u64(1));
@@ -118,7 +119,7 @@ impl World {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let system = System {
         clock: Arc::new(BenchClock),
         rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),

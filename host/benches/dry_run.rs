@@ -78,7 +78,11 @@ fn main() {
         pause: Arc::new(std::thread::sleep),
         log: Arc::new(|_, _, _| {}),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let project = Project::new("p").expect("legal");
     let options = Options { dry_run: true, ..Options::default() };
     let site = runtime.block_on(async {
@@ -91,8 +95,9 @@ fn main() {
     let theirs = median(3, || drop(git(&a, &["push", "--quiet", "--dry-run", "--mirror", &target])));
     line("git push --dry-run --mirror", theirs, theirs);
     let ours = median(3, || {
-        let report = runtime.block_on(push(&site, &project, "b", &options, Arc::new(Silent))).expect("a report");
-        assert_eq!(report.counts().kept, REFS / 10);
+        let report =
+            runtime.block_on(push(&site, &project, "b", &options, Arc::new(Silent))).expect("a report");
+        assert_eq!(report.counts().kept, REFS / 10, "{:?}", report.decision.problems);
     });
     line("refgate push --dry-run, filters and ref-db included", ours, theirs);
 }

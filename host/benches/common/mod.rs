@@ -1,11 +1,10 @@
-//! What the benchmarks share: a clock that may be real here, medians, and a table of ratios.
+//! What the benchmarks share: a real clock, medians, and a table of ratios.
 
 use std::time::{Duration, Instant};
 
-use refgate_core::future::ready;
 use refgate_core::{BoxFuture, Clock};
 
-/// Real time to measure with; a wait takes none.
+/// Real time to measure with.
 pub struct BenchClock;
 
 impl Clock for BenchClock {
@@ -14,8 +13,9 @@ impl Clock for BenchClock {
         Instant::now()
     }
 
-    fn sleep(&self, _: Duration) -> BoxFuture<'_, ()> {
-        ready(())
+    #[expect(clippy::disallowed_methods, reason = "deadlines of the ref-db rest on it")]
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
     }
 }
 
@@ -36,7 +36,11 @@ pub fn median(rounds: usize, mut work: impl FnMut()) -> Duration {
 /// One line: what, how long, and how many times the base of the same run.
 #[expect(clippy::print_stdout, reason = "the result of a benchmark")]
 pub fn line(what: &str, time: Duration, base: Duration) {
-    println!("{what:<58} {:>12.1} µs   x {:.2}", time.as_secs_f64() * 1e6, time.as_secs_f64() / base.as_secs_f64());
+    println!(
+        "{what:<58} {:>12.1} µs   x {:.2}",
+        time.as_secs_f64() * 1e6,
+        time.as_secs_f64() / base.as_secs_f64()
+    );
 }
 
 /// A heading.

@@ -128,6 +128,9 @@ impl Rules {
         let all = |part: &'r str| if part.trim().is_empty() { ALL } else { part.trim() };
         let (project, name) = (all(project), all(name));
         let name = name.strip_prefix('/').unwrap_or(name);
+        if text.split(':').all(|part| part.trim().is_empty()) {
+            return Err("it names neither a project nor a ref; `.*:.*` is how to write all of both".into());
+        }
         if name.contains(':') {
             return Err("it has more than one `:`".into());
         }
@@ -218,9 +221,11 @@ mod tests {
             (Required, "a:/refs/heads/x"),
             (Ignored, "../a"),
             (Ignored, "a:refs/heads/*"),
+            (Ignored, ":"),
         ])
         .unwrap_err();
-        assert_eq!(errors.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(errors.iter().map(|(i, _)| *i).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert!(Rules::new([(Ignored, ".*:.*")]).is_ok());
     }
 
     #[test]

@@ -169,17 +169,6 @@ impl Config {
     /// What an operator should look at, though nothing is wrong with it for certain.
     pub fn warnings(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for item in &self.unused {
-            let near = if table::find(&item.section, item.subsection.as_deref(), &item.key).is_some() {
-                None
-            } else {
-                suggest::section(&item.section)
-            };
-            if let Some(near) = near {
-                let (at, section) = (&item.origin, &item.section);
-                out.push(format!("{at}: section `{section}` is not used; did you mean `{near}`?"));
-            }
-        }
         for (name, remote) in &self.remotes {
             if remote.url.as_deref().is_some_and(|url| !url.contains("${name}")) {
                 out.push(format!(

@@ -59,6 +59,12 @@ fn check(item: &Item, errors: &mut Vec<ConfigError>) -> bool {
     let subsection = item.subsection.as_deref();
     let Some(doc) = table::find(&item.section, subsection, &item.key) else {
         if !table::is_used(&item.section) {
+            // A mistyped section must not open the gate: `[project] pattern = …` would replicate every project.
+            if let Some(near) = suggest::section(&item.section).filter(|_| !table::is_known(&item.section)) {
+                let message = format!("unknown section `{}`", shown(&item.section));
+                errors.push(ConfigError::new(&item.origin, message, format!("did you mean `{near}`?")));
+                return true;
+            }
             return false;
         }
         let (message, hint) = match (item.section.as_str(), subsection) {

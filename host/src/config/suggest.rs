@@ -39,26 +39,10 @@ fn nearest<'k>(
     let written = written.to_ascii_lowercase();
     known
         .filter(|(text, _)| *text != "*")
-        .map(|(text, doc)| (distance(&written, &text.to_ascii_lowercase()), text.len(), doc))
+        .map(|(text, doc)| (strsim::levenshtein(&written, &text.to_ascii_lowercase()), text.len(), doc))
         .filter(|(distance, len, _)| *distance <= (len / 3).clamp(1, 4))
         .min_by_key(|(distance, ..)| *distance)
         .map(|(.., doc)| doc)
-}
-
-/// How many characters must be put in, taken out or changed.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -67,7 +51,6 @@ mod tests {
 
     #[test]
     fn near_misses_are_found() {
-        assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(key("ref-database", None, "ur"), "did you mean `url`?");
         assert_eq!(key("site", None, "base-path"), "did you mean `basePath`?");
         assert_eq!(

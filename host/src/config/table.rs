@@ -226,6 +226,11 @@ pub(super) fn find(section: &str, subsection: Option<&str>, key: &str) -> Option
     })
 }
 
+/// Whether refgate or Gerrit's `multi-site.config` has such a section.
+pub(super) fn is_known(section: &str) -> bool {
+    reference().iter().any(|doc| doc.section == section)
+}
+
 /// Whether refgate uses a key in `section`, so that an unknown one there is a mistake.
 pub(super) fn is_used(section: &str) -> bool {
     KEYS.iter().any(|doc| doc.used && doc.section == section)

@@ -8,6 +8,7 @@ use super::{Dir, from_keys};
 
 /// A file, and `line: part of the message` for each error in it.
 const BAD: &[(&str, &[&str])] = &[
+    ("[Project]\npattern = x", &["2: unknown section `project`; did you mean `projects`?"]),
     ("[site]\nnam = a", &["2: unknown key `site.nam`; did you mean `name`?"]),
     ("[site \"x\"]\nname = a", &["2: unknown key `site.x.name`; `name` belongs below `[site]`"]),
     ("[Ref-Database]\nURLL = noop:", &["2: unknown key `ref-database.URLL`; did you mean `url`?"]),
