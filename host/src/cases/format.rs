@@ -1,8 +1,10 @@
 //! The shape of a case file, and what makes one unreadable.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use refgate_core::{Oid, RefName};
+use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A case file: JSON or the same structure in TOML.
@@ -169,8 +171,7 @@ pub struct Discarded {
 }
 
 /// What the ref-db answers at the first and at the second look.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "RawAnswers")]
+#[derive(Clone, Debug)]
 pub struct EntryAnswers {
     /// At the first look.
     pub first: EntryAnswer,
@@ -194,21 +195,39 @@ pub enum EntryAnswer {
     Unavailable,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawAnswers {
-    Looks(Vec<EntryAnswer>),
-    Same(EntryAnswer),
-}
+/// By hand, so that an error says which text is wrong and not only that nothing fits.
+impl<'de> Deserialize<'de> for EntryAnswers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EntryAnswers, D::Error> {
+        struct Looks;
 
-impl From<RawAnswers> for EntryAnswers {
-    fn from(raw: RawAnswers) -> EntryAnswers {
-        let looks = match raw {
-            RawAnswers::Looks(looks) => looks,
-            RawAnswers::Same(answer) => vec![answer],
-        };
-        let first = looks.first().copied().unwrap_or(EntryAnswer::Untracked);
-        EntryAnswers { first, second: looks.get(1).copied().unwrap_or(first) }
+        impl<'de> Visitor<'de> for Looks {
+            type Value = EntryAnswers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an oid, null, `!locked`, `!unavailable`, or a list of one or two of them")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<EntryAnswers, E> {
+                let first = EntryAnswer::Untracked;
+                Ok(EntryAnswers { first, second: first })
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<EntryAnswers, E> {
+                let first = EntryAnswer::try_from(Some(text.to_owned())).map_err(E::custom)?;
+                Ok(EntryAnswers { first, second: first })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut looks: A) -> Result<EntryAnswers, A::Error> {
+                let first = looks.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let second = looks.next_element()?.unwrap_or(first);
+                match looks.next_element::<EntryAnswer>()? {
+                    Some(_) => Err(de::Error::invalid_length(3, &self)),
+                    None => Ok(EntryAnswers { first, second }),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Looks)
     }
 }
 

@@ -53,8 +53,17 @@ pub async fn fetch(
     let source = Source { repository: repository.clone(), url, progress: progress.clone() };
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
     let missing = source.bring(wanted).await?;
-    // Listed, and gone before it could be taken: as if it were not offered. The next run sees the new value.
-    updates.retain(|u| !matches!(u.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid)));
+    updates.retain(|update| {
+        let gone = matches!(update.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid));
+        if gone {
+            // Judging it without its history would only give a wrong reason.
+            problems.push(format!(
+                "`{}` changed at {remote} while it was fetched: run again",
+                update.remote_name
+            ));
+        }
+        !gone
+    });
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
     let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
