@@ -78,6 +78,19 @@ impl FilterSet {
     }
 }
 
+impl FilterSet {
+    /// The plugins that take part in a decision of a direction: its filters, and the matchers if any is asked.
+    pub fn taking_part(&self, direction: Direction) -> Vec<PluginId> {
+        let filters = match direction {
+            Direction::Push => "push-filter",
+            Direction::Fetch => "fetch-filter",
+        };
+        let asked =
+            |p: &&PluginId| p.world == filters || (p.world == "project-matcher" && !self.projects.is_empty());
+        self.plugins.iter().filter(asked).cloned().collect()
+    }
+}
+
 impl fmt::Debug for FilterSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FilterSet")

@@ -48,7 +48,7 @@ pub async fn fetch(
         updates.append(&mut deletions);
         problems.extend(problem);
     }
-    let mut updates = offers::sorted(updates);
+    let mut updates = offers::sorted(updates, Direction::Fetch)?;
 
     let source = Source { repository: repository.clone(), url, progress: progress.clone() };
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use refgate_core::decision::RefUpdate;
 use refgate_core::table::RemoteValue;
-use refgate_core::{Class, Deadline, GlobalRef, Lookup, Oid, Project, RefName, Refspecs};
+use refgate_core::{Class, Deadline, Direction, GlobalRef, Lookup, Oid, Project, RefName, Refspecs};
 
 use super::{Options, Site};
+use crate::Error;
 
 /// A ref of one side: its value, or that it is symbolic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,9 +154,27 @@ pub(super) fn fetch_deletions(
 }
 
 /// Puts offers into one order, that of the local names: the order of reports, and of everything that follows.
-pub(super) fn sorted(mut updates: Vec<RefUpdate>) -> Vec<RefUpdate> {
+///
+/// # Errors
+/// Two refs that the refspecs send to one: nobody could say which of them should be there.
+pub(super) fn sorted(mut updates: Vec<RefUpdate>, direction: Direction) -> Result<Vec<RefUpdate>, Error> {
+    let destination = |update: &RefUpdate| match direction {
+        Direction::Push => update.remote_name.clone(),
+        Direction::Fetch => update.name.clone(),
+    };
+    updates.sort_by_cached_key(destination);
+    if let Some([one, other]) = updates.windows(2).find(|pair| destination(&pair[0]) == destination(&pair[1]))
+    {
+        let source = |update: &RefUpdate| match direction {
+            Direction::Push => update.name.clone(),
+            Direction::Fetch => update.remote_name.clone(),
+        };
+        let (a, b, there) = (source(one), source(other), destination(one));
+        return Err(Error::usage(format!("the refspecs send both `{a}` and `{b}` to `{there}`"))
+            .hint("change the refspecs of the remote, or choose one with --ref"));
+    }
     updates.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
-    updates
+    Ok(updates)
 }
 
 impl Site {

@@ -45,7 +45,7 @@ pub async fn push(
     }
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
-    let mut decision = site.gate.push(project, remote, offers::sorted(updates)).await?;
+    let mut decision = site.gate.push(project, remote, offers::sorted(updates, Direction::Push)?).await?;
     decision.problems.extend(problems);
     let mut results: Vec<RefResult> =
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();

@@ -99,7 +99,7 @@ pub struct Sources<'a> {
 pub struct Decision {
     /// The generation of the filters that decided.
     pub generation: u64,
-    /// The plugins of the chain.
+    /// The plugins that took part.
     pub plugins: Vec<PluginId>,
     /// The gate was switched off: nothing was read, everything but deletions goes.
     pub gate_off: bool,

@@ -19,7 +19,7 @@ const CHUNK_NAME_BYTES: usize = 8 << 20;
 pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &FilterSet) -> Decision {
     let mut decision = Decision {
         generation: filters.generation,
-        plugins: filters.plugins.clone(),
+        plugins: filters.taking_part(request.direction),
         gate_off: !request.gate,
         waits: Vec::new(),
         refs: Vec::new(),
