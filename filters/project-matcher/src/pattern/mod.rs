@@ -108,7 +108,7 @@ impl fmt::Display for PatternError {
 
 impl std::error::Error for PatternError {}
 
-/// A pattern that has no answer for one name: it reached [`BACKTRACK_LIMIT`], or the name has characters for which the
+/// A pattern that has no answer for one name: it reached `BACKTRACK_LIMIT`, or the name has characters for which the
 /// pattern cannot be answered as Java does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepLimit {
