@@ -56,3 +56,8 @@ pub use problem::{Problem, Problems};
 pub use settings::NoSettings;
 pub use source::{Column, OidColumn, RefSource};
 pub use verdicts::Verdicts;
+
+/// The examples of the guide are compiled and run with the documentation tests of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-filter.md")]
+struct Guide;
