@@ -91,7 +91,7 @@ pub struct Plugins {
 /// `[remote "NAME"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// A URL, `host:path`, or an absolute path if the base directory is one, with `${name}` for the project. Always
+    /// A URL, `host:path`, or an absolute path, with `${name}` for the project. Always
     /// there after [`Config::load`].
     pub url: Option<String>,
     /// What is pushed.

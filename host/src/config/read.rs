@@ -141,6 +141,12 @@ fn directory(item: &Item) -> &Path {
     item.origin.file.parent().unwrap_or(Path::new(""))
 }
 
+/// A path for processes that run in other directories. It is made of texts, so it is one.
+fn absolute(path: PathBuf) -> String {
+    // Without a current directory there is nothing better than what was written.
+    std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
+}
+
 /// Entries that were checked. Every value is one of its kind, so the fallbacks below are never reached.
 struct Reader<'i> {
     items: Vec<&'i Item>,
@@ -215,8 +221,7 @@ impl<'i> Reader<'i> {
         let url = self.last("remote", some, "url").and_then(|item| {
             let url = item.value.as_deref()?;
             match keys::is_path(url) {
-                // Both are texts, so their path is one.
-                true => Some(directory(item).join(url).to_string_lossy().into_owned()),
+                true => Some(absolute(directory(item).join(url))),
                 false => Some(url.to_owned()),
             }
         });
