@@ -1,5 +1,6 @@
 //! Opening and creating a repository: is it one, whose is it, and which of our readers may read it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -106,8 +107,21 @@ impl Repository {
         if let Some(name) = ref_format {
             command.arg(format!("--ref-format={name}"));
         }
-        command.arg("--").arg(path);
-        run_ok(command, Vec::new())?;
+        // Under another name first: a maker that fails or dies leaves no half repository behind.
+        let io = |e: io::Error| GitError::io("create a repository at", path, &e);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        fs::create_dir_all(parent).map_err(io)?;
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}.new", std::process::id()));
+        let half = parent.join(name);
+        command.arg("--").arg(&half);
+        let made = run_ok(command, Vec::new()).and_then(|_| fs::rename(&half, path).map_err(io));
+        if made.is_err() {
+            // What cannot be removed is hidden, and no project.
+            let _ = fs::remove_dir_all(&half);
+        }
+        made?;
         Repository::open(path)
     }
 
@@ -162,11 +176,12 @@ fn is_one_of(git_dir: &Path, candidates: [&Path; 2]) -> bool {
 fn refused(path: &Path, stderr: &[u8]) -> GitError {
     let said = |text: &str| memchr::memmem::find(stderr, text.as_bytes()).is_some();
     let shown = path.display();
+    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if said("dubious ownership") {
         return GitError::new(format!(
             "the repository `{shown}` belongs to another user, so git does not trust it"
         ))
-        .hint(format!("if you do: `git config --global --add safe.directory {shown}`"))
+        .hint(format!("if you do: `git config --global --add safe.directory {}`", whole.display()))
         .kind(GitErrorKind::DubiousOwnership);
     }
     // A HEAD that may not be read makes git say that there is no repository.
