@@ -80,7 +80,12 @@ impl From<GitError> for Error {
 }
 
 impl From<crate::config::ConfigErrors> for Error {
-    fn from(e: crate::config::ConfigErrors) -> Error {
-        Error::usage(e.to_string())
+    fn from(mut e: crate::config::ConfigErrors) -> Error {
+        // Of several, each keeps its hint beside it.
+        let hint = match e.0.as_mut_slice() {
+            [only] => Some(std::mem::take(&mut only.hint)).filter(|hint| !hint.is_empty()),
+            _ => None,
+        };
+        Error { hint, ..Error::usage(e.to_string()) }
     }
 }

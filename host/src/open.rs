@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::Rng;
-use refgate_core::Clock;
+use refgate_core::{Clock, GlobalRefDb, NoopRefDb};
 use refgate_git::GitRepositories;
 use refgate_refdb::{OpenMode, Opened};
 use refgate_runtime::LogSink;
@@ -60,7 +60,11 @@ impl Site {
     /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
     pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
         let filters = Loader::new(system)?.load(&config)?;
-        let refdb = open_refdb(&config, false, system.clock.clone()).await?.db;
+        let refdb: Arc<dyn GlobalRefDb> = match config.ref_database.enabled {
+            true => open_refdb(&config, false, system.clock.clone()).await?.db,
+            // Nothing is read, so nothing needs to be there.
+            false => Arc::new(NoopRefDb),
+        };
         let repositories = GitRepositories::new(config.site.base_path.clone());
         let gate = Gate::new(GateParts {
             refdb,

@@ -72,12 +72,18 @@ fn read_into(
 /// can open the gate.
 fn read_trusted(path: &Path, named_at: &Origin) -> Result<Vec<u8>, ConfigError> {
     let refuse = |why: String, hint: &str| {
-        ConfigError::new(named_at, format!("cannot use `{}`: {why}", path.display()), hint)
+        let message = match named_at.line {
+            // The place of the error is the file itself.
+            0 => format!("cannot use this configuration: {why}"),
+            _ => format!("cannot use `{}`: {why}", path.display()),
+        };
+        ConfigError::new(named_at, message, hint)
     };
     let unreadable = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            refuse("no such file".into(), "name another with `--config`, or write one with `refgate init`")
-        }
+        std::io::ErrorKind::NotFound => refuse(
+            "no such file".into(),
+            "name another with --config or $REFGATE_CONFIG, or write one with `refgate init`",
+        ),
         _ => refuse(e.to_string(), "make it readable for this user"),
     };
     // Before it is opened: opening a pipe would wait for ever.

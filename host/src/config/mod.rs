@@ -169,6 +169,15 @@ impl Config {
     /// What an operator should look at, though nothing is wrong with it for certain.
     pub fn warnings(&self) -> Vec<String> {
         let mut out = Vec::new();
+        let refdb = &self.ref_database;
+        if !(refdb.enabled && refdb.push_gate && refdb.fetch_gate) {
+            let direction = match (refdb.enabled, refdb.push_gate, refdb.fetch_gate) {
+                (true, true, _) => " on fetch",
+                (true, _, true) => " on push",
+                _ => "",
+            };
+            out.push(format!("the gate is switched off{direction}: nothing is checked against the ref-db"));
+        }
         for (name, remote) in &self.remotes {
             if remote.url.as_deref().is_some_and(|url| !url.contains("${name}")) {
                 out.push(format!(

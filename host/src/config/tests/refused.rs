@@ -178,7 +178,7 @@ fn a_file_of_another_user_is_refused() {
 fn what_is_no_file_is_refused() {
     let dir = Dir::new();
     let told = |path: &std::path::Path| Config::load(path).unwrap_err().to_string();
-    assert!(told(&dir.path().join("none")).contains("no such file; name another with `--config`"));
+    assert!(told(&dir.path().join("none")).contains("no such file; name another with --config"));
     assert!(told(dir.path()).contains("it is not a regular file"));
 }
 
