@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(commands::run(args, &output)) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => output.code(code),
         Err(e) => output.fail(&e),
     }
 }

@@ -1,11 +1,16 @@
 //! What a command prints: results on standard output, everything else on standard error, colours only on a terminal.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use clap::CommandFactory;
+use clap::error::ErrorKind as Clap;
 use refgate_host::{Error, ErrorKind};
 use serde_json::{Value, json};
+
+use crate::args::Args;
 
 /// Where the result of one command goes.
 pub struct Output {
@@ -13,6 +18,7 @@ pub struct Output {
     pub json: bool,
     command: &'static str,
     colours: bool,
+    lost: std::cell::Cell<bool>,
 }
 
 impl Output {
@@ -22,17 +28,33 @@ impl Output {
             json,
             command,
             colours: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            lost: std::cell::Cell::new(false),
+        }
+    }
+
+    /// The exit code of a command that came to `code`: 1 when its result could not be written.
+    pub fn code(&self, code: u8) -> ExitCode {
+        ExitCode::from(if self.lost.get() && code != 2 { 1 } else { code })
+    }
+
+    /// A reader that stops early, like `head`, is no error of ours; a full disk is.
+    fn print(&self, text: &str) {
+        match io::stdout().lock().write_all(text.as_bytes()) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe && !self.lost.replace(true) => {
+                warn_as("error", &format!("cannot write the result: {e}"));
+            }
+            _ => {}
         }
     }
 
     /// Prints the document of `--json`.
     pub fn document(&self, document: &Value) {
-        print(&format!("{document:#}\n"));
+        self.print(&format!("{document:#}\n"));
     }
 
     /// Prints text.
     pub fn text(&self, text: &str) {
-        print(&format!("{text}\n"));
+        self.print(&format!("{text}\n"));
     }
 
     /// Green on a terminal.
@@ -80,7 +102,7 @@ impl Output {
         for row in rows {
             line(&mut row.iter().map(|cell| (self.shown(cell), cell.text.chars().count())));
         }
-        print(&out);
+        self.print(&out);
     }
 
     fn shown(&self, cell: &Cell) -> String {
@@ -181,19 +203,70 @@ fn warn_as(label: &str, text: &str) {
 
 /// A command line that clap refuses. Help and version are no errors.
 pub fn usage_error(error: &clap::Error) -> ExitCode {
-    let json = std::env::args_os().any(|a| a == "--json");
-    if error.use_stderr() && json {
-        let message = error.kind().to_string();
-        print(&format!("{:#}\n", json!({"command": null, "error": {"message": message, "hint": null}})));
+    if !error.use_stderr() {
+        // A closed pipe is no error here, either.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    // A closed pipe ends the program anyway.
+    if std::env::args_os().any(|a| a == "--json") {
+        let (message, hint) = match error.kind() {
+            Clap::DisplayHelpOnMissingArgumentOrSubcommand => ("no command is given".into(), None),
+            _ => parts(&error.to_string()),
+        };
+        let command = command_of(std::env::args_os().skip(1));
+        let document = json!({"command": command, "error": {"message": message, "hint": hint}});
+        let _ = writeln!(io::stdout().lock(), "{document:#}");
+    }
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    ExitCode::from(2)
 }
 
-/// A reader that stops early, like `head`, is no error of ours.
-fn print(text: &str) {
-    if io::stdout().lock().write_all(text.as_bytes()).is_err() {
-        std::process::exit(0);
+/// The command that a line begins with, as far as it goes; what follows may be wrong.
+fn command_of(mut args: impl Iterator<Item = OsString>) -> Option<String> {
+    let mut command = Args::command();
+    let mut name: Option<String> = None;
+    while let Some(arg) = args.next() {
+        if arg == "--config" {
+            args.next();
+        } else if !arg.as_encoded_bytes().starts_with(b"-") {
+            let Some(sub) = command.find_subcommand(&arg).cloned() else { break };
+            name = Some(name.map_or(String::new(), |n| n + " ") + sub.get_name());
+            command = sub;
+        }
+    }
+    name
+}
+
+/// What clap says is wrong, and its tip, in one line each.
+fn parts(text: &str) -> (String, Option<String>) {
+    let line = |paragraph: &str| paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let paragraphs: Vec<String> = text.split("\n\n").map(line).collect();
+    let first = paragraphs.first().map(|p| p.trim_start_matches("error: ").to_owned()).unwrap_or_default();
+    (first, paragraphs.iter().find_map(|p| p.strip_prefix("tip: ")).map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{command_of, parts};
+
+    #[test]
+    fn a_broken_line_still_has_a_command() {
+        let of = |line: &str| command_of(line.split(' ').map(Into::into));
+        assert_eq!(of("--config push --json refdb get"), Some("refdb get".into()));
+        assert_eq!(of("push --nope fetch"), Some("push".into()));
+        assert_eq!(of("pusch fetch"), None);
+    }
+
+    #[test]
+    fn clap_is_put_into_one_line() {
+        let missing =
+            "error: the following required arguments were not provided:\n  <A>\n  <B>\n\nUsage: x <A> <B>\n";
+        assert_eq!(
+            parts(missing),
+            ("the following required arguments were not provided: <A> <B>".into(), None)
+        );
+        let typo = "error: unrecognized subcommand 'pusch'\n\n  tip: a similar subcommand exists: 'push'\n\nUsage: x\n";
+        let hint = Some("a similar subcommand exists: 'push'".into());
+        assert_eq!(parts(typo), ("unrecognized subcommand 'pusch'".into(), hint));
     }
 }

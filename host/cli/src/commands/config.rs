@@ -1,9 +1,10 @@
 //! `config check`: is the file right, and what does it come to.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use refgate_core::Deadline;
-use refgate_host::{Error, filters, open_refdb};
+use refgate_core::{Clock, Deadline};
+use refgate_host::{Config, Error, ErrorKind, filters, open_refdb};
 use serde_json::{Value, json};
 
 use super::site;
@@ -16,7 +17,7 @@ pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     let system = system()?;
     let set = filters::Loader::new(&system)?.load(&config)?;
     let mut warnings = config.warnings();
-    warnings.extend(refdb_warnings(&config, system.clock).await);
+    warnings.extend(refdb_warnings(&config, system.clock).await?);
     let unused: Vec<String> =
         config.unused.iter().map(|item| format!("{} ({})", item.full_key(), item.origin)).collect();
     if output.json {
@@ -55,23 +56,23 @@ pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// A ref-db that cannot be opened, or that one site alone ever used, makes no configuration invalid.
-async fn refdb_warnings(
-    config: &refgate_host::Config,
-    clock: std::sync::Arc<dyn refgate_core::Clock>,
-) -> Vec<String> {
+/// A ref-db that cannot be opened now, or that one site alone ever used, makes no configuration invalid; one that the
+/// configuration does not name as it should does.
+async fn refdb_warnings(config: &Config, clock: Arc<dyn Clock>) -> Result<Vec<String>, Error> {
+    if !config.ref_database.enabled {
+        return Ok(Vec::new());
+    }
     let opened = match open_refdb(config, false, clock.clone()).await {
         Ok(opened) => opened,
-        Err(e) => return vec![e.message],
+        Err(e) if e.kind == ErrorKind::Usage => return Err(e),
+        Err(e) => return Ok(vec![e.message]),
     };
     let deadline = Deadline::after(clock.as_ref(), config.ref_database.timeout);
-    match opened.db.sites(deadline).await {
-        Ok(sites) => match sites.as_slice() {
-            [only] => {
-                vec![format!("only the site `{only}` ever used this ref-db: do all sites name the same one?")]
-            }
-            _ => Vec::new(),
-        },
-        Err(e) => vec![e.message],
-    }
+    Ok(match opened.db.sites(deadline).await.as_deref() {
+        Ok([only]) => {
+            vec![format!("only the site `{only}` ever used this ref-db: do all sites name the same one?")]
+        }
+        Ok(_) => Vec::new(),
+        Err(e) => vec![e.message.clone()],
+    })
 }

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use refgate_host::config::Config;
 use refgate_host::{Error, open_refdb};
+use refgate_refdb::Opened;
 use serde_json::json;
 
 use crate::args::InitArgs;
@@ -26,27 +28,14 @@ pub async fn run(args: InitArgs, output: &Output) -> Result<u8, Error> {
         return Err(Error::usage(format!("`{}` exists already", file.display()))
             .hint("edit it, or choose another directory"));
     }
-    let text = config_text(&args, &remotes);
-    let io = |what: &str, path: &Path, e: std::io::Error| {
-        Error::failed(format!("cannot {what} `{}`: {e}", path.display()))
-    };
-    for dir in [args.dir.clone(), args.dir.join("git"), args.dir.join("plugins")] {
-        fs::create_dir_all(&dir).map_err(|e| io("create", &dir, e))?;
+    if let Some((i, _)) = remotes.iter().enumerate().find(|(i, r)| remotes[..*i].iter().any(|s| s.0 == r.0)) {
+        return Err(Error::usage(format!("the remote `{}` is given twice", remotes[i].0)));
     }
-    // Whole or not at all: a half-written file would be read as one.
-    let mut temporary =
-        tempfile::NamedTempFile::new_in(&args.dir).map_err(|e| io("write in", &args.dir, e))?;
-    std::io::Write::write_all(&mut temporary, text.as_bytes()).map_err(|e| io("write", &file, e))?;
-    temporary.persist_noclobber(&file).map_err(|e| io("write", &file, e.error))?;
-
-    let config = Config::load(&file).map_err(|e| Error::usage(e.to_string()));
-    let opened = match config {
-        Ok(config) => open_refdb(&config, true, system()?.clock).await,
-        Err(e) => Err(e),
-    };
-    let opened = opened.inspect_err(|_| {
-        // What init wrote and cannot be used would only stand in the way of the next try.
-        let _ = fs::remove_file(&file);
+    let dirs = [args.dir.clone(), args.dir.join("git"), args.dir.join("plugins")];
+    let new: Vec<&PathBuf> = dirs.iter().filter(|dir| !dir.exists()).collect();
+    let opened = make(&args, &remotes, &dirs, &file).await.inspect_err(|_| {
+        // What init made and cannot be used would only stand in the way of the next try. Only empty directories go.
+        new.iter().rev().for_each(|dir| drop(fs::remove_dir(dir)));
     })?;
     if output.json {
         output.document(&json!({
@@ -65,6 +54,34 @@ pub async fn run(args: InitArgs, output: &Output) -> Result<u8, Error> {
     }
     output.text("next: put bare repositories below git/, then `refgate refdb seed PROJECT` and `refgate push PROJECT REMOTE`");
     Ok(0)
+}
+
+/// Makes the directories, the file and the ref-db.
+async fn make(
+    args: &InitArgs,
+    remotes: &[(&str, &str)],
+    dirs: &[PathBuf],
+    file: &Path,
+) -> Result<Opened, Error> {
+    let text = config_text(args, remotes);
+    let io = |what: &str, path: &Path, e: std::io::Error| {
+        Error::failed(format!("cannot {what} `{}`: {e}", path.display()))
+    };
+    // Whatever the umask says: a plugin directory that a group can write would be refused.
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o755);
+    for dir in dirs {
+        builder.create(dir).map_err(|e| io("create", dir, e))?;
+    }
+    // Whole or not at all: a half-written file would be read as one.
+    let mut temporary = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(&args.dir)
+        .map_err(|e| io("write in", &args.dir, e))?;
+    std::io::Write::write_all(&mut temporary, text.as_bytes()).map_err(|e| io("write", file, e))?;
+    temporary.persist_noclobber(file).map_err(|e| io("write", file, e.error))?;
+    let opened = async { open_refdb(&Config::load(file)?, true, system()?.clock).await }.await;
+    opened.inspect_err(|_| drop(fs::remove_file(file)))
 }
 
 fn remote(text: &str) -> Result<(&str, &str), Error> {

@@ -10,13 +10,7 @@ use crate::system::system;
 
 /// Reads the configuration file.
 pub fn config(file: &Path) -> Result<Config, Error> {
-    Config::load(file).map_err(|e| {
-        let error = Error::usage(e.to_string());
-        match file.exists() {
-            true => error,
-            false => error.hint("name it with --config or $REFGATE_CONFIG, or write one with `refgate init`"),
-        }
-    })
+    Ok(Config::load(file)?)
 }
 
 /// The site of the configuration, with its ref-db, repositories and filters.

@@ -100,7 +100,8 @@ fn text(report: &Report, output: &Output) {
     hints.dedup();
     hints.iter().for_each(|hint| crate::output::hint(hint));
     for wait in &report.decision.waits {
-        output.text(&format!("waited {} ms for {} refs", wait.ms, wait.refs));
+        let refs = if wait.refs == 1 { "ref" } else { "refs" };
+        output.text(&format!("waited {} ms for {} {refs}", wait.ms, wait.refs));
     }
     let counts = report.counts();
     let held = counts.discarded - quiet.len();

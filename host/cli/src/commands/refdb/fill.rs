@@ -12,7 +12,7 @@ use refgate_host::replicate::offerable;
 use serde_json::{Value, json};
 
 use super::{Db, entries, show};
-use crate::output::{Cell, Mood, Output, warn};
+use crate::output::{Cell, Mood, Output, note, warn};
 use crate::progress::bar;
 
 /// One ref on which the repository and the ref-db do not agree, and why nothing was done about it.
@@ -28,7 +28,7 @@ pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> R
     let local = local(db, project).await?;
     let progress = bar(local.len() as u64, "seeding");
     let mut seeded = 0usize;
-    let mut differences = Vec::new();
+    let (mut differences, mut overwritten) = (Vec::new(), Vec::new());
     let all: Vec<(RefName, Oid)> = local.into_iter().collect();
     for chunk in all.chunks(entries::PAGE) {
         let edits: Vec<Edit> = chunk
@@ -42,7 +42,9 @@ pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> R
                 Outcome::Mismatch { actual } if actual == GlobalRef::At(*oid) => {}
                 Outcome::Mismatch { actual } if force => {
                     db.refdb.put(project, name, GlobalRef::At(*oid), db.deadline()).await?;
-                    output_dropped(name, actual);
+                    // At once: a store that fails later must not hide it.
+                    note(&format!("overwrote {name}, it was {}", show(actual)));
+                    overwritten.push((name.clone(), actual));
                     seeded += 1;
                 }
                 Outcome::Mismatch { actual } => {
@@ -55,13 +57,8 @@ pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> R
         progress.inc(chunk.len() as u64);
     }
     progress.finish_and_clear();
-    finish("refdb seed", project, "seeded", seeded, &differences, output);
+    finish("refdb seed", project, "seeded", seeded, &differences, force.then_some(&overwritten), output);
     Ok(if differences.is_empty() { 0 } else { 3 })
-}
-
-/// With `--force`, what is overwritten is said.
-fn output_dropped(name: &RefName, value: GlobalRef) {
-    crate::output::note(&format!("overwrote {name}, it was {}", show(value)));
 }
 
 /// Lists every ref on which the repository and the ref-db do not agree.
@@ -90,7 +87,7 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
             Some(what) => differences.push(Difference { name: name.clone(), local: l, global: g, what }),
         }
     }
-    finish("refdb check", project, "equal", equal, &differences, output);
+    finish("refdb check", project, "equal", equal, &differences, None, output);
     Ok(if differences.is_empty() { 0 } else { 3 })
 }
 
@@ -146,7 +143,7 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
             }
         }
     }
-    finish("refdb publish", project, "published", published, &differences, output);
+    finish("refdb publish", project, "published", published, &differences, None, output);
     Ok(if differences.is_empty() { 0 } else { 3 })
 }
 
@@ -209,6 +206,7 @@ fn finish(
     done: &str,
     count: usize,
     differences: &[Difference],
+    overwritten: Option<&Vec<(RefName, GlobalRef)>>,
     output: &Output,
 ) {
     let local = |d: &Difference| d.local.map(|o| o.to_string());
@@ -217,9 +215,14 @@ fn finish(
             .iter()
             .map(|d| json!({"ref": d.name.to_string(), "local": local(d), "global": show(d.global), "what": d.what}))
             .collect();
-        return output.document(&json!({
+        let mut document = json!({
             "command": command, "project": project.as_str(), done: count, "differences": list,
-        }));
+        });
+        if let Some(overwritten) = overwritten {
+            let row = |(name, value): &(RefName, GlobalRef)| json!({"ref": name.to_string(), "value": show(*value)});
+            document["overwritten"] = overwritten.iter().map(row).collect();
+        }
+        return output.document(&document);
     }
     if !differences.is_empty() {
         let rows: Vec<Vec<Cell>> = differences

@@ -15,7 +15,7 @@ use refgate_host::{Error, open_refdb};
 
 use super::site;
 use crate::args::RefdbCommand;
-use crate::output::{Output, note};
+use crate::output::{Output, note, warn};
 use crate::system::system;
 
 /// `refgate refdb …`.
@@ -80,6 +80,9 @@ impl Db {
         let opened = open_refdb(&config, create, clock.clone()).await?;
         if opened.created {
             note(&format!("created the ref-db {}", config.ref_database.url.as_deref().unwrap_or_default()));
+        }
+        if !opened.db.capabilities().durable {
+            warn(&format!("the ref-db `{}:` keeps nothing", opened.db.capabilities().name));
         }
         let db = Db { refdb: opened.db, config, clock };
         if let (true, Some(name)) = (create, &db.config.site.name) {
