@@ -85,6 +85,23 @@ impl Loader {
         }
     }
 
+    /// Whether the plugins of a source can be used at all; their settings are left aside.
+    ///
+    /// # Errors
+    /// What [`load_from`](Self::load_from) would say whatever the configuration.
+    pub fn probe(&self, source: &Source) -> Result<(), Error> {
+        let none = BTreeMap::new();
+        let set = match source {
+            Source::Shipped => return Ok(()),
+            Source::Directory(dir) => self.runtime.filter_set(Some(dir), &none, &embedded()),
+            Source::Alone(file) => self.runtime.filter_set_of_file(file, &none),
+        };
+        match set {
+            Err(e) if !e.settings => Err(refused(e)),
+            _ => Ok(()),
+        }
+    }
+
     /// What a component is and could do, without running it.
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, Error> {
         self.runtime.inspect(name, bytes).map_err(refused)

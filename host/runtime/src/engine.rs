@@ -61,6 +61,7 @@ impl Runtime {
         let cannot = |what: &str, e: String| LoadError {
             subject: "the WebAssembly runtime".to_owned(),
             cause: format!("{what}: {e}"),
+            settings: false,
         };
         let engine = Engine::new(&engine_config()).map_err(|e| cannot("cannot start", format!("{e:#}")))?;
         let mut linker = Linker::new(&engine);

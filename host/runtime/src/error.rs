@@ -10,14 +10,24 @@ pub struct LoadError {
     pub subject: String,
     /// Why, and what to do next.
     pub cause: String,
+    /// It is the settings that do not suit, not the plugin.
+    pub settings: bool,
 }
 
 impl LoadError {
     pub(crate) fn plugin(name: &str, cause: impl Into<String>) -> LoadError {
-        LoadError { subject: format!("plugin `{name}`"), cause: cause.into() }
+        LoadError { subject: format!("plugin `{name}`"), cause: cause.into(), settings: false }
+    }
+
+    pub(crate) fn settings(name: &str, cause: impl Into<String>) -> LoadError {
+        LoadError { settings: true, ..LoadError::plugin(name, cause) }
     }
 
     pub(crate) fn directory(dir: &Path, cause: impl Into<String>) -> LoadError {
-        LoadError { subject: format!("plugin directory `{}`", dir.display()), cause: cause.into() }
+        LoadError {
+            subject: format!("plugin directory `{}`", dir.display()),
+            cause: cause.into(),
+            settings: false,
+        }
     }
 }

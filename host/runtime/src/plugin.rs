@@ -185,7 +185,7 @@ impl Plugin {
             Ok(Ok((filters, matcher))) => Ok(Instance { store, filters, matcher, calls: 0 }),
             Ok(Err(problems)) => {
                 let cause = format!("it refuses its settings: {}", cut(&problems, ERROR_BYTES));
-                Err(LoadError::plugin(&self.shown, cause))
+                Err(LoadError::settings(&self.shown, cause))
             }
             Err(e) => {
                 let cause = explain(&e, store.data(), limits.start, limits.memory);

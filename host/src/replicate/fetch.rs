@@ -175,7 +175,8 @@ impl Source {
         self.progress.stage(&format!("fetching {} objects with their history", oids.len()));
         let (git_dir, url, progress) =
             (self.repository.git_dir().to_owned(), self.url.clone(), self.progress.clone());
-        blocking(move || fetch_objects(&git_dir, &url, &oids, &mut |p| progress.line(&super::line_of(p))))
+        // What git prints here is how far it is, nothing that stays of interest.
+        blocking(move || fetch_objects(&git_dir, &url, &oids, &mut |p| progress.stage(&super::line_of(p))))
             .await
             .map(|fetched| fetched.missing)
     }

@@ -1,5 +1,7 @@
 //! `build`: from a crate with a filter to a component.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use refgate_filters::build::{Request, component};
@@ -25,8 +27,7 @@ pub fn run(args: &BuildArgs, output: &Output) -> Result<u8, Error> {
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", package.name)));
     // The host's own check: what would not load is not written.
     let info = filters::Loader::new(&system()?)?.inspect(&file.display().to_string(), &wasm)?;
-    std::fs::write(&file, &wasm)
-        .map_err(|e| Error::failed(format!("cannot write `{}`: {e}", file.display())))?;
+    write(&file, &wasm).map_err(|e| Error::failed(format!("cannot write `{}`: {e}", file.display())))?;
     if output.json {
         output.document(&json!({
             "command": "build",
@@ -40,6 +41,12 @@ pub fn run(args: &BuildArgs, output: &Output) -> Result<u8, Error> {
         describe(&file.display().to_string(), &info, output);
     }
     Ok(0)
+}
+
+/// A plugin that others can write is refused, so an umask must not make it one.
+fn write(file: &Path, wasm: &[u8]) -> std::io::Result<()> {
+    std::fs::write(file, wasm)?;
+    std::fs::set_permissions(file, Permissions::from_mode(0o644))
 }
 
 struct Package {

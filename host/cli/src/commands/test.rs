@@ -22,7 +22,7 @@ pub async fn run(args: TestArgs, output: &Output) -> Result<u8, Error> {
     };
     let loader = filters::Loader::new(&system)?;
     // A set that does not load at all is a mistake of the caller, not a case that fails.
-    loader.load_from(&source, &Config::from_items(&[], Path::new("."))?)?;
+    loader.probe(&source)?;
     let make = |config: &Config| -> Result<FilterSet, String> {
         loader.load_from(&source, config).map_err(|e| e.message)
     };

@@ -54,7 +54,11 @@ pub async fn cas(
     } else if word == "applied" {
         output.text(&format!("{name} is now {}", show(new)));
     } else {
-        output.text(&format!("{name} was left alone: expected {}, it is {}", show(expected), show(actual)));
+        let expected = match expected {
+            GlobalRef::Untracked => "absent".to_owned(),
+            value => show(value),
+        };
+        output.text(&format!("{name} was left alone: expected {expected}, it is {}", show(actual)));
     }
     Ok(if word == "applied" { 0 } else { 1 })
 }
