@@ -13,8 +13,8 @@ use refgate_git::{
     EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RemoteUrl, Repository, fetch_objects, list,
 };
 
-use super::offers::{self, Listing, Value, needs_objects};
-use super::push::{first_result, local_refs};
+use super::offers::{Listing, Sides, Value, needs_objects};
+use super::push::{first_result, local_refs, reject_all};
 use super::{Options, Progress, Site, blocking, catch_up};
 use crate::Error;
 use crate::report::{RefResult, Report};
@@ -22,7 +22,7 @@ use crate::report::{RefResult, Report};
 /// Takes from `remote` what the gate keeps of `project`.
 ///
 /// # Errors
-/// Only when nothing was moved.
+/// Only before anything was decided. A failure after that is a rejection of the refs that it concerns.
 pub async fn fetch(
     site: &Site,
     project: &Project,
@@ -40,15 +40,10 @@ pub async fn fetch(
     progress.stage("reading local refs");
     let theirs = listing(listed);
     let ours = local_refs(&repository).await?;
-    let mut updates = offers::fetch_updates(&ours, &theirs, &config.fetch, options);
-    let mut problems = Vec::new();
-    if config.mirror && site.gate.is_on(Direction::Fetch) {
-        let possible = offers::fetch_deletions(&ours, &theirs, &config.fetch, options);
-        let (mut deletions, problem) = site.recorded_deletions(project, possible).await;
-        updates.append(&mut deletions);
-        problems.extend(problem);
-    }
-    let mut updates = offers::sorted(updates, Direction::Fetch)?;
+    let direction = Direction::Fetch;
+    let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.fetch, options };
+    let (mut updates, problem) = site.offers(project, &sides, config.mirror).await?;
+    let mut problems: Vec<String> = problem.into_iter().collect();
 
     let source = Source { repository: repository.clone(), url, progress: progress.clone() };
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
@@ -72,9 +67,11 @@ pub async fn fetch(
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
     if !options.dry_run {
         progress.stage("moving refs");
-        bring_kept(&source, &decision).await?;
+        if let Err(e) = bring_kept(&source, &decision).await {
+            reject_all(&mut results, &e);
+        }
         advance(site, project, &decision, &mut results).await;
-        apply(&repository, remote, &decision, &mut results).await?;
+        apply(&repository, remote, &decision, &mut results).await;
     }
     Ok(Report {
         direction: Direction::Fetch,
@@ -202,7 +199,7 @@ impl RemoteRefs for Source {
 }
 
 /// What is kept must be here whole before a ref leads to it. Usually it is, and this asks the remote for nothing.
-async fn bring_kept(source: &Source, decision: &Decision) -> Result<(), Error> {
+async fn bring_kept(source: &Source, decision: &Decision) -> Result<(), GitError> {
     let kept = decision.refs.iter().filter(|r| r.verdict.is_keep()).filter_map(|r| r.new).collect();
     source.bring(kept).await?;
     Ok(())
@@ -214,6 +211,7 @@ async fn advance(site: &Site, project: &Project, decision: &Decision, results: &
         .refs
         .iter()
         .enumerate()
+        .filter(|(i, _)| results[*i] == RefResult::NotSent)
         .filter_map(|(i, one)| {
             let expected = Expected::Exactly(GlobalRef::At(one.advances?));
             let new = GlobalRef::At(one.new?);
@@ -236,15 +234,10 @@ async fn advance(site: &Site, project: &Project, decision: &Decision, results: &
 }
 
 /// Moves the kept refs, the refs of a change together.
-async fn apply(
-    repository: &Repository,
-    remote: &str,
-    decision: &Decision,
-    results: &mut [RefResult],
-) -> Result<(), Error> {
+async fn apply(repository: &Repository, remote: &str, decision: &Decision, results: &mut [RefResult]) {
     let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
     if kept.is_empty() {
-        return Ok(());
+        return;
     }
     let mut groups: HashMap<Vec<u8>, u32> = HashMap::new();
     let edits: Vec<RefEdit> = kept
@@ -261,12 +254,15 @@ async fn apply(
         })
         .collect();
     let (repository, message) = (repository.clone(), format!("refgate: fetch from {remote}"));
-    let outcomes = blocking(move || repository.update_refs(&edits, &message)).await?;
-    for (i, outcome) in kept.into_iter().zip(outcomes) {
-        results[i] = match outcome {
-            EditOutcome::Applied => RefResult::Replicated,
-            EditOutcome::Rejected(why) => RefResult::Rejected(why),
-        };
+    match blocking(move || repository.update_refs(&edits, &message)).await {
+        Ok(outcomes) => {
+            for (i, outcome) in kept.into_iter().zip(outcomes) {
+                results[i] = match outcome {
+                    EditOutcome::Applied => RefResult::Replicated,
+                    EditOutcome::Rejected(why) => RefResult::Rejected(why),
+                };
+            }
+        }
+        Err(e) => reject_all(results, &e),
     }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use refgate_core::decision::RefUpdate;
 use refgate_core::table::RemoteValue;
-use refgate_core::{Class, Deadline, Direction, GlobalRef, Lookup, Oid, Project, RefName, Refspecs};
+use refgate_core::{Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, RefName, Refspecs};
 
 use super::{Options, Site};
 use crate::Error;
@@ -37,127 +37,81 @@ pub fn offerable(name: &RefName, refspecs: &Refspecs) -> bool {
     !private || refspecs.names_expressly(name)
 }
 
-/// What is offered on a push: `local` under the refspecs against what the remote advertised.
-pub(super) fn push_updates(
-    local: &Listing,
-    remote: &Listing,
-    refspecs: &Refspecs,
-    options: &Options,
-) -> Vec<RefUpdate> {
-    let mut updates = Vec::new();
-    for (name, value) in local {
-        let Value::At(new) = value else { continue };
-        if !offerable(name, refspecs) || !options.wants(name) {
-            continue;
-        }
-        let Some(to) = refspecs.destination(name) else {
-            continue;
-        };
-        let old = match remote.get(&to.name) {
-            Some(Value::Symbolic) => continue,
-            Some(Value::At(old)) => Some(*old),
-            None => None,
-        };
-        if old != Some(*new) {
-            updates.push(RefUpdate {
-                name: name.clone(),
-                remote_name: to.name,
-                local: Some(*new),
-                remote: RemoteValue::Known(old),
-                forced: to.forced,
-                force_ignored: to.force_ignored,
-            });
+/// The two sides of a transfer: the refs of each by their own names, and what leads from one to the other.
+pub(super) struct Sides<'a> {
+    pub direction: Direction,
+    pub local: &'a Listing,
+    pub remote: &'a Listing,
+    pub refspecs: &'a Refspecs,
+    pub options: &'a Options,
+}
+
+impl Sides<'_> {
+    fn source(&self) -> &Listing {
+        match self.direction {
+            Direction::Push => self.local,
+            Direction::Fetch => self.remote,
         }
     }
-    updates
-}
 
-/// What might be deleted at the remote: its refs whose source is not here. The ref-db has the last word.
-pub(super) fn push_deletions(
-    local: &Listing,
-    remote: &Listing,
-    refspecs: &Refspecs,
-    options: &Options,
-) -> Vec<RefUpdate> {
-    let gone = remote.iter().filter_map(|(remote_name, value)| {
-        let Value::At(old) = value else { return None };
-        let source = refspecs.source(remote_name)?;
-        let wanted = offerable(&source.name, refspecs) && options.wants(&source.name);
-        (wanted && !local.contains_key(&source.name)).then(|| RefUpdate {
-            name: source.name,
-            remote_name: remote_name.clone(),
-            local: None,
-            remote: RemoteValue::Known(Some(*old)),
-            forced: source.forced,
-            force_ignored: source.force_ignored,
-        })
-    });
-    gone.collect()
-}
-
-/// What is offered on a fetch: `remote` under the refspecs against the local refs.
-pub(super) fn fetch_updates(
-    local: &Listing,
-    remote: &Listing,
-    refspecs: &Refspecs,
-    options: &Options,
-) -> Vec<RefUpdate> {
-    let mut updates = Vec::new();
-    for (remote_name, value) in remote {
-        let Value::At(new) = value else { continue };
-        if !offerable(remote_name, refspecs) || !options.wants(remote_name) {
-            continue;
-        }
-        let Some(to) = refspecs.destination(remote_name) else {
-            continue;
-        };
-        let old = match local.get(&to.name) {
-            Some(Value::Symbolic) => continue,
-            Some(Value::At(old)) => Some(*old),
-            None => None,
-        };
-        if old != Some(*new) {
-            updates.push(RefUpdate {
-                name: to.name,
-                remote_name: remote_name.clone(),
-                local: old,
-                remote: RemoteValue::Known(Some(*new)),
-                forced: to.forced,
-                force_ignored: to.force_ignored,
-            });
+    fn destination(&self) -> &Listing {
+        match self.direction {
+            Direction::Push => self.remote,
+            Direction::Fetch => self.local,
         }
     }
-    updates
-}
 
-/// What might be deleted here: local refs whose source the remote does not have.
-pub(super) fn fetch_deletions(
-    local: &Listing,
-    remote: &Listing,
-    refspecs: &Refspecs,
-    options: &Options,
-) -> Vec<RefUpdate> {
-    let gone = local.iter().filter_map(|(name, value)| {
-        let Value::At(old) = value else { return None };
-        let source = refspecs.source(name)?;
-        let wanted = offerable(&source.name, refspecs) && options.wants(&source.name);
-        (wanted && !remote.contains_key(&source.name)).then(|| RefUpdate {
-            name: name.clone(),
-            remote_name: source.name,
-            local: Some(*old),
-            remote: RemoteValue::Known(None),
-            forced: source.forced,
-            force_ignored: source.force_ignored,
-        })
-    });
-    gone.collect()
+    fn wants(&self, source: &RefName) -> bool {
+        offerable(source, self.refspecs) && self.options.wants(source)
+    }
+
+    /// What is offered: every source ref under the refspecs that differs at the destination.
+    pub fn updates(&self) -> Vec<RefUpdate> {
+        let mut updates = Vec::new();
+        for (name, value) in self.source() {
+            let Value::At(new) = value else { continue };
+            let Some(to) = self.refspecs.destination(name).filter(|_| self.wants(name)) else { continue };
+            let old = match self.destination().get(&to.name) {
+                Some(Value::Symbolic) => continue,
+                Some(Value::At(old)) => Some(*old),
+                None => None,
+            };
+            if old != Some(*new) {
+                updates.push(self.update(name.clone(), Some(*new), to, old));
+            }
+        }
+        updates
+    }
+
+    /// What might be deleted: refs of the destination whose source is gone. The ref-db has the last word.
+    pub fn deletions(&self) -> Vec<RefUpdate> {
+        let mut deletions = Vec::new();
+        for (name, value) in self.destination() {
+            let Value::At(old) = value else { continue };
+            let Some(from) = self.refspecs.source(name) else { continue };
+            if self.wants(&from.name) && !self.source().contains_key(&from.name) {
+                let source = from.name.clone();
+                deletions.push(self.update(source, None, Mapped { name: name.clone(), ..from }, Some(*old)));
+            }
+        }
+        deletions
+    }
+
+    fn update(&self, source: RefName, new: Option<Oid>, to: Mapped, old: Option<Oid>) -> RefUpdate {
+        let (forced, force_ignored) = (to.forced, to.force_ignored);
+        let ((name, local), (remote_name, remote)) = match self.direction {
+            Direction::Push => ((source, new), (to.name, old)),
+            Direction::Fetch => ((to.name, old), (source, new)),
+        };
+        RefUpdate { name, remote_name, local, remote: RemoteValue::Known(remote), forced, force_ignored }
+    }
 }
 
 /// Puts offers into one order, that of the local names: the order of reports, and of everything that follows.
 ///
 /// # Errors
 /// Two refs that the refspecs send to one: nobody could say which of them should be there.
-pub(super) fn sorted(mut updates: Vec<RefUpdate>, direction: Direction) -> Result<Vec<RefUpdate>, Error> {
+fn sorted(mut updates: Vec<RefUpdate>, direction: Direction) -> Result<Vec<RefUpdate>, Error> {
     let destination = |update: &RefUpdate| match direction {
         Direction::Push => update.remote_name.clone(),
         Direction::Fetch => update.name.clone(),
@@ -178,10 +132,28 @@ pub(super) fn sorted(mut updates: Vec<RefUpdate>, direction: Direction) -> Resul
 }
 
 impl Site {
+    /// All offers of a transfer, in order, and what could not be looked at.
+    pub(super) async fn offers(
+        &self,
+        project: &Project,
+        sides: &Sides<'_>,
+        mirror: bool,
+    ) -> Result<(Vec<RefUpdate>, Option<String>), Error> {
+        let mut updates = sides.updates();
+        let mut problem = None;
+        // With the gate off nothing is read, and nothing is deleted.
+        if mirror && self.gate.is_on(sides.direction) {
+            let (mut deletions, why) = self.recorded_deletions(project, sides.deletions()).await;
+            updates.append(&mut deletions);
+            problem = why;
+        }
+        Ok((sorted(updates, sides.direction)?, problem))
+    }
+
     /// Of possible deletions, those that the ref-db records: one bulk read.
     ///
     /// When it cannot be read, none is offered and the second value says why.
-    pub(super) async fn recorded_deletions(
+    async fn recorded_deletions(
         &self,
         project: &Project,
         possible: Vec<RefUpdate>,

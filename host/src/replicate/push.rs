@@ -7,7 +7,7 @@ use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
 use refgate_core::{Direction, Project, Reason, RefName};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
-use super::offers::{self, Listing, Value};
+use super::offers::{Listing, Sides, Value};
 use super::{Options, Progress, Site, blocking, catch_up};
 use crate::Error;
 use crate::report::{RefResult, Report};
@@ -15,7 +15,7 @@ use crate::report::{RefResult, Report};
 /// Pushes what the gate keeps of `project` to `remote`.
 ///
 /// # Errors
-/// Only before anything was decided, or when the connection died and nobody knows what the remote did.
+/// Only before anything was decided. A failure after that is a rejection of the refs that it concerns.
 pub async fn push(
     site: &Site,
     project: &Project,
@@ -30,23 +30,18 @@ pub async fn push(
     let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
 
     progress.stage(&format!("listing {remote}"));
-    let mut connection = open(&repository, &url, options).await?;
+    let connection = open(&repository, &url, options).await?;
     progress.stage("reading local refs");
     let theirs: Listing =
         connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
     let ours = local_refs(&repository).await?;
-    let mut updates = offers::push_updates(&ours, &theirs, &config.push, options);
-    let mut problems = Vec::new();
-    if config.mirror && site.gate.is_on(Direction::Push) {
-        let possible = offers::push_deletions(&ours, &theirs, &config.push, options);
-        let (mut deletions, problem) = site.recorded_deletions(project, possible).await;
-        updates.append(&mut deletions);
-        problems.extend(problem);
-    }
+    let direction = Direction::Push;
+    let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.push, options };
+    let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
-    let mut decision = site.gate.push(project, remote, offers::sorted(updates, Direction::Push)?).await?;
-    decision.problems.extend(problems);
+    let mut decision = site.gate.push(project, remote, updates).await?;
+    decision.problems.extend(problem);
     let mut results: Vec<RefResult> =
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
     if options.dry_run || !decision.refs.iter().any(|r| r.verdict.is_keep()) {
@@ -57,8 +52,9 @@ pub async fn push(
         .await?;
     } else {
         progress.stage(&format!("pushing to {remote}"));
-        connection = refuse_symbolic(connection, &decision, &mut results).await?;
-        send(&repository, &url, connection, &mut decision, &mut results, progress).await;
+        if let Ok(connection) = refuse_symbolic(connection, &decision, &mut results).await {
+            send(&repository, &url, connection, &mut decision, &mut results, progress).await;
+        }
     }
     Ok(Report {
         direction: Direction::Push,
@@ -112,23 +108,31 @@ async fn open(repository: &Repository, url: &RemoteUrl, options: &Options) -> Re
     })
 }
 
-/// Receive-pack would write through a symbolic ref, and does not say which refs are; a second listing does.
+/// Receive-pack would write through a symbolic ref, and does not say which refs are; a second listing does. When that
+/// fails, nothing is sent.
 async fn refuse_symbolic(
     connection: PushSession,
     decision: &Decision,
     results: &mut [RefResult],
-) -> Result<PushSession, Error> {
-    let (connection, symbolic) = blocking(move || {
+) -> Result<PushSession, GitError> {
+    let listed = blocking(move || {
         let symbolic = connection.symbolic_refs()?;
         Ok((connection, symbolic))
-    })
-    .await?;
+    });
+    let (connection, symbolic) = listed.await.inspect_err(|e| reject_all(results, e))?;
     for (one, result) in decision.refs.iter().zip(results) {
         if *result == RefResult::NotSent && symbolic.contains(&one.remote_name) {
             *result = RefResult::Rejected("it is a symbolic ref at the remote".into());
         }
     }
     Ok(connection)
+}
+
+/// Once decided, a failure belongs to the refs that it kept from going: the report must not be lost for it.
+pub(super) fn reject_all(results: &mut [RefResult], error: &GitError) {
+    for result in results.iter_mut().filter(|r| **r == RefResult::NotSent) {
+        *result = RefResult::Rejected(error.to_string());
+    }
 }
 
 /// Sends in two rounds: a `/meta` goes when all other refs of its change have arrived.
