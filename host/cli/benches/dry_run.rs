@@ -5,13 +5,8 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
-use common::{BenchClock, line, median, title};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-use refgate_host::replicate::{Options, Silent, push};
-use refgate_host::{Config, Project, Site, System, open_refdb};
+use common::{line, median, title};
 
 const REFS: usize = 100_000;
 
@@ -71,33 +66,21 @@ fn main() {
     let text = "[site]\nname = a\nbasePath = git\n[ref-database]\nurl = sqlite:refdb.sqlite\n[remote \"b\"]\nurl = \
                 ../b/git/${name}.git\n";
     std::fs::write(&file, text).expect("a configuration");
-    let system = System {
-        clock: Arc::new(BenchClock),
-        rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
-        #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
-        pause: Arc::new(std::thread::sleep),
-        log: Arc::new(|_, _, _| {}),
+    let refgate = |args: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_refgate")).arg("--config").arg(&file).args(args).output();
+        let output = output.expect("refgate runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let project = Project::new("p").expect("legal");
-    let options = Options { dry_run: true, ..Options::default() };
-    let site = runtime.block_on(async {
-        let config = Config::load(&file).expect("a valid configuration");
-        open_refdb(&config, true, system.clock.clone()).await.expect("a ref-db");
-        Site::open(config, &system).await.expect("a site")
-    });
-    title(&format!("{REFS} refs on both sides, one in ten differs, an empty ref-db"));
+    refgate(&["refdb", "seed", "p"]);
+    title(&format!("{REFS} refs on both sides, one in ten differs, all in the ref-db"));
     let target = b.display().to_string();
     let theirs = median(3, || drop(git(&a, &["push", "--quiet", "--dry-run", "--mirror", &target])));
     line("git push --dry-run --mirror", theirs, theirs);
     let ours = median(3, || {
-        let report =
-            runtime.block_on(push(&site, &project, "b", &options, Arc::new(Silent))).expect("a report");
-        assert_eq!(report.counts().kept, REFS / 10, "{:?}", report.decision.problems);
+        let said = refgate(&["push", "p", "b", "--dry-run"]);
+        assert!(said.ends_with(&format!("{} would go, 0 held back\n", REFS / 10)), "{said}");
     });
     line("refgate push --dry-run, filters and ref-db included", ours, theirs);
 }
