@@ -1,0 +1,12 @@
+//! The command line from outside: real processes, real git, real bare repositories.
+
+mod broken;
+mod common;
+mod config;
+mod demo;
+mod init;
+mod machine;
+mod plugins;
+mod refdb;
+mod transfer;
+mod usage;
