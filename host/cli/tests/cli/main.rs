@@ -1,9 +1,11 @@
 //! The command line from outside: real processes, real git, real bare repositories.
 
+mod authors;
 mod broken;
 mod common;
 mod config;
 mod demo;
+mod docs;
 mod init;
 mod machine;
 mod plugins;

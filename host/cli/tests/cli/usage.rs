@@ -24,7 +24,7 @@ fn clap_errors_are_documents_too() {
             "unexpected argument '--nope'",
             json!("to pass '--nope' as a value, use '-- --nope'"),
         ),
-        (&["refdb"], json!("refdb"), "no command is given", Value::Null),
+        (&["refdb"], json!("refdb"), "requires a subcommand", Value::Null),
         (&["test"], json!("test"), "<CASE-FILE>", Value::Null),
         (
             &["test", "--plugins", "a", "--filter", "b", "c"],
@@ -44,6 +44,7 @@ fn clap_errors_are_documents_too() {
         assert_eq!(got["error"].get("hint"), Some(&hint), "{got}");
         assert!(!ran.err.is_empty());
     }
+    assert_eq!(lab.run("a", &["--json", "refdb"]).json(2)["error"]["message"], "no command is given");
     let help = lab.run("a", &["--help"]);
     assert!(help.ok().contains("Usage: refgate"), "{}", help.out);
     assert!(lab.run("a", &["--version"]).ok().starts_with("refgate "));

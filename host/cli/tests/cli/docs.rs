@@ -1,0 +1,74 @@
+//! docs/cli.md against the program: every command and option of one is in the other.
+
+use crate::common::Lab;
+
+const DOCS: &str = include_str!("../../../../docs/cli.md");
+
+/// The commands that help lists below `path`.
+fn commands(lab: &Lab, path: &[&str]) -> Vec<String> {
+    let help = help(lab, path);
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
+    let names = list.lines().take_while(|l| !l.is_empty()).filter_map(|l| l.split_whitespace().next());
+    names.filter(|n| *n != "help").map(str::to_owned).collect()
+}
+
+fn help(lab: &Lab, path: &[&str]) -> String {
+    let mut args = path.to_vec();
+    args.push("--help");
+    lab.run("", &args).ok().to_owned()
+}
+
+/// The options that a help text lists, but those of every command.
+fn options(help: &str) -> Vec<String> {
+    let words = help.split_whitespace().map(|w| w.trim_matches(|c: char| "[],.`".contains(c)));
+    let mut all: Vec<String> =
+        words.filter(|w| w.starts_with("--") && w.len() > 2).map(str::to_owned).collect();
+    all.sort();
+    all.dedup();
+    all.retain(|o| !["--help", "--version", "--config", "--json"].contains(&o.as_str()));
+    all
+}
+
+#[test]
+fn every_command_and_option_is_documented() {
+    let lab = Lab::new();
+    let mut seen = 0;
+    for top in commands(&lab, &[]) {
+        let below = commands(&lab, &[&top]);
+        let paths: Vec<Vec<&str>> = match below.is_empty() {
+            true => vec![vec![top.as_str()]],
+            false => below.iter().map(|sub| vec![top.as_str(), sub]).collect(),
+        };
+        let section =
+            DOCS.split("\n## ").find(|s| s.starts_with(&top)).unwrap_or_else(|| panic!("no section {top}"));
+        for path in paths {
+            let name = path.join(" ");
+            assert!(section.contains(&format!("{name}")), "`{name}` is not in docs/cli.md");
+            for option in options(&help(&lab, &path)) {
+                assert!(section.contains(&option), "`{name} {option}` is not in docs/cli.md");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 12, "only {seen} options were found in the help texts");
+}
+
+#[test]
+fn every_documented_option_exists() {
+    let lab = Lab::new();
+    for section in DOCS.split("\n## ").skip(1) {
+        let top = section.split_whitespace().next().unwrap();
+        if !commands(&lab, &[]).iter().any(|c| c == top) {
+            continue;
+        }
+        let mut known = options(&help(&lab, &[top]));
+        commands(&lab, &[top]).iter().for_each(|sub| known.extend(options(&help(&lab, &[top, sub]))));
+        // Options in commands are in code; those of git are not refgate's.
+        let code =
+            section.split('`').skip(1).step_by(2).filter(|c| c.contains("--") && !c.starts_with("git "));
+        for option in code.flat_map(options) {
+            assert!(known.contains(&option), "docs/cli.md gives `{top}` the option {option}");
+        }
+    }
+    assert!(!DOCS.contains("<!--"), "something is left to be filled in");
+}
