@@ -34,7 +34,7 @@ impl Lab {
         for (site, other) in [("a", "b"), ("b", "a")] {
             lab.write(
                 &format!("{site}/refgate.config"),
-                &format!(
+                format!(
                     "[site]\n    name = {site}\n    basePath = git\n    writes = gated\n\
                      [ref-database]\n    url = sqlite:../refdb.sqlite\n\
                      [replication \"push-filter\"]\n    minWaitBeforeReloadLocalVersionMs = 2\n    \

@@ -43,7 +43,7 @@ fn every_command_and_option_is_documented() {
             DOCS.split("\n## ").find(|s| s.starts_with(&top)).unwrap_or_else(|| panic!("no section {top}"));
         for path in paths {
             let name = path.join(" ");
-            assert!(section.contains(&format!("{name}")), "`{name}` is not in docs/cli.md");
+            assert!(section.contains(&name), "`{name}` is not in docs/cli.md");
             for option in options(&help(&lab, &path)) {
                 assert!(section.contains(&option), "`{name} {option}` is not in docs/cli.md");
                 seen += 1;

@@ -24,7 +24,7 @@ fn values_are_written_and_read() {
     );
 
     let cas = |expected: &str, new: &str| lab.run("a", &["refdb", "cas", PROJECT, MAIN, expected, new]);
-    assert_eq!(cas("absent", &b).exits(1), format!("{MAIN} was left alone: expected untracked, it is {a}\n"));
+    assert_eq!(cas("absent", &b).exits(1), format!("{MAIN} was left alone: expected absent, it is {a}\n"));
     assert_eq!(cas(&a.to_uppercase(), &b).ok(), format!("{MAIN} is now {b}\n"));
     let refused = lab.run("a", &["--json", "refdb", "cas", PROJECT, MAIN, &a, "deleted"]);
     let want =

@@ -57,7 +57,7 @@ fn a_push_as_a_document() {
         assert_eq!(generation["id"], 1);
         let names: Vec<&Value> =
             generation["filters"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
-        assert_eq!(names, ["fetch", "project-matcher", "push"]);
+        assert_eq!(names, ["push"]);
         // A hint is help beside the contract.
         assert!(got["refs"][0]["hint"].take().is_string());
         let want = json!({
