@@ -88,6 +88,12 @@ impl Lab {
         spec.extra += &format!("{text}\n");
     }
 
+    /// Takes back all that was added to the configuration of a site, and adds this instead.
+    pub fn reconfigure(&self, site: &str, text: &str) {
+        self.sites().iter_mut().filter(|s| s.name == site).for_each(|s| s.extra.clear());
+        self.configure(site, text);
+    }
+
     /// The directory of everything.
     pub fn dir(&self) -> PathBuf {
         self.dir.path().to_owned()

@@ -44,6 +44,8 @@ enum Deed {
     ReadAll,
     /// Counts its calls and says so as a reason.
     Count,
+    /// Keeps everything.
+    KeepAll,
 }
 
 /// The settings.
@@ -103,7 +105,7 @@ impl PushFilter for Hostile {
                 self.calls.set(self.calls.get() + 1);
                 verdicts.discard_all(&format!("call-{}", self.calls.get()));
             }
-            Deed::LoopInConfigure | Deed::PanicInConfigure | Deed::Refuse => {}
+            Deed::KeepAll | Deed::LoopInConfigure | Deed::PanicInConfigure | Deed::Refuse => {}
         }
         Ok(())
     }

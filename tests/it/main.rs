@@ -1,0 +1,37 @@
+//! Everything around a push and a fetch, end to end with real git; and checks of the tree itself.
+
+mod bad_input;
+mod catch_up;
+mod forced;
+mod groups;
+mod moving;
+mod names;
+mod offers;
+mod plugins;
+mod remotes;
+mod scale;
+mod sessions;
+mod switches;
+mod tidy;
+
+use refgate_core::decision::RefDecision;
+use refgate_host::Report;
+
+/// `name=outcome` per ref, in the order of the report, short names for branches.
+fn told(report: &Report) -> Vec<String> {
+    refgate_tests::outcomes(report).into_iter().map(|(name, outcome)| format!("{name}={outcome}")).collect()
+}
+
+/// What was decided about a branch or a ref.
+fn decided<'r>(report: &'r Report, name: &str) -> &'r RefDecision {
+    let full = refgate_tests::full_name(name);
+    let found = report.decision.refs.iter().find(|one| one.name.to_string() == full);
+    found.unwrap_or_else(|| panic!("`{name}` is not in the report"))
+}
+
+/// What the destination said when it refused a ref.
+fn refusal(report: &Report, name: &str) -> String {
+    let full = refgate_tests::full_name(name);
+    let at = report.decision.refs.iter().position(|one| one.name.to_string() == full);
+    report.results[at.expect("it is in the report")].to_string()
+}

@@ -1,0 +1,274 @@
+//! Checks of the tree itself: what a reviewer would otherwise have to remember.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Every text file of the tree with its path, `/`-separated and relative.
+fn files() -> Vec<(String, String)> {
+    fn walk(root: &Path, dir: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if name != "target" && name != ".git" {
+                    walk(root, &path, found);
+                }
+            } else if name == ".git" {
+                // Of a linked worktree; it says where that is.
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                found.push((path.strip_prefix(root).unwrap().display().to_string(), text));
+            }
+        }
+    }
+    let (root, mut found) = (root(), Vec::new());
+    walk(&root, &root, &mut found);
+    assert!(found.len() > 200, "the walk found next to nothing");
+    found
+}
+
+fn sources() -> impl Iterator<Item = (String, String)> {
+    files().into_iter().filter(|(path, _)| path.ends_with(".rs"))
+}
+
+/// Every manifest of a package, by the directory it is in.
+fn packages() -> Vec<(String, Table)> {
+    let manifests = files().into_iter().filter_map(|(path, text)| {
+        let dir = path.strip_suffix("/Cargo.toml")?.to_owned();
+        Some((dir, text.parse().unwrap()))
+    });
+    manifests.collect()
+}
+
+fn nothing(found: Vec<String>, what: &str) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn files_are_small_and_say_what_they_are_for() {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        if !text.starts_with("//! ") {
+            found.push(format!("{path} does not begin with `//! `"));
+        }
+        if text.lines().count() > 600 {
+            found.push(format!("{path} has more than 600 lines"));
+        }
+    }
+    nothing(found, "files that nobody can read");
+}
+
+#[test]
+fn nothing_is_unfinished() {
+    // In two parts, or this file would be found.
+    let marks =
+        [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("TO", "DO")];
+    let mut found = Vec::new();
+    for (path, text) in files() {
+        found.extend(marks.iter().filter(|m| text.contains(*m)).map(|m| format!("{path}: {m}")));
+    }
+    nothing(found, "unfinished");
+}
+
+#[test]
+fn no_file_names_a_place_of_one_machine() {
+    let places =
+        [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
+    let mut found = Vec::new();
+    for (path, text) in files() {
+        for (number, line) in text.lines().enumerate() {
+            let named = |place: &&str| {
+                // `a/work/b` is a relative path.
+                line.match_indices(*place).any(|(at, _)| {
+                    at == 0
+                        || !line.as_bytes()[at - 1].is_ascii_alphanumeric() && line.as_bytes()[at - 1] != b'/'
+                })
+            };
+            if places.iter().any(|place| named(&place)) {
+                found.push(format!("{path}:{}: {line}", number + 1));
+            }
+        }
+    }
+    nothing(found, "paths that exist on one machine only");
+}
+
+#[test]
+fn dependencies_point_to_core() {
+    let core = ["refgate-core"].as_slice();
+    // What each crate may name of ours outside its tests. `cli` and the tests wire everything.
+    let allowed = |dir: &str| match dir {
+        "host/core" | "guest" | "filters/embed" => Some([].as_slice()),
+        "host/git" | "host/refdb" | "host/runtime" => Some(core),
+        "host" => Some(
+            ["refgate-core", "refgate-git", "refgate-refdb", "refgate-runtime", "refgate-filters"].as_slice(),
+        ),
+        "host/cli" | "tests" => None,
+        dir if dir.starts_with("filters/") || dir.starts_with("tests/programs/") => {
+            Some(["refgate-guest"].as_slice())
+        }
+        other => panic!("nobody has said what `{other}` may depend on"),
+    };
+    let packages = packages();
+    let ours: BTreeSet<&str> =
+        packages.iter().map(|(_, manifest)| manifest["package"]["name"].as_str().unwrap()).collect();
+    let mut found = Vec::new();
+    for (dir, manifest) in &packages {
+        let Some(allowed) = allowed(dir) else { continue };
+        for name in dependencies(manifest, &["dependencies", "build-dependencies"]) {
+            if ours.contains(name.as_str()) && !allowed.contains(&name.as_str()) {
+                found.push(format!("{dir} depends on {name}"));
+            }
+        }
+    }
+    for (dir, manifest) in &packages {
+        let all = dependencies(manifest, &["dependencies", "build-dependencies", "dev-dependencies"]);
+        if dir != "host/runtime" && all.iter().any(|name| name.starts_with("wasmtime")) {
+            found.push(format!("{dir} names wasmtime"));
+        }
+    }
+    nothing(found, "dependencies that point the wrong way");
+}
+
+/// The names under these sections of a manifest, and under the same sections of every target.
+fn dependencies(manifest: &Table, sections: &[&str]) -> Vec<String> {
+    let targets = manifest.get("target").and_then(|t| t.as_table()).into_iter().flat_map(|t| t.values());
+    let tables = std::iter::once(manifest).chain(targets.filter_map(|t| t.as_table()));
+    let names = tables.flat_map(|table| {
+        let found = sections.iter().filter_map(|s| table.get(*s)).filter_map(|s| s.as_table());
+        found.flat_map(|s| s.keys().cloned()).collect::<Vec<_>>()
+    });
+    names.collect()
+}
+
+#[test]
+fn bindings_are_generated_in_two_modules() {
+    let marks = [concat!("wit_bindgen::", "generate!"), concat!("bindgen", "!(")];
+    let found: BTreeSet<String> = sources()
+        .filter(|(_, text)| marks.iter().any(|mark| text.contains(mark)))
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(
+        found.into_iter().collect::<Vec<_>>(),
+        ["guest/src/bindings.rs", "host/runtime/src/bindings.rs"]
+    );
+}
+
+#[test]
+fn there_is_one_lock_file_and_every_crate_has_the_lints_of_the_workspace() {
+    let locks: Vec<String> =
+        files().into_iter().map(|(path, _)| path).filter(|path| path.ends_with("Cargo.lock")).collect();
+    assert_eq!(locks, ["Cargo.lock"]);
+    let workspace: Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let members: BTreeSet<&str> = members.iter().map(|m| m.as_str().unwrap()).collect();
+    let mut found = Vec::new();
+    for (dir, manifest) in packages() {
+        if !members.contains(dir.as_str()) {
+            found.push(format!("{dir} is no member of the workspace"));
+        }
+        // The example is what a stranger writes, who has no workspace.
+        let stranger = dir.starts_with("filters/examples/");
+        let lints = manifest.get("lints").and_then(|l| l.get("workspace")).and_then(|w| w.as_bool());
+        if !stranger && lints != Some(true) {
+            found.push(format!("{dir} lacks `[lints] workspace = true`"));
+        }
+    }
+    nothing(found, "crates beside the rules");
+}
+
+#[test]
+fn invariants_name_tests_that_exist() {
+    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, table) = architecture.split_once("\n## Invariants\n").unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let sources: Vec<(String, String)> = sources().collect();
+    let (mut rows, mut found) = (0, Vec::new());
+    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        rows += 1;
+        let held_by = line.trim_end_matches('|').rsplit(" | ").next().unwrap();
+        let names: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            found.push(format!("nothing holds: {line}"));
+        }
+        found
+            .extend(names.into_iter().filter(|name| !exists(name, &sources)).map(|n| format!("{n}: {line}")));
+    }
+    assert!(rows > 20, "the table was not found");
+    nothing(found, "invariants that nothing holds");
+}
+
+/// Whether there is a test, a module of tests, a scenario, a lint or a command of that name.
+fn exists(name: &str, sources: &[(String, String)]) -> bool {
+    if let Some(lint) = name.strip_prefix("clippy::").or((name == "missing_docs").then_some(name)) {
+        return fs::read_to_string(root().join("Cargo.toml")).unwrap().contains(&format!("\n{lint} = "));
+    }
+    if name.starts_with('S') && name.len() <= 3 {
+        return root().join(format!("tests/scenarios/{name}.txt")).exists();
+    }
+    let mut parts: Vec<&str> = name.split("::").collect();
+    let last = parts.pop().unwrap_or_default();
+    let module = parts.last().copied().unwrap_or_default();
+    let in_module = |path: &str| {
+        let stem = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        // `mod tests` of a file is written in the file itself.
+        module.is_empty() || module == "tests" || stem.ends_with(module)
+    };
+    match (last, name.contains("::")) {
+        // All of a module.
+        ("", _) => sources.iter().any(|(path, text)| in_module(path) && text.contains("#[test]")),
+        (function, true) => {
+            let line = format!("fn {function}(");
+            let dirs: Vec<&str> = parts.iter().copied().filter(|p| !["tests", "it"].contains(p)).collect();
+            sources.iter().any(|(path, text)| {
+                text.contains(&line) && in_module(path) && dirs.iter().all(|dir| path.contains(dir))
+            })
+        }
+        (command, false) => command.starts_with("cargo ") || sources.iter().any(|(_, t)| t.contains(command)),
+    }
+}
+
+#[test]
+fn the_guide_shows_the_example_as_it_is() {
+    let guide = fs::read_to_string(root().join("docs/writing-a-filter.md")).unwrap();
+    let mut shown = 0;
+    for part in guide.split("<!-- file: ").skip(1) {
+        let (path, rest) = part.split_once(" -->\n```").unwrap();
+        let (_, code) = rest.split_once('\n').unwrap();
+        let (code, _) = code.split_once("\n```").unwrap();
+        let file = fs::read_to_string(root().join(path)).unwrap();
+        assert_eq!(code.trim_end(), file.trim_end(), "{path} and the guide differ");
+        shown += 1;
+    }
+    assert!(shown >= 3, "the marks in the guide are gone");
+}
+
+#[test]
+fn one_word_per_thing() {
+    // What the glossary calls compare-and-put, deleted, and so on. Gerrit's own words stand in the document about it.
+    let others = [
+        "compare-and-swap",
+        "compare-and-set",
+        "tombstone",
+        "blacklist",
+        "whitelist",
+        "allowlist",
+        "denylist",
+    ];
+    let mut found = Vec::new();
+    for (path, text) in files() {
+        let read = [".rs", ".md", ".wit"].iter().any(|end| path.ends_with(end));
+        if !read || path.ends_with("tidy.rs") || path == "docs/gerrit.md" {
+            continue;
+        }
+        let text = text.to_lowercase();
+        found
+            .extend(others.iter().filter(|word| text.contains(**word)).map(|word| format!("{path}: {word}")));
+    }
+    nothing(found, "words that the glossary has other words for");
+}
