@@ -90,7 +90,7 @@ fn no_file_names_a_place_of_one_machine() {
                         || !line.as_bytes()[at - 1].is_ascii_alphanumeric() && line.as_bytes()[at - 1] != b'/'
                 })
             };
-            if places.iter().any(|place| named(place)) {
+            if places.iter().any(named) {
                 found.push(format!("{path}:{}: {line}", number + 1));
             }
         }
