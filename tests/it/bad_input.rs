@@ -35,6 +35,26 @@ fn an_unknown_project_and_an_unknown_remote() {
 }
 
 #[test]
+fn nothing_is_created_for_a_project_that_does_not_replicate() {
+    run(async {
+        let lab = Lab::new(Setup::default());
+        lab.site("A", "ungated");
+        lab.empty_site("B", "ungated");
+        for site in ["A", "B"] {
+            lab.configure(site, "[projects]\npattern = other/*");
+        }
+        lab.repo("A").advance("main", "c0");
+        let create = Options { create: true, ..Options::default() };
+        for result in [lab.try_push("A", "B", &create).await, lab.try_fetch("B", "A", &create).await] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Usage);
+            assert!(error.message.contains("does not replicate"), "{error}");
+        }
+        assert!(!lab.path("B").exists());
+    });
+}
+
+#[test]
 fn a_project_without_a_copy_at_the_remote_is_named_and_create_makes_it() {
     for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
         run(async {

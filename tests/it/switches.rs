@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use refgate_host::replicate::{Options, Silent, push};
+use refgate_host::replicate::{Options, Silent, fetch, push};
 use refgate_tests::{Lab, run};
 
 use crate::told;
@@ -96,5 +96,22 @@ fn a_ref_db_that_breaks_during_the_run_keeps_nothing() {
         assert_eq!(told(&report), expected);
         assert!(!report.decision.problems.is_empty());
         assert_eq!(lab.repo("B").refs(), before);
+    });
+}
+
+#[test]
+fn what_needs_no_ref_db_goes_when_it_is_broken() {
+    run(async {
+        let lab = divided().await;
+        lab.configure("A", "[ref-database \"enforcementRules\"]\nIGNORED = :refs/heads/scratch");
+        for site in ["A", "B"] {
+            lab.repo(site).advance("scratch", "s0");
+        }
+        lab.repo("B").advance("scratch", "s1");
+        let site = lab.open("A").await.unwrap();
+        fs::write(lab.dir().join("refdb.sqlite"), "garbage, and long enough to be read as a page").unwrap();
+        let project = refgate_core::Project::new(refgate_tests::PROJECT).unwrap();
+        let report = fetch(&site, &project, "B", &Options::default(), Arc::new(Silent)).await.unwrap();
+        assert!(told(&report).contains(&"scratch=replicated".to_owned()), "{:?}", told(&report));
     });
 }

@@ -84,7 +84,7 @@ fn no_file_names_a_place_of_one_machine() {
     for (path, text) in files() {
         for (number, line) in text.lines().enumerate() {
             let named = |place: &&str| {
-                // `a/work/b` is a relative path.
+                // A relative path may hold such a part.
                 line.match_indices(*place).any(|(at, _)| {
                     at == 0
                         || !line.as_bytes()[at - 1].is_ascii_alphanumeric() && line.as_bytes()[at - 1] != b'/'

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use refgate_core::decision::{Decision, RefUpdate};
+use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Atomicity, BoxFuture, Class, Deadline, Direction, Edit, Expected, GlobalRef, LocalError, ObjectFormat,
-    Oid, Outcome, Project, RefName, RemoteRefs,
+    Atomicity, BoxFuture, Class, Deadline, Direction, Edit, Expected, GlobalRef, LocalError, Lookup,
+    ObjectFormat, Oid, Outcome, Project, Reason, RefName, RemoteRefs,
 };
 use refgate_git::{
     EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RemoteUrl, Repository, fetch_objects, list,
@@ -32,37 +32,31 @@ pub async fn fetch(
 ) -> Result<Report, Error> {
     let config = site.gate.remote(remote)?.clone();
     let url = site.url(remote, project)?;
-    progress.stage(&format!("listing {remote}"));
-    let (repository, listed) = open(site, project, &url, options).await?;
+    let repository = open(site, project, &url, options).await?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
     let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
 
+    progress.stage(&format!("listing {remote}"));
+    let (there, format) = (url.clone(), repository.object_format());
+    let listed = blocking(move || list(&there, format)).await.map_err(no_copy)?;
     progress.stage("reading local refs");
     let theirs = listing(listed);
     let ours = local_refs(&repository).await?;
     let direction = Direction::Fetch;
     let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.fetch, options };
-    let (mut updates, problem) = site.offers(project, &sides, config.mirror).await?;
-    let mut problems: Vec<String> = problem.into_iter().collect();
+    let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
 
     let source = Source { repository: repository.clone(), url, progress: progress.clone() };
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
     let missing = source.bring(wanted).await?;
-    updates.retain(|update| {
-        let gone = matches!(update.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid));
-        if gone {
-            // Judging it without its history would only give a wrong reason.
-            problems.push(format!(
-                "`{}` changed at {remote} while it was fetched: run again",
-                update.remote_name
-            ));
-        }
-        !gone
-    });
+    let taken = |update: &RefUpdate| !matches!(update.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid));
+    let (updates, gone): (Vec<RefUpdate>, Vec<RefUpdate>) = updates.into_iter().partition(taken);
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
     let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
-    decision.problems.extend(problems);
+    decision.problems.extend(problem);
+    decision.refs.extend(gone.iter().map(outrun));
+    decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
     let mut results: Vec<RefResult> =
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
     if !options.dry_run {
@@ -84,40 +78,43 @@ pub async fn fetch(
     })
 }
 
-/// Opens the local repository; with `--create`, makes it when the remote turns out to be there.
+/// A ref that the remote moved between its listing and the transfer. Judging the old value without its history would
+/// only give a wrong reason.
+fn outrun(update: &RefUpdate) -> RefDecision {
+    let verdict = Verdict::Discard { reason: Reason::NotUpToDate, by: HOST.into() };
+    let hint = Some("it changed at the remote while it was fetched: run again".to_owned());
+    RefDecision { hint, ..RefDecision::of_offer(Direction::Fetch, update, verdict) }
+}
+
+/// Opens the local repository; with `--create`, makes it when there is none, in the remote's object format.
 async fn open(
     site: &Site,
     project: &Project,
     url: &RemoteUrl,
     options: &Options,
-) -> Result<(Repository, Vec<ListedRef>), Error> {
+) -> Result<Repository, Error> {
     let path = site.repositories.path(project);
-    let create = options.create && !options.dry_run && !path.exists();
-    let repository = match create {
-        true => None,
-        false => Some(site.repository(project).await?),
-    };
+    if !options.create || options.dry_run || path.exists() {
+        return site.repository(project).await;
+    }
+    site.refuse_unmatched(project).await?;
     let there = url.clone();
-    let opened = blocking(move || match repository {
-        Some(repository) => {
-            let listed = list(&there, repository.object_format())?;
-            Ok((repository, listed))
-        }
-        None => {
-            let (format, listed) = match list(&there, ObjectFormat::Sha1) {
-                Err(e) if e.kind == GitErrorKind::FormatMismatch => {
-                    (ObjectFormat::Sha256, list(&there, ObjectFormat::Sha256)?)
-                }
-                listed => (ObjectFormat::Sha1, listed?),
-            };
-            Ok((Repository::create(&path, format, None)?, listed))
-        }
+    let created = blocking(move || {
+        let format = match list(&there, ObjectFormat::Sha1) {
+            Err(e) if e.kind == GitErrorKind::FormatMismatch => ObjectFormat::Sha256,
+            listed => listed.map(|_| ObjectFormat::Sha1)?,
+        };
+        Repository::create(&path, format, None)
     });
-    opened.await.map_err(|e| match e.kind {
+    created.await.map_err(no_copy)
+}
+
+fn no_copy(e: GitError) -> Error {
+    match e.kind {
         GitErrorKind::Missing => Error::failed(e.message)
             .hint("the project has no copy there; check the remote's url and the project's name"),
         _ => e.into(),
-    })
+    }
 }
 
 fn listing(listed: Vec<ListedRef>) -> Listing {
@@ -144,8 +141,9 @@ async fn wanted_objects(
     if !site.gate.is_on(Direction::Fetch) {
         return updates.iter().filter_map(remote).collect();
     }
-    // A ref-db that cannot be read is the decision's business; it will need no objects then.
-    let entries = site.entries(project, updates).await.unwrap_or_default();
+    // A ref-db that cannot be read is the decision's business; only refs that need no entry need objects then.
+    let entries = site.entries(project, updates).await;
+    let entries = entries.unwrap_or_else(|why| vec![Lookup::Unreadable(why); updates.len()]);
     let rules = &site.gate.config().rules;
     let wanted = updates.iter().zip(&entries).filter_map(|(update, entry)| {
         let class = Class::of(project, &update.name, rules);

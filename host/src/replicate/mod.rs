@@ -74,6 +74,18 @@ impl Site {
         })
     }
 
+    /// What does not replicate must not be made either.
+    async fn refuse_unmatched(&self, project: &Project) -> Result<(), Error> {
+        let matched = self.gate.matches(project).await.map_err(|e| Error::failed(e.to_string()))?;
+        match matched {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "project `{project}` does not replicate, so nothing is created for it"
+            ))
+            .hint("see `refgate project match` and the key `projects.pattern`")),
+        }
+    }
+
     fn url(&self, remote: &str, project: &Project) -> Result<RemoteUrl, Error> {
         let template = self.gate.remote(remote)?.url.as_deref();
         let template = template.ok_or_else(|| Error::usage(format!("remote `{remote}` has no url")))?;

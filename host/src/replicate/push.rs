@@ -29,6 +29,9 @@ pub async fn push(
     let _session = site.session(&repository, remote, options.dry_run).await?;
     let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
 
+    if options.create {
+        site.refuse_unmatched(project).await?;
+    }
     progress.stage(&format!("listing {remote}"));
     let connection = open(&repository, &url, options).await?;
     progress.stage("reading local refs");

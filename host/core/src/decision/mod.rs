@@ -147,6 +147,33 @@ pub struct RefDecision {
     pub hint: Option<String>,
 }
 
+impl RefDecision {
+    /// A verdict that rests on nothing but the offer.
+    pub fn of_offer(direction: Direction, update: &RefUpdate, verdict: Verdict) -> RefDecision {
+        let remote = match update.remote {
+            RemoteValue::Known(remote) => remote,
+            RemoteValue::Unknown => None,
+        };
+        let (old, new) = match direction {
+            Direction::Push => (remote, update.local),
+            Direction::Fetch => (update.local, remote),
+        };
+        RefDecision {
+            name: update.name.clone(),
+            remote_name: update.remote_name.clone(),
+            old,
+            new,
+            deletion: new.is_none(),
+            reloaded: false,
+            verdict,
+            local: update.local,
+            global: None,
+            advances: None,
+            hint: None,
+        }
+    }
+}
+
 /// Whether an update goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

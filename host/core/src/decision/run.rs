@@ -32,8 +32,11 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
         return refuse_all(decision, &request, reason, &by);
     }
     if !request.gate {
-        decision.refs =
-            request.updates.iter().map(|u| offered(&request, u, gate_off_verdict(&request, u))).collect();
+        decision.refs = request
+            .updates
+            .iter()
+            .map(|u| RefDecision::of_offer(request.direction, u, gate_off_verdict(&request, u)))
+            .collect();
         return decision;
     }
     let mut facts = match Facts::gather(&request, sources).await {
@@ -246,33 +249,12 @@ fn gate_off_verdict(request: &Request<'_>, update: &super::RefUpdate) -> Verdict
 
 fn refuse_all(mut decision: Decision, request: &Request<'_>, reason: Reason, by: &str) -> Decision {
     let verdict = Verdict::Discard { reason, by: by.to_owned() };
-    decision.refs = request.updates.iter().map(|u| offered(request, u, verdict.clone())).collect();
+    decision.refs = request
+        .updates
+        .iter()
+        .map(|u| RefDecision::of_offer(request.direction, u, verdict.clone()))
+        .collect();
     decision
-}
-
-/// A verdict that rests on nothing but the offer.
-fn offered(request: &Request<'_>, update: &super::RefUpdate, verdict: Verdict) -> RefDecision {
-    let remote = match update.remote {
-        RemoteValue::Known(remote) => remote,
-        RemoteValue::Unknown => None,
-    };
-    let (old, new) = match request.direction {
-        Direction::Push => (remote, update.local),
-        Direction::Fetch => (update.local, remote),
-    };
-    RefDecision {
-        name: update.name.clone(),
-        remote_name: update.remote_name.clone(),
-        old,
-        new,
-        deletion: new.is_none(),
-        reloaded: false,
-        verdict,
-        local: update.local,
-        global: None,
-        advances: None,
-        hint: None,
-    }
 }
 
 fn finish(request: &Request<'_>, facts: &Facts, i: usize, verdict: Verdict) -> RefDecision {

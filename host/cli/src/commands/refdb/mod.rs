@@ -60,7 +60,9 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
         }
         RefdbCommand::Publish { project, refs } => {
             let (project, names) = (parse_project(project)?, parse_names(refs)?);
-            fill::publish(&Db::open(file, false).await?, &project, &names, output).await
+            let db = Db::open(file, false).await?;
+            db.note_use().await?;
+            fill::publish(&db, &project, &names, output).await
         }
     }
 }
@@ -85,10 +87,18 @@ impl Db {
             warn(&format!("the ref-db `{}:` keeps nothing", opened.db.capabilities().name));
         }
         let db = Db { refdb: opened.db, config, clock };
-        if let (true, Some(name)) = (create, &db.config.site.name) {
-            db.refdb.note_site(name, db.deadline()).await?;
+        if create {
+            db.note_use().await?;
         }
         Ok(db)
+    }
+
+    /// Whoever writes leaves the name of its site.
+    async fn note_use(&self) -> Result<(), Error> {
+        if let Some(name) = &self.config.site.name {
+            self.refdb.note_site(name, self.deadline()).await?;
+        }
+        Ok(())
     }
 
     fn deadline(&self) -> Deadline {
