@@ -6,12 +6,11 @@ use rand::Rng;
 use refgate_core::decision::{Decision, RefUpdate, Request, Sources, decide};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Clock, Direction, FilterError, FilterSet, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project, RemoteRefs,
-    SiteKind,
+    Clock, Direction, FilterSet, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project, RemoteRefs, SiteKind,
 };
 
 use crate::config::{Config, Remote};
-use crate::{Error, did_you_mean};
+use crate::{Error, did_you_mean, filters};
 
 /// Decides which refs replicate. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -106,14 +105,11 @@ impl Gate {
     }
 
     /// Whether `project` replicates: every matcher has to select it.
-    pub async fn matches(&self, project: &Project) -> Result<bool, FilterError> {
-        let one: Arc<[Project]> = Arc::new([project.clone()]);
-        for matcher in &self.parts.filters.projects {
-            if matcher.matches(one.clone()).await? != [true] {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    ///
+    /// # Errors
+    /// A matcher that fails; then nothing of the project replicates.
+    pub async fn matches(&self, project: &Project) -> Result<bool, Error> {
+        filters::matches(&self.parts.filters, project).await
     }
 
     /// The configuration of a remote.

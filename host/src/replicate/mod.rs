@@ -76,8 +76,7 @@ impl Site {
 
     /// What does not replicate must not be made either.
     async fn refuse_unmatched(&self, project: &Project) -> Result<(), Error> {
-        let matched = self.gate.matches(project).await.map_err(|e| Error::failed(e.to_string()))?;
-        match matched {
+        match self.gate.matches(project).await? {
             true => Ok(()),
             false => Err(Error::usage(format!(
                 "project `{project}` does not replicate, so nothing is created for it"
