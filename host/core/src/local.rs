@@ -10,7 +10,8 @@ use crate::{BoxFuture, Oid, Project, RefName};
 pub trait LocalRefs: Send + Sync {
     /// The values of `refs`, exactly by name, one per name in the same order; `None` is a ref that does not exist.
     ///
-    /// A symbolic ref, and a ref that leads to no object, are not values that replication may touch: `None` too.
+    /// A symbolic ref is not a value that replication may touch: `None` too. Whether the object exists is not looked at:
+    /// a damaged ref must not look like one that is gone.
     fn values<'a>(
         &'a self,
         project: &'a Project,
