@@ -162,7 +162,7 @@ impl Reader<'_> {
         Some(character)
     }
 
-    /// `uXXXX`.
+    /// The `u` of an escape and its four hex digits.
     fn unit(&mut self) -> Option<u16> {
         self.take("u")?;
         let digits = self.text.get(self.at..self.at + 4)?;

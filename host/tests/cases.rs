@@ -153,3 +153,31 @@ async fn the_same_structure_in_toml() {
     let results = cases::run_files(&[file], &make, &NoClock).await.unwrap();
     assert!(results.len() == 1 && results[0].passed());
 }
+
+/// The two sides share no crate, only the WIT text: bit `n` of it is the `n`th name here.
+#[test]
+fn guest_and_host_mean_the_same_by_every_bit() {
+    use refgate_core::state as host;
+    use refgate_guest::state as guest;
+    let bits = [
+        (host::MAY_GO, guest::MAY_GO),
+        (host::NO_LOCAL, guest::NO_LOCAL),
+        (host::UNTRACKED, guest::UNTRACKED),
+        (host::REFDB_UNAVAILABLE, guest::REFDB_UNAVAILABLE),
+        (host::DELETION, guest::DELETION),
+        (host::FORCED, guest::FORCED),
+        (host::CHANGE_META, guest::CHANGE_META),
+        (host::EXEMPT, guest::EXEMPT),
+        (host::DELETED, guest::DELETED),
+        (host::REMOTE_KNOWN, guest::REMOTE_KNOWN),
+        (host::REMOTE_AT_GLOBAL, guest::REMOTE_AT_GLOBAL),
+        (host::NOT_ACCOUNTED, guest::NOT_ACCOUNTED),
+        (host::RECHECK_HELPS, guest::RECHECK_HELPS),
+        (host::NOTHING_TO_DO, guest::NOTHING_TO_DO),
+        (host::LOCKED, guest::LOCKED),
+        (host::IGNORED, guest::IGNORED),
+    ];
+    for (n, (host, guest)) in bits.into_iter().enumerate() {
+        assert_eq!((host, guest), (1 << n, 1 << n), "bit {n}");
+    }
+}

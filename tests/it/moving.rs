@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use refgate_core::{BoxFuture, Edit, Expected, GlobalRef, Oid, RefName};
+use refgate_core::{BoxFuture, Edit, Expected, GlobalRef, Oid, Project, RefName};
+use refgate_host::replicate::{Options, Progress, fetch};
 use refgate_tests::{Lab, run};
 
 use crate::{decided, refusal, told};
@@ -148,5 +149,36 @@ fn a_thousand_stale_refs_cost_one_wait() {
         assert_eq!((counts.offered, counts.discarded, counts.replicated), (1000, 1000, 0));
         assert_eq!(report.decision.waits.iter().map(|w| w.refs).collect::<Vec<_>>(), [1000]);
         assert_eq!(lab.clock().slept().len(), 1);
+    });
+}
+
+/// Moves B's `main` away, objects and all, between the listing of a fetch and the transfer.
+struct Outrun(Arc<Lab>);
+
+impl Progress for Outrun {
+    fn stage(&self, text: &str) {
+        if text.starts_with("fetching") {
+            let b = self.0.repo("B");
+            b.delete("main");
+            b.git(&["prune", "--expire=now"]);
+        }
+    }
+    fn line(&self, _: &str) {}
+}
+
+#[test]
+fn a_ref_that_is_gone_before_its_objects_came_is_reported_and_the_others_go() {
+    run(async {
+        let lab = Lab::with(&["ungated", "ungated"]);
+        lab.repo("B").advance("main", "c0");
+        lab.repo("B").advance("topic", "t0");
+        let site = lab.open("A").await.unwrap();
+        let project = Project::new(refgate_tests::PROJECT).unwrap();
+        let progress = Arc::new(Outrun(lab.clone()));
+        let report = fetch(&site, &project, "B", &Options::default(), progress).await.unwrap();
+        assert_eq!(told(&report), ["main=not-up-to-date", "topic=replicated"]);
+        assert_eq!(report.exit_code(), 3);
+        assert!(decided(&report, "main").hint.as_ref().unwrap().contains("run again"));
+        assert_eq!(lab.repo("A").get("main"), None);
     });
 }

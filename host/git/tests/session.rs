@@ -65,11 +65,10 @@ fn one_session_per_remote_at_a_time() {
 
 /// Not a test by itself: the process that the next test starts and kills.
 #[test]
+#[ignore = "death_releases_the_lock starts it as a process of its own"]
 #[expect(clippy::print_stdout, reason = "it tells the other process that it holds the lock")]
 fn holder() {
-    let Some(git_dir) = std::env::var_os("REFGATE_TEST_HOLD") else {
-        return;
-    };
+    let git_dir = std::env::var_os("REFGATE_TEST_HOLD").expect("started by another test");
     let _held = acquire(Path::new(&git_dir), "b", &Virtual::new()).unwrap();
     println!("\nheld");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -79,7 +78,7 @@ fn holder() {
 fn death_releases_the_lock() {
     let repo = Repo::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holder", "--nocapture"])
+        .args(["--exact", "holder", "--nocapture", "--ignored"])
         .env("REFGATE_TEST_HOLD", &repo.path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -156,12 +156,6 @@ pub fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Whether this process may give files away and take on other users.
-pub fn is_root() -> bool {
-    let me = fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m));
-    me.is_ok_and(|uid| uid == 0)
-}
-
 impl Ran {
     pub fn of(command: &mut Command) -> Ran {
         Ran::from(command.output().unwrap())

@@ -3,14 +3,11 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use crate::common::{Lab, PROJECT, REFGATE, Ran, clean, is_root, mode};
+use crate::common::{Lab, PROJECT, REFGATE, Ran, clean, mode};
 
 #[test]
-fn another_user_is_told_what_it_may_not_do() {
-    if !is_root() {
-        // Only root can become another user.
-        return;
-    }
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_another_user_is_told_what_it_may_not_do() {
     let (lab, first) = Lab::seeded();
     lab.commit("a", "refs/heads/new", &[&first]);
     mode(lab.dir.path(), 0o755);
@@ -32,22 +29,26 @@ fn another_user_is_told_what_it_may_not_do() {
     assert!(!lab.run("a", &["refdb", "ls", PROJECT]).ok().contains("refs/heads/x"));
 }
 
-/// Runs a shell script with a file system of `size` mounted at `tiny`, which goes with the script. `None` where this
-/// machine does not allow it.
-fn with_little_room(lab: &Lab, size: &str, script: &str) -> Option<Ran> {
+/// Runs a shell script with a file system of `size` mounted at `tiny`, which goes with the script. Only root may
+/// mount; a test that cannot must not pass.
+fn with_little_room(lab: &Lab, size: &str, script: &str) -> Ran {
     lab.mkdir("tiny");
     let mut command = clean("unshare", lab.dir.path());
-    command.arg(if is_root() { "-m" } else { "-Urm" });
+    command.arg("-m");
     let script = format!("mount -t tmpfs -o size={size} tmpfs ../tiny || exit 99\n{script}");
     command.current_dir(lab.path("a")).args(["sh", "-c", &script, REFGATE]);
-    match command.output().map(Ran::from) {
-        Ok(ran) if ran.code != 99 && !ran.err.starts_with("unshare:") => Some(ran),
-        _ => None,
-    }
+    let ran = Ran::of(&mut command);
+    assert!(
+        ran.code != 99 && !ran.err.starts_with("unshare:"),
+        "no file system could be mounted: {}",
+        ran.err
+    );
+    ran
 }
 
 #[test]
-fn a_full_disk_under_the_ref_db_leaves_what_was_there() {
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_full_disk_under_the_ref_db_leaves_what_was_there() {
     let lab = Lab::new();
     let first = lab.commit("a", "refs/heads/main", &[]);
     lab.configure("a", "[ref-database]\n    url = sqlite:../tiny/refdb.sqlite");
@@ -57,7 +58,7 @@ fn a_full_disk_under_the_ref_db_leaves_what_was_there() {
          \"$0\" push {PROJECT} b --create && exit 97\n\
          rm ../tiny/fill && \"$0\" refdb ls {PROJECT}"
     );
-    let Some(ran) = with_little_room(&lab, "64k", &script) else { return };
+    let ran = with_little_room(&lab, "64k", &script);
     let ls = ran.exits(0).strip_prefix("1 seeded, 0 different\n").unwrap();
     assert!(ls.contains(&format!("refs/heads/main  {first}")) && !ls.contains("refs/heads/x"), "{ls}");
     assert_eq!(ran.err.matches("error: ref-db `").count(), 2, "{}", ran.err);
@@ -66,20 +67,22 @@ fn a_full_disk_under_the_ref_db_leaves_what_was_there() {
 }
 
 #[test]
-fn a_ref_db_that_does_not_fit_is_not_begun() {
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_ref_db_that_does_not_fit_is_not_begun() {
     let lab = Lab::new();
     lab.commit("a", "refs/heads/main", &[]);
     lab.configure("a", "[ref-database]\n    url = sqlite:../tiny/refdb.sqlite");
     let script = format!(
         "head -c 60000 /dev/zero > ../tiny/fill\n\"$0\" refdb seed {PROJECT}; echo $?; ls -A ../tiny"
     );
-    let Some(ran) = with_little_room(&lab, "64k", &script) else { return };
+    let ran = with_little_room(&lab, "64k", &script);
     assert_eq!(ran.ok(), "1\nfill\n");
     ran.says(&["refdb.sqlite`: the disk is full"]);
 }
 
 #[test]
-fn a_full_disk_under_the_destination_moves_no_ref() {
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_full_disk_under_the_destination_moves_no_ref() {
     let (lab, first) = Lab::seeded();
     lab.configure("a", "[remote \"tiny\"]\n    url = ../tiny/${name}.git");
     // A blob that compresses badly, so that its pack does not fit.
@@ -92,7 +95,7 @@ fn a_full_disk_under_the_destination_moves_no_ref() {
         "git init -q --bare ../tiny/team/app.git && rm -r ../tiny/team/app.git/hooks\n\
          \"$0\" push {PROJECT} tiny --json; echo $? >&2; git -C ../tiny/team/app.git for-each-ref >&2; exit 0"
     );
-    let Some(ran) = with_little_room(&lab, "100k", &script) else { return };
+    let ran = with_little_room(&lab, "100k", &script);
     let got = ran.json(0);
     for one in got["refs"].as_array().unwrap() {
         assert!(one["result"].as_str().unwrap().starts_with("rejected: "), "{one}");
@@ -102,14 +105,15 @@ fn a_full_disk_under_the_destination_moves_no_ref() {
 }
 
 #[test]
-fn a_repository_that_does_not_fit_is_not_begun() {
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_repository_that_does_not_fit_is_not_begun() {
     let (lab, _) = Lab::seeded();
     lab.configure("a", "[remote \"tiny\"]\n    url = ../tiny/${name}.git");
     let script = format!(
         "head -c 999999 /dev/zero > ../tiny/fill 2>/dev/null\n\
          \"$0\" push {PROJECT} tiny --create; echo $?; find ../tiny -name '*app*'"
     );
-    let Some(ran) = with_little_room(&lab, "64k", &script) else { return };
+    let ran = with_little_room(&lab, "64k", &script);
     assert_eq!(ran.ok(), "1\n", "{}", ran.err);
     ran.says(&["error: ", "No space left on device"]);
 }
