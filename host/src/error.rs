@@ -60,7 +60,7 @@ impl From<NameError> for Error {
 impl From<RefDbError> for Error {
     fn from(e: RefDbError) -> Error {
         match e.kind {
-            RefDbErrorKind::Config => Error::usage(e.message),
+            RefDbErrorKind::Config | RefDbErrorKind::Auth => Error::usage(e.message),
             RefDbErrorKind::Unavailable => Error::failed(e.message),
             RefDbErrorKind::Indeterminate => Error::failed(e.message)
                 .hint("nobody knows whether it was written; read it with `refgate refdb get`"),

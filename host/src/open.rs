@@ -1,13 +1,12 @@
 //! From a configuration to a site that is ready: ref-db, repositories, filters.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::Rng;
 use refgate_core::{Clock, GlobalRefDb, NoopRefDb};
 use refgate_git::GitRepositories;
-use refgate_refdb::{OpenMode, Opened};
+use refgate_refdb::{Location, OpenMode, Opened};
 use refgate_runtime::LogSink;
 
 use crate::config::Config;
@@ -37,9 +36,9 @@ pub async fn open_refdb(config: &Config, create: bool, clock: Arc<dyn Clock>) ->
             "name the ref-db that all sites share, for example `url = sqlite:/srv/refgate/refdb.sqlite`",
         ));
     };
-    let base: PathBuf = config.ref_database.base_dir.clone();
+    let location = Location::new(url, config.ref_database.base_dir.clone());
     let mode = if create { OpenMode::Create } else { OpenMode::Existing };
-    let opened = tokio::task::spawn_blocking(move || refgate_refdb::open(&url, &base, mode, clock)).await;
+    let opened = tokio::task::spawn_blocking(move || refgate_refdb::open(&location, mode, clock)).await;
     match opened {
         Ok(opened) => Ok(opened?),
         Err(died) => Err(Error::failed(format!("a worker thread died: {died}"))),

@@ -137,11 +137,8 @@ fn a_thousand_stale_refs_cost_one_wait() {
         let names: Vec<String> = (0..1000).map(|i| format!("refs/heads/b{i:04}")).collect();
         let commands: String = names.iter().map(|name| format!("create {name} {base}\n")).collect();
         lab.repo("A").git_with(&["update-ref", "--stdin"], commands.as_bytes());
-        let edit = |name: &String| Edit {
-            name: RefName::new(name.as_str()).unwrap(),
-            expected: Expected::Absent,
-            new: GlobalRef::At(newer),
-            fast_forward: false,
+        let edit = |name: &String| {
+            Edit::new(RefName::new(name.as_str()).unwrap(), Expected::Absent, GlobalRef::At(newer))
         };
         lab.record_all("A", &names.iter().map(edit).collect::<Vec<_>>()).await;
         let report = lab.push("A", "B").await;

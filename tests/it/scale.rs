@@ -29,12 +29,7 @@ fn a_dry_run_over_all_and_a_push_of_a_few() {
         assert_eq!(lab.repo("B").commit(&[], "base"), base);
         pack(&lab, "A", base);
         let edits: Vec<Edit> = (0..REFS)
-            .map(|i| Edit {
-                name: RefName::new(name(i)).unwrap(),
-                expected: Expected::Absent,
-                new: GlobalRef::At(base),
-                fast_forward: false,
-            })
+            .map(|i| Edit::new(RefName::new(name(i)).unwrap(), Expected::Absent, GlobalRef::At(base)))
             .collect();
         lab.record_all("A", &edits).await;
 

@@ -17,7 +17,7 @@ impl Lab {
             (GlobalRef::At(old), GlobalRef::At(new)) => self.repo(site).is_ancestor(old, new),
             _ => false,
         };
-        let edit = Edit { name: ref_name(name), expected: Expected::Exactly(old), new, fast_forward };
+        let edit = Edit::new(ref_name(name), Expected::Exactly(old), new).fast_forward(fast_forward);
         self.record_all(site, &[edit]).await == [Outcome::Applied]
     }
 
@@ -56,12 +56,8 @@ impl Lab {
 
     /// Records all refs of a site that the ref-db does not know, as `refdb seed` does.
     pub async fn seed(&self, site: &str) {
-        let edit = |(name, oid): (&String, &Oid)| Edit {
-            name: ref_name(name),
-            expected: Expected::Absent,
-            new: GlobalRef::At(*oid),
-            fast_forward: false,
-        };
+        let edit =
+            |(name, oid): (&String, &Oid)| Edit::new(ref_name(name), Expected::Absent, GlobalRef::At(*oid));
         let edits: Vec<Edit> = self.repo(site).refs().iter().map(edit).collect();
         self.record_all(site, &edits).await;
     }

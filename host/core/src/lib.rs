@@ -31,8 +31,8 @@ pub use oid::{ObjectFormat, Oid, OidError};
 pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};
 pub use reason::Reason;
 pub use refdb::{
-    Atomicity, Capabilities, Edit, Expected, GlobalRefDb, Lookup, MemoryRefDb, NoopRefDb, Outcome,
-    RefDbError, RefDbErrorKind,
+    Atomicity, Capabilities, Cursor, Edit, Entries, Expected, Freshness, GlobalRefDb, LockToken, Lookup,
+    MemoryRefDb, NoopRefDb, Outcome, Page, Reach, RefDbError, RefDbErrorKind, RefLock, TextOutcome,
 };
 pub use refspec::{Mapped, Refspec, RefspecError, Refspecs};
 pub use table::Class;

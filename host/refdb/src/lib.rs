@@ -8,17 +8,37 @@
 //!
 //! A path on a network file system is refused unless the URL ends with `?network=allow`.
 
+mod access;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError};
 
+pub use access::{Access, PasswordFrom, Secret, Tls};
 use url::Target;
 pub use url::redacted;
+
+/// Which store to open.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// The URL.
+    pub url: String,
+    /// What a relative path in the URL is relative to.
+    pub base_dir: PathBuf,
+    /// Who we are, as far as the URL does not say.
+    pub access: Access,
+}
+
+impl Location {
+    /// A URL, and what relative paths in it are relative to.
+    pub fn new(url: impl Into<String>, base_dir: impl Into<PathBuf>) -> Location {
+        Location { url: url.into(), base_dir: base_dir.into(), access: Access::default() }
+    }
+}
 
 /// Whether a store that does not exist may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +66,20 @@ impl std::fmt::Debug for Opened {
     }
 }
 
-/// Opens the store that `url` names; a relative path in it is relative to `base_dir`.
+/// Opens the store that `location` names.
 ///
-/// Blocks for file access (milliseconds; at most 5 s when another process holds the file).
+/// Blocks: for a file milliseconds, at most 5 s when another process holds it; for a server as long as connecting takes,
+/// at most 10 s. Do not call it on a thread that drives futures.
 ///
 /// # Errors
 /// [`Config`](refgate_core::RefDbErrorKind::Config) when the URL or what it names cannot be a ref-db,
 /// [`Unavailable`](refgate_core::RefDbErrorKind::Unavailable) when the store is missing or cannot be opened now,
 /// [`Corrupt`](refgate_core::RefDbErrorKind::Corrupt) when it is damaged. Nothing is written then.
-pub fn open(url: &str, base_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
+pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
     let kept = |db: Arc<dyn GlobalRefDb>| Opened { db, created: false };
-    match url::parse(url, base_dir)? {
+    match url::parse(&location.url, &location.base_dir, &location.access)? {
         Target::Noop => Ok(kept(Arc::new(NoopRefDb))),
-        Target::Memory => Ok(kept(Arc::new(MemoryRefDb::new()))),
+        Target::Memory => Ok(kept(Arc::new(MemoryRefDb::with_clock(clock)))),
         #[cfg(feature = "sqlite")]
         Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock),
         #[cfg(not(feature = "sqlite"))]
@@ -66,5 +87,7 @@ pub fn open(url: &str, base_dir: &Path, mode: OpenMode, clock: Arc<dyn Clock>) -
             let _ = (mode, clock);
             Err(url::not_built_in("sqlite"))
         }
+        Target::ZooKeeper(_) => Err(url::not_built_in("zookeeper")),
+        Target::Etcd(_) => Err(url::not_built_in("etcd")),
     }
 }

@@ -9,9 +9,8 @@ use refgate_core::decision::RefUpdate;
 use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    AncestryQuery, Atomicity, BoxFuture, Capabilities, Clock, Deadline, Direction, Edit, Entry, GlobalRef,
-    GlobalRefDb, LocalError, LocalRefs, Lookup, Oid, Outcome, Project, RefDbError, RefDbErrorKind, RefName,
-    Refspecs, RemoteRefs,
+    AncestryQuery, BoxFuture, Clock, Deadline, Direction, Entries, Entry, GlobalRef, LocalError, LocalRefs,
+    Lookup, Oid, Project, RefDbError, RefName, Refspecs, RemoteRefs,
 };
 
 use super::format::{Case, EntryAnswer, Offer, RepositoryState, Value};
@@ -172,11 +171,7 @@ impl Clock for World<'_> {
     }
 }
 
-impl GlobalRefDb for World<'_> {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "case", durable: false, atomic_edits: 0, snapshot_reads: true }
-    }
-
+impl Entries for World<'_> {
     fn get_many<'a>(
         &'a self,
         _: &'a Project,
@@ -198,61 +193,4 @@ impl GlobalRefDb for World<'_> {
         });
         ready(Ok(answers.collect()))
     }
-
-    fn scan<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a [u8],
-        _: Option<&'a RefName>,
-        _: usize,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<(RefName, Entry)>, RefDbError>> {
-        ready(Err(read_only()))
-    }
-
-    fn compare_and_put<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a [Edit],
-        _: Atomicity,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        ready(Err(read_only()))
-    }
-
-    fn put<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: GlobalRef,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        ready(Err(read_only()))
-    }
-
-    fn remove_ref<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        ready(Err(read_only()))
-    }
-
-    fn remove_project<'a>(&'a self, _: &'a Project, _: Deadline) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        ready(Err(read_only()))
-    }
-
-    fn note_site<'a>(&'a self, _: &'a str, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        ready(Err(read_only()))
-    }
-
-    fn sites<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        ready(Err(read_only()))
-    }
-}
-
-/// A decision only reads; anything else would be a bug that a case must show.
-fn read_only() -> RefDbError {
-    RefDbError::new(RefDbErrorKind::Unsupported, "a decision must only read the ref-db")
 }

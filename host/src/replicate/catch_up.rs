@@ -6,9 +6,11 @@
 use std::collections::HashSet;
 
 use refgate_core::decision::{RefUpdate, Request, decide};
+use refgate_core::refdb::scan_all;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Class, Deadline, Direction, Entry, FilterSet, GlobalRef, Oid, Project, RefName, ReloadWait, SiteKind,
+    Class, Deadline, Direction, Entry, FilterSet, GlobalRef, Lookup, Oid, Project, RefName, ReloadWait,
+    SiteKind,
 };
 use refgate_git::{EditOutcome, RefEdit, Repository};
 
@@ -16,9 +18,6 @@ use super::offers::Value;
 use super::push::local_refs;
 use super::{Site, blocking};
 use crate::Error;
-
-/// Entries read from the ref-db at once.
-pub(crate) const PAGE: usize = 10_000;
 
 /// Brings the local refs of `project` up to the ref-db as far as the objects are here. Returns how many refs moved.
 ///
@@ -107,20 +106,17 @@ async fn keep_complete(repository: &Repository, updates: &mut Vec<RefUpdate>) ->
     Ok(())
 }
 
-/// Every entry of a project, page by page.
+/// Every entry of a project that can be read; what cannot is left to the decision, which says so.
 pub(crate) async fn all_entries(
     site: &Site,
     project: &Project,
 ) -> Result<Vec<(RefName, Entry)>, refgate_core::RefDbError> {
-    let mut entries: Vec<(RefName, Entry)> = Vec::new();
-    loop {
-        let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
-        let after = entries.last().map(|(name, _)| name);
-        let page = site.gate.refdb().scan(project, b"", after, PAGE, deadline).await?;
-        let last = page.len() < PAGE;
-        entries.extend(page);
-        if last {
-            return Ok(entries);
-        }
-    }
+    let timeout = site.gate.config().ref_database.timeout;
+    let deadline = || Deadline::after(site.gate.clock().as_ref(), timeout);
+    let found = scan_all(site.gate.refdb().as_ref(), project, b"", deadline).await?;
+    let entry = |(name, found)| match found {
+        Lookup::Entry(entry) => Some((name, entry)),
+        Lookup::Text(_) | Lookup::Locked | Lookup::Unreadable(_) => None,
+    };
+    Ok(found.into_iter().filter_map(entry).collect())
 }

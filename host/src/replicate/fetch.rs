@@ -213,7 +213,7 @@ async fn advance(site: &Site, project: &Project, decision: &Decision, results: &
         .filter_map(|(i, one)| {
             let expected = Expected::Exactly(GlobalRef::At(one.advances?));
             let new = GlobalRef::At(one.new?);
-            Some((i, Edit { name: one.name.clone(), expected, new, fast_forward: true }))
+            Some((i, Edit::new(one.name.clone(), expected, new).fast_forward(true)))
         })
         .collect();
     if edits.is_empty() {

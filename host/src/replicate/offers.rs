@@ -195,7 +195,7 @@ pub(super) fn needs_objects(class: Class, lookup: &Lookup, remote: Oid, source_o
             GlobalRef::Deleted => false,
             GlobalRef::Untracked => true,
         },
-        (Class::Checked, Lookup::Locked | Lookup::Unreadable(_)) => false,
+        (Class::Checked, Lookup::Text(_) | Lookup::Locked | Lookup::Unreadable(_)) => false,
         _ => true,
     }
 }

@@ -118,6 +118,11 @@ impl Facts {
                     Seen::Value(value)
                 }
                 Some(Lookup::Locked) => Seen::Locked,
+                Some(Lookup::Text(_)) => {
+                    let name = &request.updates[i].name;
+                    self.problems.push(format!("`{name}` in the ref-db: it holds a text, not an object id"));
+                    Seen::Unavailable
+                }
                 Some(Lookup::Unreadable(why)) => {
                     self.problems.push(format!("`{}` in the ref-db: {why}", request.updates[i].name));
                     Seen::Unavailable

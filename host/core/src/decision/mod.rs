@@ -19,8 +19,8 @@ pub use run::decide;
 
 use crate::table::{RemoteValue, Seen};
 use crate::{
-    Clock, Direction, GlobalRefDb, LocalRefs, ObjectFormat, Oid, PluginId, Project, Reason, RefName,
-    ReloadWait, RemoteRefs, Rules, SiteKind,
+    Clock, Direction, Entries, LocalRefs, ObjectFormat, Oid, PluginId, Project, Reason, RefName, ReloadWait,
+    RemoteRefs, Rules, SiteKind,
 };
 
 /// What is to be decided.
@@ -83,7 +83,7 @@ impl RefUpdate {
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// The global ref-db.
-    pub refdb: &'a dyn GlobalRefDb,
+    pub refdb: &'a dyn Entries,
     /// The local repositories.
     pub local: &'a dyn LocalRefs,
     /// Fetch: the remote, to be listed again after the wait. Without it the first listing stands.

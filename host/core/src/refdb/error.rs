@@ -26,14 +26,25 @@ pub enum RefDbErrorKind {
     TooLarge,
     /// The store has no such operation.
     Unsupported,
-    /// A wrong URL, path, option or credential: correct the configuration.
+    /// A wrong URL, path or option: correct the configuration.
     Config,
+    /// The store does not know the user, or refuses what the user asks for: correct the credentials or the rights.
+    Auth,
+    /// Another holder kept the lock until the deadline: try again later.
+    LockTimeout,
+    /// The lock is not held any more, its lease has run out: take it anew, and trust nothing that was read under it.
+    LeaseLost,
 }
 
 impl RefDbError {
     /// An error of `kind` with a message that names the store and the operation.
     pub fn new(kind: RefDbErrorKind, message: impl Into<String>) -> RefDbError {
         RefDbError { kind, message: message.into() }
+    }
+
+    /// For an operation that the store `name` does not have.
+    pub fn unsupported(name: &str, operation: &str) -> RefDbError {
+        RefDbError::new(RefDbErrorKind::Unsupported, format!("ref-db `{name}:` has no {operation}"))
     }
 }
 

@@ -1,51 +1,118 @@
-//! The reference model: one map behind one lock, for tests and case files.
+//! The reference model: one map behind one lock, for tests, case files and simulations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use super::{Atomicity, Capabilities, Edit, GlobalRefDb, Lookup, Outcome, RefDbError, RefDbErrorKind};
-use crate::{BoxFuture, Deadline, Entry, GlobalRef, Project, RefName, future::ready};
+use super::{
+    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, LockToken, Lookup, Outcome, Page,
+    RefDbError, RefDbErrorKind, RefLock, TextOutcome, check_text,
+};
+use crate::{BoxFuture, Clock, Deadline, Entry, GlobalRef, Project, RefName, future::ready};
 
-/// Forgets everything with the process.
-#[derive(Debug, Default)]
+/// How long a waiter for a lock waits before it looks again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Forgets everything with the process. Clones of the [`Arc`]s inside share one store.
 pub struct MemoryRefDb {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Leases need time; without it there are no locks.
+    clock: Option<Arc<dyn Clock>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    projects: BTreeMap<Project, BTreeMap<RefName, Entry>>,
+    projects: BTreeMap<Project, BTreeMap<RefName, Stored>>,
     sites: BTreeSet<String>,
+    locks: HashMap<(Project, RefName), Hold>,
+    /// The last fence that was handed out.
+    fence: u64,
+}
+
+#[derive(Clone)]
+enum Stored {
+    Entry(Entry),
+    Text(String),
+}
+
+/// Who has a lock, and until when.
+struct Hold {
+    fence: u64,
+    until: Instant,
+}
+
+impl Default for MemoryRefDb {
+    fn default() -> MemoryRefDb {
+        MemoryRefDb::new()
+    }
+}
+
+impl std::fmt::Debug for MemoryRefDb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MemoryRefDb")
+    }
 }
 
 impl MemoryRefDb {
-    /// An empty store.
+    /// An empty store without locks.
     pub fn new() -> MemoryRefDb {
-        MemoryRefDb::default()
+        MemoryRefDb { state: Arc::default(), clock: None }
+    }
+
+    /// An empty store whose locks expire by `clock`.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> MemoryRefDb {
+        MemoryRefDb { state: Arc::default(), clock: Some(clock) }
     }
 
     /// Sets a whole entry, list of superseded values included: for tests.
     pub fn set(&self, project: &Project, name: &RefName, entry: Entry) {
-        self.state().projects.entry(project.clone()).or_default().insert(name.clone(), entry);
+        self.state().set(project, name, Stored::Entry(entry));
     }
 
-    /// No call panics while it holds the lock, so a poisoned one still holds a whole state.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        locked(&self.state)
     }
 }
 
-fn apply(refs: &mut BTreeMap<RefName, Entry>, edit: &Edit) {
-    let entry = refs.entry(edit.name.clone()).or_default();
-    *entry = entry.replaced_by(edit.new, edit.fast_forward);
+/// No call panics while it holds the mutex, so a poisoned one still holds a whole state.
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn check(refs: &BTreeMap<RefName, Entry>, edit: &Edit) -> Outcome {
-    let actual = refs.get(&edit.name).map_or(GlobalRef::Untracked, |e| e.value);
-    match edit.expected.holds(actual) {
-        true => Outcome::Applied,
-        false => Outcome::Mismatch { actual },
+impl Stored {
+    fn lookup(&self) -> Lookup {
+        match self {
+            Stored::Entry(entry) => Lookup::Entry(entry.clone()),
+            Stored::Text(text) => Lookup::Text(text.clone()),
+        }
+    }
+}
+
+impl State {
+    fn get(&self, project: &Project, name: &RefName) -> Option<&Stored> {
+        self.projects.get(project)?.get(name)
+    }
+
+    /// The entry to compare with. A text in its place is in the way of every edit.
+    fn entry(&self, project: &Project, name: &RefName) -> Result<Entry, RefDbError> {
+        match self.get(project, name) {
+            None => Ok(Entry::default()),
+            Some(Stored::Entry(entry)) => Ok(entry.clone()),
+            Some(Stored::Text(_)) => Err(RefDbError::new(
+                RefDbErrorKind::Corrupt,
+                format!("ref-db `memory:`: the entry of `{name}` in `{project}` is a text, not an object id"),
+            )),
+        }
+    }
+
+    fn set(&mut self, project: &Project, name: &RefName, stored: Stored) {
+        self.projects.entry(project.clone()).or_default().insert(name.clone(), stored);
+    }
+
+    fn is_held(&self, project: &Project, token: &LockToken, now: Instant) -> bool {
+        let hold = self.locks.get(&(project.clone(), token.name.clone()));
+        hold.is_some_and(|hold| hold.fence == token.fence && hold.until > now)
     }
 }
 
@@ -60,11 +127,7 @@ fn refuse_untracked(value: GlobalRef, name: &RefName) -> Result<(), RefDbError> 
     }
 }
 
-impl GlobalRefDb for MemoryRefDb {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "memory", durable: false, atomic_edits: usize::MAX, snapshot_reads: true }
-    }
-
+impl Entries for MemoryRefDb {
     fn get_many<'a>(
         &'a self,
         project: &'a Project,
@@ -72,32 +135,51 @@ impl GlobalRefDb for MemoryRefDb {
         _: Deadline,
     ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
         let state = self.state();
-        let known = state.projects.get(project);
-        let found = refs
+        let absent = || Lookup::Entry(Entry::default());
+        ready(Ok(refs
             .iter()
-            .map(|name| Lookup::Entry(known.and_then(|refs| refs.get(name)).cloned().unwrap_or_default()));
-        ready(Ok(found.collect()))
+            .map(|name| state.get(project, name).map_or_else(absent, Stored::lookup))
+            .collect()))
+    }
+}
+
+impl GlobalRefDb for MemoryRefDb {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            atomic_edits: usize::MAX,
+            read_batch: usize::MAX,
+            snapshot_reads: true,
+            linearizable_reads: true,
+            lease: self.clock.is_some().then_some((Duration::from_millis(1), Duration::MAX)),
+            ..Capabilities::least("memory")
+        }
     }
 
     fn scan<'a>(
         &'a self,
         project: &'a Project,
         prefix: &'a [u8],
-        after: Option<&'a RefName>,
+        cursor: Option<&'a Cursor>,
         limit: usize,
         _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<(RefName, Entry)>, RefDbError>> {
+    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
         let state = self.state();
-        let from = match after {
-            Some(name) if name.as_bytes() >= prefix => Bound::Excluded(name.as_bytes()),
+        let from = match cursor {
+            Some(Cursor { after, .. }) if after.as_bytes() >= prefix => Bound::Excluded(after.as_bytes()),
             _ => Bound::Included(prefix),
         };
-        let page = state.projects.get(project).into_iter().flat_map(|refs| {
-            refs.range::<[u8], _>((from, Bound::Unbounded))
-                .take_while(|(name, _)| name.as_bytes().starts_with(prefix))
-                .map(|(name, entry)| (name.clone(), entry.clone()))
-        });
-        ready(Ok(page.take(limit).collect()))
+        let rows: Vec<(RefName, Lookup)> = state
+            .projects
+            .get(project)
+            .into_iter()
+            .flat_map(|refs| refs.range::<[u8], _>((from, Bound::Unbounded)))
+            .take_while(|(name, _)| name.as_bytes().starts_with(prefix))
+            .map(|(name, stored)| (name.clone(), stored.lookup()))
+            .take(limit.max(1))
+            .collect();
+        let more = rows.len() == limit.max(1);
+        let next = rows.last().filter(|_| more).map(|(name, _)| Cursor { after: name.clone(), revision: 0 });
+        ready(Ok(Page { rows, next }))
     }
 
     fn compare_and_put<'a>(
@@ -113,37 +195,57 @@ impl GlobalRefDb for MemoryRefDb {
             }
         }
         let mut state = self.state();
-        let refs = state.projects.entry(project.clone()).or_default();
-        let outcomes = match atomicity {
-            Atomicity::Each => edits
-                .iter()
-                .map(|edit| {
-                    let outcome = check(refs, edit);
-                    if outcome == Outcome::Applied {
-                        apply(refs, edit);
+        let now = self.clock.as_ref().map(|clock| clock.now());
+        // In order, so that a name that occurs twice sees its first edit; taken back as a whole.
+        let mut before: BTreeMap<RefName, Entry> = BTreeMap::new();
+        let mut outcomes = Vec::with_capacity(edits.len());
+        for edit in edits {
+            let entry = match state.entry(project, &edit.name) {
+                Ok(entry) => entry,
+                Err(e) => {
+                    for (name, entry) in before {
+                        state.restore(project, &name, entry);
                     }
-                    outcome
-                })
-                .collect(),
-            Atomicity::AllOrNothing => {
-                // On a copy: a name that occurs twice must see its first edit.
-                let mut after = refs.clone();
-                let mut outcomes = Vec::with_capacity(edits.len());
-                for edit in edits {
-                    outcomes.push(check(&after, edit));
-                    apply(&mut after, edit);
+                    return ready(Err(e));
                 }
-                if outcomes.iter().all(|o| *o == Outcome::Applied) {
-                    *refs = after;
-                    outcomes
-                } else {
-                    let untouched =
-                        |edit: &Edit| refs.get(&edit.name).map_or(GlobalRef::Untracked, |e| e.value);
-                    edits.iter().map(|edit| Outcome::Mismatch { actual: untouched(edit) }).collect()
+            };
+            let held = |token: &LockToken| now.is_some_and(|now| state.is_held(project, token, now));
+            outcomes.push(if edit.fence.as_ref().is_some_and(|token| !held(token)) {
+                Outcome::Fenced
+            } else if edit.expected.holds(entry.value) {
+                let after = entry.replaced_by(edit.new, edit.fast_forward);
+                state.set(project, &edit.name, Stored::Entry(after));
+                Outcome::Applied
+            } else {
+                Outcome::Mismatch { actual: entry.value }
+            });
+            before.entry(edit.name.clone()).or_insert(entry);
+        }
+        if atomicity == Atomicity::AllOrNothing && outcomes.iter().any(|o| *o != Outcome::Applied) {
+            for (edit, outcome) in edits.iter().zip(&mut outcomes) {
+                if *outcome != Outcome::Fenced {
+                    *outcome = Outcome::Mismatch { actual: before[&edit.name].value };
                 }
             }
-        };
+            for (name, entry) in before {
+                state.restore(project, &name, entry);
+            }
+        }
         ready(Ok(outcomes))
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        project: &'a Project,
+        edits: &'a [Edit],
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
+        let state = self.state();
+        let outcome = |edit: &Edit| {
+            let actual = state.entry(project, &edit.name)?.value;
+            Ok(if actual == edit.new { Outcome::Applied } else { Outcome::Mismatch { actual } })
+        };
+        ready(edits.iter().map(outcome).collect())
     }
 
     fn put<'a>(
@@ -154,6 +256,25 @@ impl GlobalRefDb for MemoryRefDb {
         _: Deadline,
     ) -> BoxFuture<'a, Result<(), RefDbError>> {
         ready(refuse_untracked(value, name).map(|()| self.set(project, name, Entry::new(value))))
+    }
+
+    fn swap_entry<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        from: &'a Entry,
+        to: &'a Entry,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
+        let mut state = self.state();
+        let there = match state.entry(project, name) {
+            Ok(entry) => entry == *from,
+            Err(e) => return ready(Err(e)),
+        };
+        if there {
+            state.restore(project, name, to.clone());
+        }
+        ready(Ok(there))
     }
 
     fn remove_ref<'a>(
@@ -176,6 +297,72 @@ impl GlobalRefDb for MemoryRefDb {
         ready(Ok(removed.map_or(0, |refs| refs.len() as u64)))
     }
 
+    fn get_text<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        ready(Ok(self.state().text(project, name)))
+    }
+
+    fn compare_and_put_text<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        expected: Option<&'a str>,
+        new: &'a str,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<TextOutcome, RefDbError>> {
+        if let Err(why) = check_text(new) {
+            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, format!("`{name}`: {why}"))));
+        }
+        let mut state = self.state();
+        let actual = state.text(project, name);
+        if actual.as_deref() != expected {
+            return ready(Ok(TextOutcome::Mismatch { actual }));
+        }
+        state.set(project, name, Stored::Text(new.to_owned()));
+        ready(Ok(TextOutcome::Applied))
+    }
+
+    fn lock<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        lease: Duration,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Box<dyn RefLock>, RefDbError>> {
+        let Some(clock) = &self.clock else {
+            return ready(Err(RefDbError::unsupported("memory", "locks without a clock")));
+        };
+        Box::pin(async move {
+            let key = (project.clone(), name.clone());
+            loop {
+                {
+                    let now = clock.now();
+                    let mut state = self.state();
+                    if state.locks.get(&key).is_none_or(|hold| hold.until <= now) {
+                        state.fence += 1;
+                        let fence = state.fence;
+                        state.locks.insert(key.clone(), Hold { fence, until: now + lease });
+                        let token = LockToken { name: name.clone(), fence, holder: String::new() };
+                        let (state, clock) = (self.state.clone(), clock.clone());
+                        return Ok(
+                            Box::new(MemoryLock { state, clock, key, token, lease }) as Box<dyn RefLock>
+                        );
+                    }
+                }
+                let left = deadline.left(&**clock);
+                if left.is_zero() {
+                    let what = format!("`{name}` in `{project}` is locked by somebody else; try again");
+                    return Err(RefDbError::new(RefDbErrorKind::LockTimeout, what));
+                }
+                clock.sleep(left.min(PAUSE)).await;
+            }
+        })
+    }
+
     fn note_site<'a>(
         &'a self,
         site: &'a str,
@@ -187,5 +374,67 @@ impl GlobalRefDb for MemoryRefDb {
 
     fn sites<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
         ready(Ok(self.state().sites.iter().cloned().collect()))
+    }
+}
+
+impl State {
+    /// Puts an entry back; an untracked one is none.
+    fn restore(&mut self, project: &Project, name: &RefName, entry: Entry) {
+        if entry.value == GlobalRef::Untracked {
+            self.projects.entry(project.clone()).or_default().remove(name);
+        } else {
+            self.set(project, name, Stored::Entry(entry));
+        }
+    }
+
+    fn text(&self, project: &Project, name: &RefName) -> Option<String> {
+        Some(match self.get(project, name)? {
+            Stored::Text(text) => text.clone(),
+            Stored::Entry(entry) => entry.value.oid().map_or_else(|| "0".repeat(40), |oid| oid.to_string()),
+        })
+    }
+}
+
+/// One hold.
+struct MemoryLock {
+    state: Arc<Mutex<State>>,
+    clock: Arc<dyn Clock>,
+    key: (Project, RefName),
+    token: LockToken,
+    lease: Duration,
+}
+
+impl RefLock for MemoryLock {
+    fn token(&self) -> &LockToken {
+        &self.token
+    }
+
+    fn is_valid(&self) -> bool {
+        locked(&self.state).is_held(&self.key.0, &self.token, self.clock.now())
+    }
+
+    fn renew(&self, _: Deadline) -> BoxFuture<'_, Result<(), RefDbError>> {
+        let mut state = locked(&self.state);
+        let now = self.clock.now();
+        if !state.is_held(&self.key.0, &self.token, now) {
+            let what = format!("the lock of `{}` ran out; take it again", self.token.name);
+            return ready(Err(RefDbError::new(RefDbErrorKind::LeaseLost, what)));
+        }
+        state.locks.insert(self.key.clone(), Hold { fence: self.token.fence, until: now + self.lease });
+        ready(Ok(()))
+    }
+
+    fn release(self: Box<Self>, _: Deadline) -> BoxFuture<'static, Result<(), RefDbError>> {
+        drop(self);
+        ready(Ok(()))
+    }
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        let mut state = locked(&self.state);
+        if state.locks.get(&self.key).is_some_and(|hold| hold.fence == self.token.fence) {
+            state.locks.remove(&self.key);
+        }
     }
 }

@@ -16,8 +16,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Clock, Deadline, Edit, Entry, GlobalRef, GlobalRefDb, Lookup,
-    Outcome, Project, RefDbError, RefDbErrorKind, RefName, future::ready,
+    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, GlobalRef, GlobalRefDb,
+    Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefName, future::ready,
 };
 
 use crate::{OpenMode, Opened};
@@ -58,11 +58,7 @@ fn refuse_untracked(value: GlobalRef, name: &RefName) -> Result<(), RefDbError> 
     }
 }
 
-impl GlobalRefDb for SqliteRefDb {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "sqlite", durable: true, atomic_edits: usize::MAX, snapshot_reads: true }
-    }
-
+impl Entries for SqliteRefDb {
     fn get_many<'a>(
         &'a self,
         project: &'a Project,
@@ -72,17 +68,33 @@ impl GlobalRefDb for SqliteRefDb {
         let (project, refs) = (project.clone(), refs.to_vec());
         self.reader.call(deadline, move |call| ops::get_many(call, &project, &refs))
     }
+}
+
+impl GlobalRefDb for SqliteRefDb {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            reach: Reach::Machine,
+            durable: true,
+            atomic_edits: usize::MAX,
+            read_batch: usize::MAX,
+            snapshot_reads: true,
+            linearizable_reads: true,
+            ..Capabilities::least("sqlite")
+        }
+    }
 
     fn scan<'a>(
         &'a self,
         project: &'a Project,
         prefix: &'a [u8],
-        after: Option<&'a RefName>,
+        cursor: Option<&'a Cursor>,
         limit: usize,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<(RefName, Entry)>, RefDbError>> {
-        let (project, prefix, after) = (project.clone(), prefix.to_vec(), after.cloned());
-        self.reader.call(deadline, move |call| ops::scan(call, &project, &prefix, after.as_ref(), limit))
+    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
+        let (project, prefix) = (project.clone(), prefix.to_vec());
+        let after = cursor.map(|cursor| cursor.after.clone());
+        self.reader
+            .call(deadline, move |call| ops::scan(call, &project, &prefix, after.as_ref(), limit.max(1)))
     }
 
     fn compare_and_put<'a>(
@@ -97,6 +109,17 @@ impl GlobalRefDb for SqliteRefDb {
         }
         let (project, edits) = (project.clone(), edits.to_vec());
         self.writer.call(deadline, move |call| ops::compare_and_put(call, &project, &edits, atomicity))
+    }
+
+    fn resolve<'a>(
+        &'a self,
+        project: &'a Project,
+        edits: &'a [Edit],
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
+        let (project, edits) = (project.clone(), edits.to_vec());
+        // Behind everything that the writer still has to do.
+        self.writer.call(deadline, move |call| ops::resolve(call, &project, &edits))
     }
 
     fn put<'a>(

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use refgate_core::{
-    Atomicity, Edit, Entry, GlobalRef, Lookup, Outcome, Project, RefDbError, RefDbErrorKind, RefName, escape,
+    Atomicity, Cursor, Edit, Entry, GlobalRef, Lookup, Outcome, Page, Project, RefDbError, RefDbErrorKind,
+    RefName, escape,
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -79,8 +80,8 @@ pub(super) fn scan(
     prefix: &[u8],
     after: Option<&RefName>,
     limit: usize,
-) -> Result<Vec<(RefName, Entry)>, RefDbError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+) -> Result<Page, RefDbError> {
+    let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (from, compare) = match after {
         Some(name) if name.as_bytes() >= prefix => (name.as_bytes(), ">"),
         _ => (prefix, ">="),
@@ -91,18 +92,41 @@ pub(super) fn scan(
         let mut rows = tx.prepare_cached(&format!(
             "SELECT name, value, superseded FROM entry WHERE project = ?1 AND name {compare} ?2 ORDER BY name LIMIT ?3"
         ))?;
-        let mut rows = rows.query(params![project.as_str(), from, limit])?;
+        let mut rows = rows.query(params![project.as_str(), from, sql_limit])?;
         while let Some(row) = rows.next()? {
             let name = row.get_ref(0)?.as_blob().unwrap_or_default();
             if !name.starts_with(prefix) {
                 break;
             }
-            let fail = |why: &str| unreadable(file, project, name, why);
-            let entry = decode(row, 1).map_err(|why| fail(&why))?;
-            let name = RefName::new(name).map_err(|e| fail(e.why))?;
-            page.push((name, entry));
+            let found = decode(row, 1).map_or_else(Lookup::Unreadable, Lookup::Entry);
+            // Without a name there is nothing to show it under.
+            let name = RefName::new(name).map_err(|e| unreadable(file, project, name, e.why))?;
+            page.push((name, found));
         }
-        Ok(page)
+        let next = (page.len() == limit).then(|| page.last()).flatten();
+        let next = next.map(|(name, _)| Cursor { after: name.clone(), revision: 0 });
+        Ok(Page { rows: page, next })
+    })
+}
+
+pub(super) fn resolve(
+    call: &mut Call<'_>,
+    project: &Project,
+    edits: &[Edit],
+) -> Result<Vec<Outcome>, RefDbError> {
+    let file = call.file();
+    call.read(|tx| {
+        edits
+            .iter()
+            .map(|edit| {
+                let entry = read(tx, project, &edit.name)?
+                    .map_err(|why| unreadable(file, project, edit.name.as_bytes(), &why))?;
+                Ok(match entry.value == edit.new {
+                    true => Outcome::Applied,
+                    false => Outcome::Mismatch { actual: entry.value },
+                })
+            })
+            .collect()
     })
 }
 

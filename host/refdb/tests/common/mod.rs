@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use refgate_core::{
-    Atomicity, BoxFuture, Clock, Deadline, Edit, Entry, Expected, GlobalRef, GlobalRefDb, Lookup, Oid,
-    Outcome, Project, RefDbError, RefName,
+    Atomicity, BoxFuture, Clock, Cursor, Deadline, Edit, Entry, Expected, GlobalRef, GlobalRefDb, Lookup,
+    Oid, Outcome, Project, RefDbError, RefName,
 };
-use refgate_refdb::{OpenMode, Opened, open};
+use refgate_refdb::{Location, OpenMode, Opened, open};
 
 /// The real time: these tests are about real files and other processes.
 pub struct RealClock;
@@ -66,7 +66,7 @@ pub fn at(n: u64) -> GlobalRef {
 }
 
 pub fn edit(name_: &str, expected: Expected, new: GlobalRef) -> Edit {
-    Edit { name: name(name_), expected, new, fast_forward: false }
+    Edit::new(name(name_), expected, new)
 }
 
 pub fn mismatch(actual: GlobalRef) -> Outcome {
@@ -75,7 +75,7 @@ pub fn mismatch(actual: GlobalRef) -> Outcome {
 
 pub fn open_sqlite(path: &Path, mode: OpenMode) -> Result<Opened, RefDbError> {
     let url = format!("sqlite:{}", path.file_name().unwrap().to_str().unwrap());
-    open(&url, path.parent().unwrap(), mode, Arc::new(RealClock))
+    open(&Location::new(url, path.parent().unwrap()), mode, Arc::new(RealClock))
 }
 
 /// A store whose calls block, wait at most 10 s and panic on errors.
@@ -112,9 +112,10 @@ impl Store {
         block_on(self.0.put(&project(p), &name(r), value, within(10_000))).unwrap();
     }
     pub fn scan(&self, p: &str, prefix: &str, after: Option<&str>, limit: usize) -> Vec<String> {
-        let after = after.map(name);
-        block_on(self.0.scan(&project(p), prefix.as_bytes(), after.as_ref(), limit, within(10_000)))
+        let cursor = after.map(|after| Cursor { after: name(after), revision: 0 });
+        block_on(self.0.scan(&project(p), prefix.as_bytes(), cursor.as_ref(), limit, within(10_000)))
             .unwrap()
+            .rows
             .into_iter()
             .map(|(name, _)| name.to_string())
             .collect()

@@ -86,12 +86,8 @@ impl Lab {
                 let hex = commits.get(message).map(String::as_str).unwrap_or_default();
                 hex.parse::<Oid>().map(GlobalRef::At).map_err(|e| Error::failed(e.to_string()))
             };
-            Edit {
-                name: RefName::new(format!("refs/heads/{branch}"))?,
-                expected: Expected::Exactly(old.map(oid).transpose()?.unwrap_or_default()),
-                new: oid(new)?,
-                fast_forward: true,
-            }
+            let expected = Expected::Exactly(old.map(oid).transpose()?.unwrap_or_default());
+            Edit::new(RefName::new(format!("refs/heads/{branch}"))?, expected, oid(new)?).fast_forward(true)
         };
         let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
         let project = Project::new(self.project.clone())?;

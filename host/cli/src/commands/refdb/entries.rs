@@ -1,10 +1,11 @@
 //! `refdb get` and `ls`: what the ref-db holds.
 
-use refgate_core::{Entry, Lookup, Project, RefName};
+use refgate_core::refdb::scan_all;
+use refgate_core::{Lookup, Project, RefName};
 use refgate_host::Error;
 use serde_json::{Value, json};
 
-use super::{Db, show};
+use super::{Db, show, show_found};
 use crate::output::{Cell, Mood, Output};
 
 /// Entries read at once.
@@ -27,25 +28,14 @@ pub async fn ls(db: &Db, project: &Project, output: &Output) -> Result<u8, Error
 }
 
 async fn list(db: &Db, project: &Project, command: &str, output: &Output) -> Result<u8, Error> {
-    let all = all(db, project).await?;
-    let rows: Vec<(RefName, Lookup)> =
-        all.into_iter().map(|(name, entry)| (name, Lookup::Entry(entry))).collect();
+    let rows = all(db, project).await?;
     print(project, &rows, command, output);
     Ok(0)
 }
 
-/// Every entry of a project, page by page.
-pub async fn all(db: &Db, project: &Project) -> Result<Vec<(RefName, Entry)>, Error> {
-    let mut entries: Vec<(RefName, Entry)> = Vec::new();
-    loop {
-        let after = entries.last().map(|(name, _)| name);
-        let page = db.refdb.scan(project, b"", after, PAGE, db.deadline()).await?;
-        let last = page.len() < PAGE;
-        entries.extend(page);
-        if last {
-            return Ok(entries);
-        }
-    }
+/// Every entry of a project.
+pub async fn all(db: &Db, project: &Project) -> Result<Vec<(RefName, Lookup)>, Error> {
+    Ok(scan_all(db.refdb.as_ref(), project, b"", || db.deadline()).await?)
 }
 
 fn print(project: &Project, rows: &[(RefName, Lookup)], command: &str, output: &Output) {
@@ -63,9 +53,12 @@ fn print(project: &Project, rows: &[(RefName, Lookup)], command: &str, output: &
                 };
                 vec![name.to_string().into(), show(entry.value).into(), superseded.into()]
             }
-            Lookup::Locked => vec![name.to_string().into(), Cell::new("locked", Mood::Held), "".into()],
-            Lookup::Unreadable(why) => {
-                vec![name.to_string().into(), Cell::new(format!("unreadable: {why}"), Mood::Bad), "".into()]
+            Lookup::Text(_) => vec![name.to_string().into(), show_found(lookup).into(), "".into()],
+            Lookup::Locked => {
+                vec![name.to_string().into(), Cell::new(show_found(lookup), Mood::Held), "".into()]
+            }
+            Lookup::Unreadable(_) => {
+                vec![name.to_string().into(), Cell::new(show_found(lookup), Mood::Bad), "".into()]
             }
         })
         .collect();
@@ -79,6 +72,7 @@ fn row_json(name: &RefName, lookup: &Lookup) -> Value {
             "value": show(entry.value),
             "superseded": entry.superseded.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
+        Lookup::Text(text) => json!({"ref": name.to_string(), "value": null, "text": text}),
         Lookup::Locked => json!({"ref": name.to_string(), "value": null, "problem": "locked"}),
         Lookup::Unreadable(why) => json!({"ref": name.to_string(), "value": null, "problem": why}),
     }

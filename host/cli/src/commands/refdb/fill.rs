@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use refgate_core::{
-    AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Oid, Outcome, Project, RefName,
-    Refspecs,
+    AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
+    RefName, Refspecs,
 };
 use refgate_git::{GitRepositories, Target};
 use refgate_host::Error;
 use refgate_host::replicate::offerable;
 use serde_json::{Value, json};
 
-use super::{Db, entries, show};
+use super::{Db, entries, show, show_found};
 use crate::output::{Cell, Mood, Output, note, warn};
 use crate::progress::bar;
 
@@ -148,7 +148,7 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
 }
 
 fn edit(name: &RefName, expected: GlobalRef, new: GlobalRef, fast_forward: bool) -> Edit {
-    Edit { name: name.clone(), expected: Expected::Exactly(expected), new, fast_forward }
+    Edit::new(name.clone(), Expected::Exactly(expected), new).fast_forward(fast_forward)
 }
 
 /// Whether each ref-db value is contained in the local one: one bulk question.
@@ -196,8 +196,20 @@ async fn local(db: &Db, project: &Project) -> Result<BTreeMap<RefName, Oid>, Err
 }
 
 async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRef>, Error> {
-    let all = entries::all(db, project).await?;
-    Ok(all.into_iter().map(|(name, entry)| (name, entry.value)).collect())
+    let mut global = BTreeMap::new();
+    for (name, found) in entries::all(db, project).await? {
+        match found {
+            Lookup::Entry(entry) => drop(global.insert(name, entry.value)),
+            // A counter or the like: no ref of a repository is meant.
+            Lookup::Text(_) => {}
+            Lookup::Locked | Lookup::Unreadable(_) => {
+                let found = show_found(&found);
+                return Err(Error::failed(format!("the entry of `{name}` in `{project}` is {found}"))
+                    .hint("write it anew with `refgate refdb put`, or forget it with `refgate refdb rm`"));
+            }
+        }
+    }
+    Ok(global)
 }
 
 fn finish(

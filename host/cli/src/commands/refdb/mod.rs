@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use refgate_core::{Clock, Deadline, GlobalRef, GlobalRefDb, Oid, OidError, Project, RefName};
+use refgate_core::{Clock, Deadline, GlobalRef, GlobalRefDb, Lookup, Oid, OidError, Project, RefName};
 use refgate_host::config::Config;
 use refgate_host::{Error, open_refdb};
 
@@ -135,6 +135,16 @@ fn parse_value(text: &str) -> Result<GlobalRef, Error> {
                 .hint("give a whole oid, `deleted` or zeros"))
         }
         Err(e) => Err(Error::usage(format!("`{text}` is no value: {e}"))),
+    }
+}
+
+/// How what a read found is shown.
+fn show_found(found: &Lookup) -> String {
+    match found {
+        Lookup::Entry(entry) => show(entry.value),
+        Lookup::Text(text) => format!("text:{text}"),
+        Lookup::Locked => "locked".into(),
+        Lookup::Unreadable(why) => format!("unreadable: {why}"),
     }
 }
 

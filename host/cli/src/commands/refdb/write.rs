@@ -1,13 +1,11 @@
 //! `refdb put`, `cas` and `rm`: single writes.
 
-use refgate_core::{
-    Atomicity, Edit, Entry, Expected, GlobalRef, LocalRefs, Lookup, Outcome, Project, RefName,
-};
+use refgate_core::{Atomicity, Edit, Expected, GlobalRef, LocalRefs, Lookup, Outcome, Project, RefName};
 use refgate_git::GitRepositories;
 use refgate_host::Error;
 use serde_json::json;
 
-use super::{Db, entries, show};
+use super::{Db, entries, show, show_found};
 use crate::output::Output;
 
 /// Writes whatever is there.
@@ -39,7 +37,7 @@ pub async fn cas(
     output: &Output,
 ) -> Result<u8, Error> {
     let fast_forward = is_fast_forward(db, project, name, expected, new).await;
-    let edit = Edit { name: name.clone(), expected: Expected::Exactly(expected), new, fast_forward };
+    let edit = Edit::new(name.clone(), Expected::Exactly(expected), new).fast_forward(fast_forward);
     let outcomes = db.refdb.compare_and_put(project, &[edit], Atomicity::Each, db.deadline()).await?;
     let (word, actual) = match outcomes.first() {
         Some(Outcome::Applied) => ("applied", new),
@@ -80,15 +78,11 @@ pub async fn rm(
     yes: bool,
     output: &Output,
 ) -> Result<u8, Error> {
-    let dropped = match name {
+    let dropped: Vec<(RefName, Lookup)> = match name {
         Some(name) => {
             let old = db.refdb.get_many(project, std::slice::from_ref(name), db.deadline()).await?;
             let there = db.refdb.remove_ref(project, name, db.deadline()).await?;
-            let entry = |lookup| match lookup {
-                Lookup::Entry(entry) => entry,
-                Lookup::Locked | Lookup::Unreadable(_) => Entry::default(),
-            };
-            old.into_iter().filter(|_| there).map(|lookup| (name.clone(), entry(lookup))).collect()
+            old.into_iter().filter(|_| there).map(|lookup| (name.clone(), lookup)).collect()
         }
         None => {
             let all = entries::all(db, project).await?;
@@ -106,12 +100,12 @@ pub async fn rm(
     if output.json {
         let refs: Vec<_> = dropped
             .iter()
-            .map(|(name, e)| json!({"ref": name.to_string(), "value": show(e.value)}))
+            .map(|(name, found)| json!({"ref": name.to_string(), "value": show_found(found)}))
             .collect();
         output.document(&json!({"command": "refdb rm", "project": project.as_str(), "dropped": refs}));
     } else {
-        for (name, entry) in &dropped {
-            output.text(&format!("forgot {name}, it was {}", show(entry.value)));
+        for (name, found) in &dropped {
+            output.text(&format!("forgot {name}, it was {}", show_found(found)));
         }
         output.text(&format!("{} entries forgotten", dropped.len()));
     }

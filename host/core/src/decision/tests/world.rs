@@ -259,11 +259,7 @@ impl Clock for World {
 }
 
 /// Counts and may fail its reads; everything else is the memory backend.
-impl GlobalRefDb for World {
-    fn capabilities(&self) -> Capabilities {
-        self.refdb.capabilities()
-    }
-
+impl Entries for World {
     fn get_many<'a>(
         &'a self,
         project: &'a Project,
@@ -275,65 +271,5 @@ impl GlobalRefDb for World {
             return ready(Err(RefDbError::new(RefDbErrorKind::Unavailable, "the ref-db is down")));
         }
         self.refdb.get_many(project, refs, deadline)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        project: &'a Project,
-        prefix: &'a [u8],
-        after: Option<&'a RefName>,
-        limit: usize,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<(RefName, Entry)>, RefDbError>> {
-        self.refdb.scan(project, prefix, after, limit, deadline)
-    }
-
-    fn compare_and_put<'a>(
-        &'a self,
-        project: &'a Project,
-        edits: &'a [Edit],
-        atomicity: Atomicity,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        self.refdb.compare_and_put(project, edits, atomicity, deadline)
-    }
-
-    fn put<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        value: GlobalRef,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        self.refdb.put(project, name, value, deadline)
-    }
-
-    fn remove_ref<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        self.refdb.remove_ref(project, name, deadline)
-    }
-
-    fn remove_project<'a>(
-        &'a self,
-        project: &'a Project,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        self.refdb.remove_project(project, deadline)
-    }
-
-    fn note_site<'a>(
-        &'a self,
-        site: &'a str,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        self.refdb.note_site(site, deadline)
-    }
-
-    fn sites<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        self.refdb.sites(deadline)
     }
 }

@@ -1,0 +1,265 @@
+//! What goes into a ref-db call and what comes out of it.
+
+use std::fmt;
+
+use super::LockToken;
+use crate::{Entry, GlobalRef, Oid, RefName};
+
+/// What a read found for one ref.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The record.
+    Entry(Entry),
+    /// A text that is no object id, such as the counter that Gerrit keeps under `refs/multi-site/version/value`.
+    Text(String),
+    /// Another writer holds the ref; its value may be about to change.
+    Locked,
+    /// There is something, but it cannot be read as an entry; the text says why.
+    Unreadable(String),
+}
+
+impl Lookup {
+    /// The record, if it could be read as one.
+    pub fn entry(&self) -> Option<&Entry> {
+        match self {
+            Lookup::Entry(entry) => Some(entry),
+            Lookup::Text(_) | Lookup::Locked | Lookup::Unreadable(_) => None,
+        }
+    }
+
+    /// Whether something is stored; a record of a deletion is something.
+    pub fn exists(&self) -> bool {
+        !matches!(self, Lookup::Entry(entry) if entry.value == GlobalRef::Untracked)
+    }
+
+    /// How `local` compares with what was found.
+    pub fn freshness(&self, local: Option<Oid>) -> Freshness {
+        match self {
+            Lookup::Entry(entry) => match entry.value {
+                GlobalRef::Untracked => Freshness::Untracked,
+                global if global.oid() == local => Freshness::UpToDate,
+                global => Freshness::Stale { global },
+            },
+            Lookup::Text(_) => Freshness::Unreadable("it holds a text, not an object id".to_owned()),
+            Lookup::Locked => Freshness::Locked,
+            Lookup::Unreadable(why) => Freshness::Unreadable(why.clone()),
+        }
+    }
+}
+
+/// How a local value compares with the ref-db.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The ref-db never heard of the ref. Gerrit calls this up to date, too.
+    Untracked,
+    /// The ref-db holds the same, or both know that the ref is gone.
+    UpToDate,
+    /// The ref-db holds something else.
+    Stale {
+        /// What it holds.
+        global: GlobalRef,
+    },
+    /// Another writer holds the ref.
+    Locked,
+    /// What is stored cannot be read; the text says why.
+    Unreadable(String),
+}
+
+impl Freshness {
+    /// The answer as a boolean, as Gerrit's interface has it: whether nothing newer is known.
+    pub fn is_up_to_date(&self) -> bool {
+        matches!(self, Freshness::Untracked | Freshness::UpToDate)
+    }
+}
+
+/// Where the next page of a scan begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last name of the page before.
+    pub after: RefName,
+    /// The revision of the store that all pages show, where the store has such a thing; else 0.
+    pub revision: u64,
+}
+
+/// Some entries of a scan, in byte order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// What was found; never [`GlobalRef::Untracked`].
+    pub rows: Vec<(RefName, Lookup)>,
+    /// Where to go on; `None` after the last page.
+    pub next: Option<Cursor>,
+}
+
+/// What must hold for an [`Edit`] to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Never stored.
+    Absent,
+    /// Exactly this value; `Exactly(Untracked)` is the same as `Absent`.
+    Exactly(GlobalRef),
+    /// Never stored, or recorded as deleted: what creating a ref means.
+    AbsentOrDeleted,
+    /// Never stored, or this value: Gerrit's rule for adopting a ref.
+    AbsentOr(GlobalRef),
+}
+
+impl Expected {
+    /// Whether `actual` meets the expectation.
+    pub fn holds(self, actual: GlobalRef) -> bool {
+        match self {
+            Expected::Absent => actual == GlobalRef::Untracked,
+            Expected::Exactly(value) => actual == value,
+            Expected::AbsentOrDeleted => actual.oid().is_none(),
+            Expected::AbsentOr(value) => actual == GlobalRef::Untracked || actual == value,
+        }
+    }
+}
+
+/// One conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// The ref.
+    pub name: RefName,
+    /// What must be there.
+    pub expected: Expected,
+    /// What to write: an object or [`GlobalRef::Deleted`]. `Untracked` is refused.
+    pub new: GlobalRef,
+    /// Whether the value that is replaced is an ancestor of the new one. When it is not, or the writer cannot tell, the
+    /// replaced value is listed as superseded in the same write.
+    pub fast_forward: bool,
+    /// A lock that must still be held at the moment of the write.
+    pub fence: Option<LockToken>,
+}
+
+impl Edit {
+    /// A write that lists what it replaces as superseded and needs no lock.
+    pub fn new(name: RefName, expected: Expected, new: GlobalRef) -> Edit {
+        Edit { name, expected, new, fast_forward: false, fence: None }
+    }
+
+    /// Whether the replaced value is an ancestor of the new one.
+    #[must_use]
+    pub fn fast_forward(mut self, is: bool) -> Edit {
+        self.fast_forward = is;
+        self
+    }
+
+    /// Only while the lock that `token` came from is held.
+    #[must_use]
+    pub fn fenced(mut self, token: LockToken) -> Edit {
+        self.fence = Some(token);
+        self
+    }
+}
+
+/// Whether edits stand or fall together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Atomicity {
+    /// Each edit on its own.
+    Each,
+    /// All edits or none. When one does not match, the outcome of the others is `Mismatch` with their actual value.
+    AllOrNothing,
+}
+
+/// How a conditional write came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Written.
+    Applied,
+    /// Not written, because this is there. In an all-or-nothing call, an edit that would have matched carries the value
+    /// that it expected.
+    Mismatch {
+        /// The value in the store.
+        actual: GlobalRef,
+    },
+    /// Not written, because the lock of [`Edit::fence`] is not held any more. In an all-or-nothing call every edit whose
+    /// lock is lost says so.
+    Fenced,
+}
+
+/// How a conditional write of a text came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextOutcome {
+    /// Written.
+    Applied,
+    /// Not written, because this is there.
+    Mismatch {
+        /// The text in the store; `None` when there is nothing.
+        actual: Option<String>,
+    },
+}
+
+/// Longest text that [`compare_and_put_text`](super::GlobalRefDb::compare_and_put_text) takes, in bytes.
+pub const MAX_TEXT: usize = 4096;
+
+/// What a backend refuses to store as a text, and why: anything but 1 to [`MAX_TEXT`] printable ASCII characters.
+///
+/// What looks like an object id (40 or 64 hexadecimal digits) is refused too: it would be read back as one.
+pub fn check_text(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("an empty text is the same as none");
+    }
+    if text.len() > MAX_TEXT {
+        return Err("a text has at most 4096 bytes");
+    }
+    if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return Err("a text has printable ASCII characters only");
+    }
+    if matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err("this is an object id; write it as a value");
+    }
+    Ok(())
+}
+
+/// Who can use one store at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One process.
+    Process,
+    /// The processes of one machine.
+    Machine,
+    /// Any number of machines.
+    Network,
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reach::Process => "one process",
+            Reach::Machine => "one machine",
+            Reach::Network => "any number of machines",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(digit: u8) -> GlobalRef {
+        GlobalRef::At(Oid::from_hex(&[digit; 40]).unwrap())
+    }
+
+    #[test]
+    fn fresh_is_what_the_ref_db_holds_or_never_heard_of() {
+        let of = |value: GlobalRef, local: GlobalRef| Lookup::Entry(Entry::new(value)).freshness(local.oid());
+        assert_eq!(of(GlobalRef::Untracked, at(b'a')), Freshness::Untracked);
+        assert_eq!(of(GlobalRef::Untracked, GlobalRef::Deleted), Freshness::Untracked);
+        assert_eq!(of(at(b'a'), at(b'a')), Freshness::UpToDate);
+        assert_eq!(of(GlobalRef::Deleted, GlobalRef::Deleted), Freshness::UpToDate);
+        assert_eq!(of(at(b'a'), at(b'b')), Freshness::Stale { global: at(b'a') });
+        assert_eq!(of(at(b'a'), GlobalRef::Deleted), Freshness::Stale { global: at(b'a') });
+        assert_eq!(of(GlobalRef::Deleted, at(b'a')), Freshness::Stale { global: GlobalRef::Deleted });
+        assert!(!Lookup::Text("12".into()).freshness(None).is_up_to_date());
+        assert!(!Lookup::Locked.freshness(None).is_up_to_date());
+    }
+
+    #[test]
+    fn texts_are_short_ascii_and_no_object_ids() {
+        assert!(check_text("1793707205").is_ok());
+        assert!(check_text(&"x".repeat(MAX_TEXT)).is_ok());
+        for bad in ["", "tab\t", "é", &"a".repeat(40), &"0".repeat(64), &"x".repeat(MAX_TEXT + 1)] {
+            assert!(check_text(bad).is_err(), "{bad:?}");
+        }
+    }
+}
