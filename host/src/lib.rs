@@ -17,6 +17,7 @@ pub mod config;
 mod error;
 pub mod filters;
 mod gate;
+pub mod gated;
 mod open;
 pub mod replicate;
 mod report;
