@@ -36,7 +36,8 @@ pub async fn open_refdb(config: &Config, create: bool, clock: Arc<dyn Clock>) ->
             "name the ref-db that all sites share, for example `url = sqlite:/srv/refgate/refdb.sqlite`",
         ));
     };
-    let location = Location::new(url, config.ref_database.base_dir.clone());
+    let (base_dir, access) = (config.ref_database.base_dir.clone(), config.ref_database.access.clone());
+    let location = Location { url, base_dir, access };
     let mode = if create { OpenMode::Create } else { OpenMode::Existing };
     let opened = tokio::task::spawn_blocking(move || refgate_refdb::open(&location, mode, clock)).await;
     match opened {

@@ -125,7 +125,7 @@ pub enum RefdbCommand {
         project: String,
         /// The full ref name
         name: OsString,
-        /// An oid, `deleted` or zeros
+        /// An oid, `deleted`, zeros, or `text:TEXT`
         value: String,
     },
     /// Write a value if the expected one is there
@@ -134,10 +134,37 @@ pub enum RefdbCommand {
         project: String,
         /// The full ref name
         name: OsString,
-        /// An oid, `deleted`, zeros, or `absent`
+        /// An oid, `deleted`, zeros, `text:TEXT`, or `absent`
         expected: String,
-        /// An oid, `deleted` or zeros
+        /// An oid, `deleted`, zeros, or `text:TEXT`
         new: String,
+        /// Only while this lock is held; `refdb lock` gives it to the command that it runs
+        #[arg(long, env = "REFGATE_FENCE", value_name = "FENCE")]
+        fence: Option<String>,
+    },
+    /// Hold the lock of a ref while a command runs
+    Lock {
+        /// The project
+        project: String,
+        /// The full ref name
+        name: OsString,
+        /// How long to wait for it
+        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        wait: u64,
+        /// How long it stays after this process dies
+        #[arg(long, value_name = "MS", default_value_t = 10_000)]
+        lease: u64,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// How refs are treated: checked against the ref-db or not, and by which rule
+    Policy {
+        /// The project
+        project: String,
+        /// Full ref names
+        #[arg(required = true)]
+        refs: Vec<OsString>,
     },
     /// Forget a ref, or all of a project
     Rm {
@@ -241,6 +268,8 @@ impl Command {
                 RefdbCommand::Seed { .. } => "refdb seed",
                 RefdbCommand::Check { .. } => "refdb check",
                 RefdbCommand::Publish { .. } => "refdb publish",
+                RefdbCommand::Lock { .. } => "refdb lock",
+                RefdbCommand::Policy { .. } => "refdb policy",
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",

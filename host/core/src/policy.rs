@@ -161,10 +161,19 @@ impl Rules {
 
     /// What the rules say of a ref; built-in exclusions come before them and are the caller's business.
     pub fn enforcement(&self, project: &Project, name: &RefName) -> Enforcement {
-        let rules = self.projects.get(project.as_str()).or(self.all_projects.as_ref());
-        rules
-            .and_then(|rules| rules.refs.get(name.as_bytes()).copied().or(rules.all_refs))
-            .unwrap_or(Enforcement::Required)
+        self.explain(project, name).map_or(Enforcement::Required, |(policy, _)| policy)
+    }
+
+    /// The same with the rule that decides, as `project:ref` with `.*` for all; `None` when no rule applies.
+    pub fn explain(&self, project: &Project, name: &RefName) -> Option<(Enforcement, String)> {
+        let (of, rules) = match self.projects.get(project.as_str()) {
+            Some(rules) => (project.as_str(), rules),
+            None => (ALL, self.all_projects.as_ref()?),
+        };
+        match rules.refs.get(name.as_bytes()) {
+            Some(policy) => Some((*policy, format!("{of}:{name}"))),
+            None => Some((rules.all_refs?, format!("{of}:{ALL}"))),
+        }
     }
 
     /// Whether there are no rules.
@@ -212,6 +221,13 @@ mod tests {
         assert_eq!(ask(&rules, "a", "refs/heads/x"), Ignored, "with the leading slash of Gerrit's example");
         assert_eq!(ask(&rules, "b", "refs/heads/other"), Ignored);
         assert_eq!(ask(&rules, "b", "refs/heads/main"), Required);
+        let explain = |project: &str, name: &str| {
+            rules.explain(&Project::new(project).unwrap(), &RefName::new(name).unwrap())
+        };
+        assert_eq!(explain("a", "refs/heads/scratch"), None);
+        assert_eq!(explain("a", "refs/heads/x"), Some((Ignored, "a:refs/heads/x".into())));
+        assert_eq!(explain("b", "refs/heads/x"), Some((Ignored, "b:.*".into())));
+        assert_eq!(explain("c", "refs/heads/scratch"), Some((Ignored, ".*:refs/heads/scratch".into())));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refgate_core::{Refspecs, ReloadWait, Rules, SiteKind};
+use refgate_refdb::Access;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{KeyDoc, Kind, Subsection};
@@ -71,6 +72,8 @@ pub struct RefDatabase {
     pub url: Option<String>,
     /// The directory of the file that names the url.
     pub base_dir: PathBuf,
+    /// Who this site is at a ref-db server, as far as the url does not say.
+    pub access: Access,
     /// Whether pushes are gated, if [`enabled`](RefDatabase::enabled).
     pub push_gate: bool,
     /// Whether fetches are gated, if [`enabled`](RefDatabase::enabled).

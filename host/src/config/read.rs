@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refgate_core::{Enforcement, Refspec, Refspecs, ReloadWait, Rules, SiteKind, escape};
+use refgate_refdb::{Access, PasswordFrom, Tls};
 use serde_json::{Map, Value};
 
 use super::error::{ConfigError, ConfigErrors};
@@ -18,6 +19,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
     let mut errors = Vec::new();
     let (used, unused): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| check(item, &mut errors));
     let rules = rules(&used, &mut errors);
+    pairs(&used, &mut errors);
     if !errors.is_empty() {
         errors.sort();
         return Err(ConfigErrors(errors));
@@ -35,6 +37,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             base_dir: read
                 .last("ref-database", None, "url")
                 .map_or(base.to_owned(), |i| directory(i).to_owned()),
+            access: read.access(),
             push_gate: read.boolean("ref-database", None, "pushReplicationFilterEnabled"),
             fetch_gate: read.boolean("ref-database", None, "pullReplicationFilterEnabled"),
             timeout: Duration::from_millis(u64::from(read.millis("ref-database", None, "timeoutMs"))),
@@ -99,6 +102,26 @@ fn shown(text: &str) -> String {
     match text.chars().any(char::is_control) {
         true => escape(text.as_bytes()),
         false => text.to_owned(),
+    }
+}
+
+/// Keys of the ref-db's access of which one without the other is a mistake.
+fn pairs(used: &[&Item], errors: &mut Vec<ConfigError>) {
+    let of = |keys: &[&str]| {
+        let is =
+            |i: &&&Item| i.section == "ref-database" && keys.iter().any(|k| i.key.eq_ignore_ascii_case(k));
+        used.iter().find(is)
+    };
+    for (these, those, hint) in [
+        (&["user"][..], &["passwordFile", "passwordEnv"][..], "add `passwordFile` or `passwordEnv`"),
+        (&["passwordFile", "passwordEnv"], &["user"], "add `user`"),
+        (&["certFile"], &["keyFile"], "add `keyFile`"),
+        (&["keyFile"], &["certFile"], "add `certFile`"),
+    ] {
+        if let (Some(item), None) = (of(these), of(those)) {
+            let message = format!("`{}` has no use alone", item.full_key());
+            errors.push(ConfigError::new(&item.origin, message, hint));
+        }
     }
 }
 
@@ -195,6 +218,20 @@ impl<'i> Reader<'i> {
     fn path(&self, section: &str, key: &str) -> Option<PathBuf> {
         let item = self.last(section, None, key)?;
         Some(directory(item).join(item.value.as_deref()?))
+    }
+
+    fn access(&self) -> Access {
+        let section = "ref-database";
+        let file = self.path(section, "passwordFile").map(PasswordFrom::File);
+        let variable = || self.text(section, None, "passwordEnv").map(PasswordFrom::Env);
+        let ca = self.path(section, "caFile");
+        let identity = self.path(section, "certFile").zip(self.path(section, "keyFile"));
+        let tls = self.boolean(section, None, "tls") || ca.is_some() || identity.is_some();
+        Access {
+            user: self.text(section, None, "user"),
+            password: file.or_else(variable),
+            tls: tls.then_some(Tls { ca, identity }),
+        }
     }
 
     fn wait(&self, filter: &str) -> ReloadWait {

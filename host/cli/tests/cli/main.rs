@@ -9,6 +9,7 @@ mod docs;
 mod init;
 mod machine;
 mod plugins;
+mod policy;
 mod refdb;
 mod transfer;
 mod usage;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use refgate_core::{Enforcement, Project, RefName, Refspecs, ReloadWait, SiteKind};
+use refgate_refdb::PasswordFrom;
 use serde_json::json;
 
 use super::super::{Config, Remote, reference};
@@ -21,6 +22,13 @@ const FULL: &str = r#"
     pushReplicationFilterEnabled = no
     pullReplicationFilterEnabled = 0
     timeoutMs = 2k
+    user = site-a
+    passwordFile = secret
+    passwordEnv = SECRET
+    tls = yes
+    caFile = ca.pem
+    certFile = site-a.pem
+    keyFile = site-a.key
 [ref-database "enforcementRules"]
     IGNORED = team/app:refs/heads/scratch
     required = team/app
@@ -58,6 +66,12 @@ fn every_key_of_a_file() {
     assert_eq!(c.site.name.as_deref(), Some("site-a"));
     assert_eq!(c.site.base_path, dir.path().join("repos"));
     assert_eq!(c.site.writes, SiteKind::Gated);
+    let access = &c.ref_database.access;
+    assert_eq!(access.user.as_deref(), Some("site-a"));
+    assert_eq!(access.password, Some(PasswordFrom::File(dir.path().join("secret"))));
+    let tls = access.tls.as_ref().unwrap();
+    assert_eq!(tls.ca, Some(dir.path().join("ca.pem")));
+    assert_eq!(tls.identity, Some((dir.path().join("site-a.pem"), dir.path().join("site-a.key"))));
     let r = &c.ref_database;
     assert!(!r.enabled && !r.push_gate && !r.fetch_gate);
     assert_eq!((r.url.as_deref(), r.base_dir.as_path()), (Some("sqlite:refdb.sqlite"), dir.path()));
@@ -120,7 +134,7 @@ fn the_effective_values_name_every_key_and_where_it_was_written() {
         rows.map(|e| (e.value.clone(), e.origin.as_ref().map_or(0, |o| o.line))).collect()
     };
     assert_eq!(row(&c, "site.name"), [("site-a".into(), 3)]);
-    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 16), ("a#b*".into(), 17)]);
+    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 23), ("a#b*".into(), 24)]);
     assert_eq!(row(&c, "remote.Site-B.sourceOfTruth"), [("true".into(), FULL.lines().count() as u32)]);
     let c = dir.load("[site]\nname=a\nname=b\n[remote \"b\"]\nurl=https://u:secret@h/${name}\n").unwrap();
     assert_eq!(row(&c, "site.name"), [("b".into(), 3)], "the last value counts");

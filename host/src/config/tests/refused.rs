@@ -45,6 +45,9 @@ const BAD: &[(&str, &[&str])] = &[
         &["2: `ref-database.enabled`: `maybe` is neither true nor false; write `true`"],
     ),
     ("[ref-database]\nenabled =", &["2: `ref-database.enabled`: its value is empty"]),
+    ("[ref-database]\nuser = u", &["2: `ref-database.user` has no use alone; add `passwordFile`"]),
+    ("[ref-database]\npasswordEnv = P", &["2: `ref-database.passwordEnv` has no use alone; add `user`"]),
+    ("[ref-database]\nkeyFile = k.pem", &["2: `ref-database.keyFile` has no use alone; add `certFile`"]),
     ("[ref-database]\ntimeoutMs = 0", &["2: `ref-database.timeoutMs`: `0` leaves no time"]),
     (
         "[ref-database]\nlocalRefLockTimeout = 3 fortnights",

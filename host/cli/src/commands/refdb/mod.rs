@@ -2,14 +2,21 @@
 
 mod entries;
 mod fill;
+mod lock;
+mod policy;
+mod text;
 mod write;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use refgate_core::{Clock, Deadline, GlobalRef, GlobalRefDb, Lookup, Oid, OidError, Project, RefName};
+use refgate_core::refdb::check_text;
+use refgate_core::{
+    Clock, Deadline, Edit, Expected, GlobalRef, GlobalRefDb, Lookup, Oid, OidError, Project, RefName,
+};
 use refgate_host::config::Config;
 use refgate_host::{Error, open_refdb};
 
@@ -30,17 +37,49 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
             entries::ls(&db, &parse_project(project)?, output).await
         }
         RefdbCommand::Put { project, name, value } => {
-            let (project, name, value) = (parse_project(project)?, parse_name(name)?, parse_value(&value)?);
-            write::put(&Db::open(file, true).await?, &project, &name, value, output).await
+            let (project, name) = (parse_project(project)?, parse_name(name)?);
+            match Value::parse(&value)? {
+                Value::Ref(value) => {
+                    write::put(&Db::open(file, true).await?, &project, &name, value, output).await
+                }
+                Value::Text(text) => {
+                    text::put(&Db::open(file, true).await?, &project, &name, &text, output).await
+                }
+            }
         }
-        RefdbCommand::Cas { project, name, expected, new } => {
+        RefdbCommand::Cas { project, name, expected, new, fence } => {
             let (project, name) = (parse_project(project)?, parse_name(name)?);
             let expected = match expected.as_str() {
-                "absent" => GlobalRef::Untracked,
-                value => parse_value(value)?,
+                "absent" => Value::Ref(GlobalRef::Untracked),
+                value => Value::parse(value)?,
             };
-            let new = parse_value(&new)?;
-            write::cas(&Db::open(file, true).await?, &project, &name, expected, new, output).await
+            let fence = fence.as_deref().map(lock::from_text).transpose()?;
+            match (expected, Value::parse(&new)?) {
+                (Value::Ref(expected), Value::Ref(new)) => {
+                    let mut edit = Edit::new(name, Expected::Exactly(expected), new);
+                    edit.fence = fence;
+                    write::cas(&Db::open(file, true).await?, &project, edit, expected, output).await
+                }
+                (_, Value::Text(_)) if fence.is_some() => {
+                    Err(Error::usage("a text cannot be written with a fence"))
+                }
+                (Value::Ref(GlobalRef::Untracked), Value::Text(new)) => {
+                    text::cas(&Db::open(file, true).await?, &project, &name, None, &new, output).await
+                }
+                (Value::Text(old), Value::Text(new)) => {
+                    text::cas(&Db::open(file, true).await?, &project, &name, Some(&old), &new, output).await
+                }
+                _ => Err(Error::usage("a text can only take the place of a text, or of nothing")
+                    .hint("`refgate refdb rm` forgets what is there")),
+            }
+        }
+        RefdbCommand::Lock { project, name, wait, lease, command } => {
+            let (project, name) = (parse_project(project)?, parse_name(name)?);
+            let (wait, lease) = (Duration::from_millis(wait), Duration::from_millis(lease));
+            lock::run(&Db::open(file, false).await?, &project, &name, wait, lease, command).await
+        }
+        RefdbCommand::Policy { project, refs } => {
+            policy::run(file, &parse_project(project)?, &parse_names(refs)?, output).await
         }
         RefdbCommand::Rm { project, name, yes } => {
             let project = parse_project(project)?;
@@ -124,16 +163,32 @@ fn parse_names(names: Vec<OsString>) -> Result<Vec<RefName>, Error> {
     names.into_iter().map(parse_name).collect()
 }
 
+/// What can be written: the value of a ref, or a text.
+enum Value {
+    Ref(GlobalRef),
+    Text(String),
+}
+
+impl Value {
+    fn parse(text: &str) -> Result<Value, Error> {
+        match text.strip_prefix("text:") {
+            Some(text) => match check_text(text) {
+                Ok(()) => Ok(Value::Text(text.to_owned())),
+                Err(why) => Err(Error::usage(format!("`text:{text}` cannot be written: {why}"))),
+            },
+            None => parse_value(text).map(Value::Ref),
+        }
+    }
+}
+
 fn parse_value(text: &str) -> Result<GlobalRef, Error> {
     if text == "deleted" {
         return Ok(GlobalRef::Deleted);
     }
     match Oid::parse_or_zero(text.as_bytes()) {
         Ok(oid) => Ok(GlobalRef::at_or_deleted(oid)),
-        Err(e @ OidError::Length(_)) => {
-            Err(Error::usage(format!("`{text}` is no value: {e}"))
-                .hint("give a whole oid, `deleted` or zeros"))
-        }
+        Err(e @ OidError::Length(_)) => Err(Error::usage(format!("`{text}` is no value: {e}"))
+            .hint("give a whole oid, `deleted`, zeros, or `text:TEXT`")),
         Err(e) => Err(Error::usage(format!("`{text}` is no value: {e}"))),
     }
 }

@@ -1,6 +1,8 @@
 //! `refdb put`, `cas` and `rm`: single writes.
 
-use refgate_core::{Atomicity, Edit, Expected, GlobalRef, LocalRefs, Lookup, Outcome, Project, RefName};
+use refgate_core::{
+    Atomicity, Edit, GlobalRef, LocalRefs, Lookup, Outcome, Project, RefDbErrorKind, RefName,
+};
 use refgate_git::GitRepositories;
 use refgate_host::Error;
 use serde_json::json;
@@ -31,18 +33,28 @@ pub async fn put(
 pub async fn cas(
     db: &Db,
     project: &Project,
-    name: &RefName,
+    edit: Edit,
     expected: GlobalRef,
-    new: GlobalRef,
     output: &Output,
 ) -> Result<u8, Error> {
-    let fast_forward = is_fast_forward(db, project, name, expected, new).await;
-    let edit = Edit::new(name.clone(), Expected::Exactly(expected), new).fast_forward(fast_forward);
-    let outcomes = db.refdb.compare_and_put(project, &[edit], Atomicity::Each, db.deadline()).await?;
+    let (name, new) = (edit.name.clone(), edit.new);
+    let fast_forward = is_fast_forward(db, project, &name, expected, new).await;
+    let edit = [edit.fast_forward(fast_forward)];
+    let outcomes = match db.refdb.compare_and_put(project, &edit, Atomicity::Each, db.deadline()).await {
+        // Nobody should have to find out by hand what became of it.
+        Err(e) if e.kind == RefDbErrorKind::Indeterminate => {
+            db.refdb.resolve(project, &edit, db.deadline()).await.map_err(|_| Error::from(e))?
+        }
+        outcomes => outcomes?,
+    };
     let (word, actual) = match outcomes.first() {
         Some(Outcome::Applied) => ("applied", new),
         Some(Outcome::Mismatch { actual }) => ("mismatch", *actual),
-        _ => return Err(Error::failed(format!("the ref-db gave no answer for `{name}`"))),
+        Some(Outcome::Fenced) => {
+            return Err(Error::failed(format!("`{name}` was left alone: the lock is not held any more"))
+                .hint("take the lock anew with `refgate refdb lock`"));
+        }
+        None => return Err(Error::failed(format!("the ref-db gave no answer for `{name}`"))),
     };
     if output.json {
         output.document(&json!({
