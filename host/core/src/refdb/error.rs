@@ -32,7 +32,7 @@ pub enum RefDbErrorKind {
     Auth,
     /// Another holder kept the lock until the deadline: try again later.
     LockTimeout,
-    /// The lock is not held any more, its lease has run out: take it anew, and trust nothing that was read under it.
+    /// The lock is not held any more, its lease ran out: take it anew, and trust nothing that was read under it.
     LeaseLost,
 }
 

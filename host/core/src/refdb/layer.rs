@@ -1,5 +1,6 @@
 //! What stands around every call of a ref-db, written once: retries, time limits, counters and faults are layers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -85,6 +86,14 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// Whether a call that did not answer may have changed what the store holds. Not so for a lock: one that nobody got is
+    /// given back.
+    pub fn is_write(self) -> bool {
+        !self.is_read() && self != Operation::Lock
+    }
+}
+
 /// Something that stands around every call: it may look at it, repeat it, refuse it or shorten its deadline.
 pub trait Layer: Send + Sync {
     /// Does one call; `call` runs it, any number of times.
@@ -94,6 +103,18 @@ pub trait Layer: Send + Sync {
         deadline: Deadline,
         call: impl Fn(Deadline) -> BoxFuture<'a, Result<T, RefDbError>> + Send + Sync + 'a,
     ) -> BoxFuture<'a, Result<T, RefDbError>>;
+}
+
+/// For a layer that somebody else looks at, too: counters, faults.
+impl<L: Layer> Layer for Arc<L> {
+    fn around<'a, T: Send + 'a>(
+        &'a self,
+        operation: Operation,
+        deadline: Deadline,
+        call: impl Fn(Deadline) -> BoxFuture<'a, Result<T, RefDbError>> + Send + Sync + 'a,
+    ) -> BoxFuture<'a, Result<T, RefDbError>> {
+        L::around(self, operation, deadline, call)
+    }
 }
 
 /// A store with a layer around it.

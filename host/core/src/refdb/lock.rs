@@ -1,11 +1,14 @@
 //! Locks on refs in the ref-db: a courtesy between writers, made safe by tokens that the store checks in the write.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{GlobalRefDb, RefDbError};
+use super::{GlobalRefDb, RefDbError, RefDbErrorKind};
 use crate::{BoxFuture, Clock, Deadline, Project, RefName};
 
 /// Names one hold of one lock. With it in [`Edit::fence`](super::Edit::fence) the store refuses the write once that hold
@@ -40,10 +43,12 @@ pub trait RefLock: Send + Sync {
     fn release(self: Box<Self>, deadline: Deadline) -> BoxFuture<'static, Result<(), RefDbError>>;
 }
 
-/// Locks all of `refs`, in byte order of their names so that two callers never wait for each other; each name once.
+/// Locks all of `refs`, in byte order of their names so that two callers never wait for each other; each name once. All
+/// of them are held when this returns.
 ///
 /// # Errors
-/// Those of [`GlobalRefDb::lock`]; what was locked until then is released.
+/// Those of [`GlobalRefDb::lock`], and [`LeaseLost`](RefDbErrorKind::LeaseLost) when the wait for the later ones outlasted
+/// the lease of an earlier one. What was locked until then is released.
 pub async fn lock_many(
     db: &dyn GlobalRefDb,
     project: &Project,
@@ -55,35 +60,53 @@ pub async fn lock_many(
     sorted.sort();
     sorted.dedup();
     let mut locks: Vec<Box<dyn RefLock>> = Vec::with_capacity(sorted.len());
-    for name in sorted {
-        match db.lock(project, name, lease, deadline).await {
-            Ok(lock) => locks.push(lock),
-            Err(e) => {
-                for lock in locks {
-                    // The lease frees what cannot be released now; the first error is the one to tell.
-                    let _ = lock.release(deadline).await;
-                }
-                return Err(e);
+    let failed = 'all: {
+        for name in sorted {
+            match db.lock(project, name, lease, deadline).await {
+                Ok(lock) => locks.push(lock),
+                Err(e) => break 'all e,
             }
         }
+        match locks.iter().find(|lock| !lock.is_valid()) {
+            None => return Ok(locks),
+            Some(lost) => RefDbError::new(
+                RefDbErrorKind::LeaseLost,
+                format!(
+                    "the lock of `{}` in `{project}` ran out while the others were waited for; ask for a longer lease",
+                    lost.token().name
+                ),
+            ),
+        }
+    };
+    for lock in locks {
+        // The lease frees what cannot be released now; the first error is the one to tell.
+        let _ = lock.release(deadline).await;
     }
-    Ok(locks)
+    Err(failed)
 }
 
-/// Runs `work` and renews `lock` every third of its lease until then. Renewing stops when the lease is lost: ask
-/// [`RefLock::is_valid`], and fence the writes.
+/// Runs `work` and renews `lock` every third of its lease until then, sooner again where that failed. Renewing stops when
+/// the lease is lost: ask [`RefLock::is_valid`], and fence the writes.
+///
+/// `lease` is what the lock really has: see [`Capabilities::clamp_lease`](super::Capabilities::clamp_lease).
 pub async fn while_renewed<T>(
     lock: &dyn RefLock,
     lease: Duration,
     clock: &dyn Clock,
     work: impl Future<Output = T>,
 ) -> T {
+    // Never zero, or this would run without a pause.
+    let (third, soon) =
+        ((lease / 3).max(Duration::from_millis(1)), (lease / 24).max(Duration::from_millis(1)));
     let renewing = async {
         loop {
-            clock.sleep(lease / 3).await;
-            let renewed = lock.renew(Deadline::after(clock, lease / 3)).await;
-            if renewed.is_err_and(|e| e.kind == super::RefDbErrorKind::LeaseLost) {
-                std::future::pending::<()>().await;
+            clock.sleep(third).await;
+            while let Err(e) = lock.renew(Deadline::after(clock, third)).await {
+                if e.kind == RefDbErrorKind::LeaseLost {
+                    std::future::pending::<()>().await;
+                }
+                // Two thirds of the lease may be gone by now.
+                clock.sleep(soon).await;
             }
         }
     };

@@ -1,5 +1,8 @@
 //! The reference model: one map behind one lock, for tests, case files and simulations.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,8 +16,10 @@ use crate::{BoxFuture, Clock, Deadline, Entry, GlobalRef, Project, RefName, futu
 
 /// How long a waiter for a lock waits before it looks again.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Shortest and longest lease. The longest must be a length of time that can be added to an [`Instant`].
+const LEASE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(24 * 3600));
 
-/// Forgets everything with the process. Clones of the [`Arc`]s inside share one store.
+/// Forgets everything with the process. Share it in an [`Arc`].
 pub struct MemoryRefDb {
     state: Arc<Mutex<State>>,
     /// Leases need time; without it there are no locks.
@@ -65,9 +70,9 @@ impl MemoryRefDb {
         MemoryRefDb { state: Arc::default(), clock: Some(clock) }
     }
 
-    /// Sets a whole entry, list of superseded values included: for tests.
+    /// Sets a whole entry, list of superseded values included: for tests. An untracked one forgets the ref.
     pub fn set(&self, project: &Project, name: &RefName, entry: Entry) {
-        self.state().set(project, name, Stored::Entry(entry));
+        self.state().restore(project, name, entry);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,7 +155,7 @@ impl GlobalRefDb for MemoryRefDb {
             read_batch: usize::MAX,
             snapshot_reads: true,
             linearizable_reads: true,
-            lease: self.clock.is_some().then_some((Duration::from_millis(1), Duration::MAX)),
+            lease: self.clock.is_some().then_some(LEASE),
             ..Capabilities::least("memory")
         }
     }
@@ -336,6 +341,7 @@ impl GlobalRefDb for MemoryRefDb {
         let Some(clock) = &self.clock else {
             return ready(Err(RefDbError::unsupported("memory", "locks without a clock")));
         };
+        let lease = lease.clamp(LEASE.0, LEASE.1);
         Box::pin(async move {
             let key = (project.clone(), name.clone());
             loop {
@@ -346,7 +352,8 @@ impl GlobalRefDb for MemoryRefDb {
                         state.fence += 1;
                         let fence = state.fence;
                         state.locks.insert(key.clone(), Hold { fence, until: now + lease });
-                        let token = LockToken { name: name.clone(), fence, holder: String::new() };
+                        let holder = format!("hold {fence}");
+                        let token = LockToken { name: name.clone(), fence, holder };
                         let (state, clock) = (self.state.clone(), clock.clone());
                         return Ok(
                             Box::new(MemoryLock { state, clock, key, token, lease }) as Box<dyn RefLock>
@@ -381,7 +388,9 @@ impl State {
     /// Puts an entry back; an untracked one is none.
     fn restore(&mut self, project: &Project, name: &RefName, entry: Entry) {
         if entry.value == GlobalRef::Untracked {
-            self.projects.entry(project.clone()).or_default().remove(name);
+            if let Some(refs) = self.projects.get_mut(project) {
+                refs.remove(name);
+            }
         } else {
             self.set(project, name, Stored::Entry(entry));
         }

@@ -5,6 +5,8 @@ mod layer;
 mod lock;
 mod memory;
 mod noop;
+#[cfg(test)]
+mod testing;
 mod value;
 
 use std::time::Duration;
@@ -66,8 +68,10 @@ pub trait GlobalRefDb: Entries {
     ///
     /// One outcome per edit in the same order. All or nothing above the limit in [`Capabilities`] is refused up front
     /// with [`RefDbErrorKind::TooLarge`]. [`RefDbErrorKind::Indeterminate`] means that the store may or may not have
-    /// applied the edits, or some of them: [`resolve`](Self::resolve) tells. After any other error no edit of an
-    /// all-or-nothing call was applied, and none will be later; of a call for each, those of earlier chunks may have been.
+    /// applied the edits, or some of them: [`resolve`](Self::resolve) tells. A store that writes in chunks answers so, too,
+    /// when one fails after an earlier one was written. After any other error no edit was applied, and none will be later.
+    ///
+    /// [`RefDbErrorKind::Corrupt`] when what is there is no entry, a text for example; it takes the whole call with it.
     fn compare_and_put<'a>(
         &'a self,
         project: &'a Project,
@@ -99,6 +103,9 @@ pub trait GlobalRefDb: Entries {
 
     /// Puts the entry `to` in the place of exactly `from`, lists of superseded values included, and tells whether `from`
     /// was there. `to` may be untracked: that forgets the ref.
+    ///
+    /// # Errors
+    /// [`RefDbErrorKind::Corrupt`] when what is there is no entry.
     fn swap_entry<'a>(
         &'a self,
         project: &'a Project,
@@ -130,6 +137,7 @@ pub trait GlobalRefDb: Entries {
     ) -> BoxFuture<'a, Result<u64, RefDbError>>;
 
     /// What is stored for a ref, as text: an object id in hexadecimal, a deletion as 40 zeros, any other text as it is.
+    /// `None` when nothing is stored.
     fn get_text<'a>(
         &'a self,
         project: &'a Project,
@@ -140,7 +148,8 @@ pub trait GlobalRefDb: Entries {
         lacks(self.capabilities(), "texts")
     }
 
-    /// Writes a text that is no object id (see [`check_text`]) if `expected` is there.
+    /// Writes a text that is no object id (see [`check_text`]) if `expected` is there, as [`get_text`](Self::get_text)
+    /// gives it; an object id is replaced, too, its list of superseded values with it.
     fn compare_and_put_text<'a>(
         &'a self,
         project: &'a Project,
@@ -254,6 +263,11 @@ impl Capabilities {
             lease: None,
             fair_locks: false,
         }
+    }
+
+    /// The lease that a lock really gets when `lease` is asked for; `lease` itself when there are no locks.
+    pub fn clamp_lease(&self, lease: Duration) -> Duration {
+        self.lease.map_or(lease, |(shortest, longest)| lease.clamp(shortest, longest))
     }
 }
 
