@@ -13,6 +13,7 @@ mod access;
 mod sqlite;
 mod url;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -90,4 +91,11 @@ pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Resul
         Target::ZooKeeper(_) => Err(url::not_built_in("zookeeper")),
         Target::Etcd(_) => Err(url::not_built_in("etcd")),
     }
+}
+
+/// Where the jitter of one store begins. It only has to differ between processes that start at the same time.
+fn seed(clock: &dyn Clock) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (std::process::id(), clock.now()).hash(&mut hasher);
+    hasher.finish()
 }

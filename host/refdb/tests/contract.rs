@@ -5,11 +5,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::*;
 use refgate_core::{
     Atomicity::{AllOrNothing, Each},
-    Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, RefDbErrorKind,
+    Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, RefDbErrorKind, RefLock, TextOutcome,
 };
 use refgate_refdb::{Location, OpenMode, open};
 
@@ -34,6 +35,10 @@ const CONTRACT: &[(&str, Check)] = &[
     ("a ref below another ref", directory_and_file),
     ("both lengths of object ids", sha256),
     ("sites are remembered", sites),
+    ("texts stand beside entries and in the way of edits", texts),
+    ("whole entries are exchanged", whole_entries),
+    ("a lock fences edits", fences),
+    ("resolve reads what is there", resolve),
     ("10,000 refs at once", ten_thousand),
     ("of racing writers one wins each round", racing_writers),
 ];
@@ -332,6 +337,101 @@ fn sites(t: &Store) {
     t.put("p", "refs/a", at(1));
     t.remove_project("p");
     assert_eq!(list(t).len(), 3);
+}
+
+fn texts(t: &Store) {
+    let put = |expected: Option<&str>, new: &str| {
+        block_on(t.0.compare_and_put_text(&project("p"), &name("refs/t"), expected, new, within(10_000)))
+            .map_err(|e| e.kind)
+    };
+    let get = |r| block_on(t.0.get_text(&project("p"), &name(r), within(10_000))).unwrap();
+    let there = |text: &str| Ok(TextOutcome::Mismatch { actual: Some(text.to_owned()) });
+    assert_eq!(put(Some("1"), "2"), Ok(TextOutcome::Mismatch { actual: None }));
+    assert_eq!(put(None, "1"), Ok(TextOutcome::Applied));
+    assert_eq!((put(None, "2"), put(Some("2"), "3")), (there("1"), there("1")));
+    assert_eq!(put(Some("1"), &"a".repeat(40)), Err(RefDbErrorKind::InvalidName));
+    assert_eq!(put(Some("1"), "17 ~"), Ok(TextOutcome::Applied));
+    t.put("p", "refs/at", at(1));
+    t.put("p", "refs/gone", GlobalRef::Deleted);
+    assert_eq!(get("refs/t").as_deref(), Some("17 ~"));
+    assert_eq!(get("refs/at"), Some(oid(1).to_string()));
+    assert_eq!((get("refs/gone"), get("refs/no")), (Some("0".repeat(40)), None));
+    let text = Lookup::Text("17 ~".to_owned());
+    assert_eq!(t.lookups("p", &["refs/t", "refs/no"]), [text.clone(), Lookup::Entry(Entry::default())]);
+    let page = block_on(t.0.scan(&project("p"), b"refs/t", None, 9, within(10_000))).unwrap();
+    assert_eq!(page.rows, [(name("refs/t"), text)]);
+
+    let edits = [edit("refs/new", Expected::Absent, at(1)), edit("refs/t", Expected::Absent, at(1))];
+    for atomicity in [Each, AllOrNothing] {
+        assert_eq!(t.edits("p", &edits, atomicity).unwrap_err().kind, RefDbErrorKind::Corrupt);
+        assert_eq!(t.value("p", "refs/new"), GlobalRef::Untracked, "the whole call");
+    }
+    let (p, r) = (project("p"), name("refs/t"));
+    let (none, some) = (Entry::default(), Entry::new(at(1)));
+    let kinds = [
+        block_on(t.0.swap_entry(&p, &r, &none, &some, within(10_000))).unwrap_err().kind,
+        block_on(t.0.resolve(&p, &edits, within(10_000))).unwrap_err().kind,
+    ];
+    assert_eq!(kinds, [RefDbErrorKind::Corrupt; 2]);
+    t.put("p", "refs/t", at(1));
+    assert_eq!(t.value("p", "refs/t"), at(1), "an administrator's write goes through");
+    assert_eq!(put(Some(&oid(1).to_string()), "5"), Ok(TextOutcome::Applied), "and back");
+    assert!(t.remove_ref("p", "refs/t"));
+    assert_eq!(get("refs/t"), None);
+}
+
+fn whole_entries(t: &Store) {
+    let with = |n, list: &[u64]| Entry { value: at(n), superseded: list.iter().map(|n| oid(*n)).collect() };
+    let swap = |from: &Entry, to: &Entry| {
+        block_on(t.0.swap_entry(&project("p"), &name("refs/a"), from, to, within(10_000))).unwrap()
+    };
+    assert!(!swap(&with(1, &[]), &with(2, &[])));
+    assert!(swap(&Entry::default(), &with(1, &[8, 9])));
+    assert!(!swap(&with(1, &[]), &with(2, &[])), "the list counts");
+    assert!(!swap(&Entry::default(), &with(2, &[])));
+    assert!(swap(&with(1, &[8, 9]), &with(2, &[9])));
+    assert_eq!(t.get("p", &["refs/a"]), [with(2, &[9])]);
+    let gone = Entry { value: GlobalRef::Deleted, superseded: vec![oid(2)] };
+    assert!(swap(&with(2, &[9]), &gone) && swap(&gone, &Entry::default()));
+    assert!(t.scan("p", "", None, 9).is_empty(), "forgotten");
+}
+
+fn fences(t: &Store) {
+    let lease = Duration::from_secs(60);
+    let lock = || block_on(t.0.lock(&project("p"), &name("refs/l"), lease, within(10_000))).unwrap();
+    let first = lock();
+    let timeout = block_on(t.0.lock(&project("p"), &name("refs/l"), lease, within(100))).err().unwrap();
+    assert_eq!(timeout.kind, RefDbErrorKind::LockTimeout);
+    let fenced = |n, lock: &dyn RefLock| {
+        edit(&format!("refs/{n}"), Expected::Absent, at(n)).fenced(lock.token().clone())
+    };
+    assert_eq!(t.edits("p", &[fenced(1, &*first)], AllOrNothing).unwrap(), [Outcome::Applied]);
+    assert_eq!(t.edits("q", &[fenced(1, &*first)], Each).unwrap(), [Outcome::Fenced], "a lock of `p`");
+    let old = fenced(2, &*first);
+    assert_eq!(t.remove_project("p"), 1);
+    assert!(first.is_valid(), "locks stay");
+    block_on(first.renew(within(10_000))).unwrap();
+    block_on(first.release(within(10_000))).unwrap();
+    let free = edit("refs/3", Expected::Absent, at(3));
+    let both = [old, free];
+    assert_eq!(t.edits("p", &both, AllOrNothing).unwrap(), [Outcome::Fenced, mismatch(GlobalRef::Untracked)]);
+    let second = lock();
+    assert_eq!(t.edits("p", &both, Each).unwrap(), [Outcome::Fenced, Outcome::Applied]);
+    assert_eq!(t.edits("p", &[fenced(2, &*second)], Each).unwrap(), [Outcome::Applied]);
+    assert_eq!(t.edits("p", &[fenced(3, &*second)], Each).unwrap(), [mismatch(at(3))]);
+    drop(second);
+    drop(lock());
+}
+
+fn resolve(t: &Store) {
+    t.put("p", "refs/a", at(2));
+    let edits = [
+        edit("refs/a", Expected::Exactly(at(1)), at(2)),
+        edit("refs/a", Expected::Exactly(at(1)), at(3)),
+        edit("refs/b", Expected::Absent, at(1)),
+    ];
+    let found = block_on(t.0.resolve(&project("p"), &edits, within(10_000))).unwrap();
+    assert_eq!(found, [Outcome::Applied, mismatch(at(2)), mismatch(GlobalRef::Untracked)]);
 }
 
 fn ten_thousand(t: &Store) {

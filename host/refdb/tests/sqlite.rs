@@ -54,6 +54,24 @@ fn child_process() {
     }
     let store = Store(open_sqlite(&file, Create).unwrap().db);
     match role.as_str() {
+        "lock" => {
+            let hour = std::time::Duration::from_secs(3600);
+            let (p, a) = (project("p"), name("refs/a"));
+            let _lock = block_on(store.0.lock(&p, &a, hour, within(5_000))).unwrap();
+            store.put("p", "refs/locked", at(1));
+            std::thread::park();
+        }
+        "stop" => {
+            let connection = Connection::open(&file).unwrap();
+            connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM entry").unwrap();
+            let me = rustix::process::getpid();
+            rustix::process::kill_process(me, rustix::process::Signal::STOP).unwrap();
+            // This thread may run on for a moment while the others stop.
+            while !file.with_extension("go").exists() {
+                pause(5);
+            }
+            connection.execute_batch("ROLLBACK").unwrap();
+        }
         "count" => (0..50).for_each(|_| increment(&store)),
         "endless" => loop {
             // Three refs that always move together.
@@ -137,7 +155,7 @@ fn foreign_and_broken_files_are_refused_and_left_alone() {
     };
     make("foreign", "CREATE TABLE t (x); INSERT INTO t VALUES (1)");
     make("foreign-wal", "PRAGMA journal_mode=WAL; CREATE TABLE t (x)");
-    make("newer", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=2");
+    make("newer", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=3");
     make("tables", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=1");
     fs::write(dir.path("text"), "[core]\n".repeat(100)).unwrap();
     fs::write(dir.path("short"), "x").unwrap();
@@ -152,7 +170,7 @@ fn foreign_and_broken_files_are_refused_and_left_alone() {
     for (file, kind, part) in [
         ("foreign", RefDbErrorKind::Config, "file of another program"),
         ("foreign-wal", RefDbErrorKind::Config, "file of another program"),
-        ("newer", RefDbErrorKind::Config, "version 2, this refgate knows 1"),
+        ("newer", RefDbErrorKind::Config, "version 3, this refgate knows 2"),
         ("tables", RefDbErrorKind::Corrupt, "tables of a ref-db"),
         ("text", RefDbErrorKind::Corrupt, "not an SQLite database"),
         ("short", RefDbErrorKind::Config, "file of another program"),
@@ -255,6 +273,84 @@ fn a_stuck_writer_costs_a_bounded_error_and_no_read() {
     assert_eq!(store.value("p", "refs/a"), at(1), "what was refused does not land later");
     store.put("p", "refs/a", at(3));
     assert_eq!(store.value("p", "refs/a"), at(3));
+}
+
+/// Waits until the process is stopped (`T` in proc_pid_stat(5)).
+fn until_stopped(child: &Child) {
+    let start = now();
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        if stat.rsplit_once(") ").unwrap().1.starts_with('T') {
+            return;
+        }
+        assert!(start.elapsed().as_secs() < 20, "it never stopped");
+        pause(5);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_is_stopped_while_it_writes_costs_a_bounded_error_and_no_read() {
+    let dir = Dir::new();
+    let store = dir.store();
+    store.put("p", "refs/a", at(1));
+    let (p, a) = (project("p"), name("refs/a"));
+    let lease = std::time::Duration::from_secs(60);
+    let held = block_on(store.0.lock(&p, &name("refs/held"), lease, within(5_000))).unwrap();
+    let mut stopped = child("stop", &dir.path("r.sqlite")).spawn().unwrap();
+    until_stopped(&stopped);
+    assert_eq!(store.value("p", "refs/a"), at(1));
+    let edits = [edit("refs/a", Expected::Exactly(at(1)), at(2))];
+    let bounded = |what: &str, call: &dyn Fn() -> Option<refgate_core::RefDbError>| {
+        let start = now();
+        let e = call().unwrap_or_else(|| panic!("{what} worked"));
+        let took = start.elapsed().as_millis();
+        assert_eq!(e.kind, RefDbErrorKind::Unavailable, "{what}: {e}");
+        // On a busy machine the deadline comes before SQLite gives up.
+        let told = ["another process", "nothing was written", "was not taken in time"];
+        assert!(told.iter().any(|part| e.message.contains(part)), "{what}: {e}");
+        assert!((300..2_000).contains(&took), "{what}: {took} ms");
+    };
+    bounded("a put", &|| block_on(store.0.put(&p, &a, at(2), within(500))).err());
+    bounded("a compare-and-put", &|| {
+        block_on(store.0.compare_and_put(&p, &edits, AllOrNothing, within(500))).err()
+    });
+    bounded("a lock", &|| block_on(store.0.lock(&p, &a, lease, within(500))).err());
+    bounded("a renewal", &|| block_on(held.renew(within(500))).err());
+    // Somebody else's lock can be seen, so this is not a store that is out of order.
+    let e = block_on(store.0.lock(&p, &name("refs/held"), lease, within(200))).err().unwrap();
+    assert_eq!(e.kind, RefDbErrorKind::LockTimeout, "{e}");
+    assert!(held.is_valid());
+    fs::write(dir.path("r.go"), "").unwrap();
+    let pid = rustix::process::Pid::from_child(&stopped);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert!(stopped.wait().unwrap().success());
+    assert_eq!(store.value("p", "refs/a"), at(1), "what was refused does not land later");
+    block_on(store.0.lock(&p, &a, lease, within(5_000))).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_lock_of_a_killed_process_is_free_at_once_and_that_of_a_stopped_one_is_not() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let dir = Dir::new();
+    let store = dir.store();
+    let (p, a) = (project("p"), name("refs/a"));
+    let mut holder = child("lock", &dir.path("r.sqlite")).spawn().unwrap();
+    let start = now();
+    while store.value("p", "refs/locked") == GlobalRef::Untracked {
+        assert!(start.elapsed().as_secs() < 20, "the holder does not begin");
+        pause(5);
+    }
+    let lock = |ms| block_on(store.0.lock(&p, &a, std::time::Duration::from_secs(60), within(ms)));
+    assert_eq!(lock(100).err().unwrap().kind, RefDbErrorKind::LockTimeout);
+    kill_process(Pid::from_child(&holder), Signal::STOP).unwrap();
+    until_stopped(&holder);
+    assert_eq!(lock(100).err().unwrap().kind, RefDbErrorKind::LockTimeout);
+    // Not waited for: a zombie holds nothing.
+    kill_process(Pid::from_child(&holder), Signal::KILL).unwrap();
+    assert!(lock(5_000).unwrap().is_valid());
+    holder.wait().unwrap();
 }
 
 #[test]

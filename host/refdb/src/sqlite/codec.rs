@@ -1,9 +1,13 @@
-//! How an entry is laid out in the two columns `value` and `superseded`.
+//! How an entry is laid out in the columns `value`, `superseded` and `text`.
 //!
 //! `value` is empty for a deleted ref, else the 20 or 32 bytes of the object id. `superseded` is a row of object ids,
-//! oldest first, each after one byte with its length.
+//! oldest first, each after one byte with its length. `text` is NULL but for a text that is no object id; `value` is
+//! then one byte that is no value.
 
 use refgate_core::{Entry, GlobalRef, Oid};
+
+/// The column `value` of a text. A process that knows only version 1 of the tables must not take it for a deleted ref.
+pub(super) const NO_VALUE: &[u8] = &[0];
 
 /// The bytes of the column `value`; `None` for an untracked ref, which has no row.
 pub(super) fn value(value: GlobalRef) -> Option<Vec<u8>> {
@@ -64,6 +68,7 @@ mod tests {
         let good = [7; 20];
         for (value, superseded, why) in [
             (&b"zz"[..], &b""[..], "its value is no object id"),
+            (NO_VALUE, b"", "its value is no object id"),
             (&[0; 20], b"", "all zeros"),
             (&good, b"\x14abc", "cut short"),
             (&good, b"\x02ab", "a superseded value is no object id"),

@@ -10,19 +10,9 @@ use refgate_core::{RefDbError, RefDbErrorKind};
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{about, before_commit};
-use super::file::{APPLICATION_ID, SCHEMA_VERSION, set_journal_mode};
+use super::file::set_journal_mode;
 use super::network::refuse_network;
-
-const SCHEMA: &str = "
-CREATE TABLE entry (
-    project TEXT NOT NULL,
-    name BLOB NOT NULL,
-    value BLOB NOT NULL,
-    superseded BLOB NOT NULL,
-    PRIMARY KEY (project, name)
-) WITHOUT ROWID, STRICT;
-CREATE TABLE site (name TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID, STRICT;
-";
+use super::schema;
 
 /// Makes an empty ref-db at `path` when nothing is there; tells whether it did.
 pub(super) fn create_if_missing(path: &Path, network: bool) -> Result<bool, RefDbError> {
@@ -59,9 +49,7 @@ fn fill(path: &Path) -> Result<(), rusqlite::Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     set_journal_mode(&connection)?;
-    connection.execute_batch(&format!(
-        "BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-    ))?;
+    schema::fill(&connection)?;
     // Closing brings everything into the main file, which is the one that is linked.
     connection.close().map_err(|(_, e)| e)
 }

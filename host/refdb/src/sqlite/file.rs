@@ -15,11 +15,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{about, before_commit};
 use super::network::refuse_network;
+use super::schema;
 
-/// Marks a file as a ref-db of refgate (`rgdb`).
-pub(super) const APPLICATION_ID: i32 = 0x7267_6462;
-/// The version of the tables below.
-pub(super) const SCHEMA_VERSION: i32 = 1;
 /// How long opening waits for another process.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -64,11 +61,11 @@ impl StoreFile {
         &self.path
     }
 
-    /// A connection with everything set that is not stored in the file.
+    /// A connection with everything set that is not stored in the file. Brings tables of an older version to today's.
     pub(super) fn connect(&self) -> Result<Connection, RefDbError> {
         let failed = |e: rusqlite::Error| before_commit(&self.path, &e);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
         // SQLite falls back to reading alone. Ask before the first read, which would leave files beside this one.
         if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
             let what = "it is read-only; make the file and its directory writable for this user";
@@ -76,7 +73,10 @@ impl StoreFile {
         }
         configure(&connection).map_err(failed)?;
         // Another process may have brought the tables to a newer version that is not in the main file yet.
-        check_marks(&connection, &self.path)?;
+        if check_marks(&connection, &self.path)? < schema::VERSION {
+            schema::upgrade(&mut connection).map_err(failed)?;
+        }
+        schema::all_is_there(&connection).map_err(failed)?;
         Ok(connection)
     }
 
@@ -101,10 +101,7 @@ fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
     if journal_mode(rusqlite::version_number()) != "wal" {
         set_journal_mode(connection)?;
     }
-    // Both tables must be there.
-    connection.prepare("SELECT project, name, value, superseded FROM entry LIMIT 1")?.exists([])?;
-    connection.prepare("SELECT name FROM site LIMIT 1")?.exists([])?;
-    Ok(())
+    schema::first_is_there(connection)
 }
 
 /// The journal mode for a version of SQLite. Before 3.51.3 two processes that write and checkpoint in WAL mode at the
@@ -139,23 +136,25 @@ fn open_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
     Connection::open_with_flags(uri, flags)
 }
 
-fn check_marks(connection: &Connection, path: &Path) -> Result<(), RefDbError> {
+/// The version of the tables; an error when this is no ref-db, or a newer one.
+fn check_marks(connection: &Connection, path: &Path) -> Result<i32, RefDbError> {
     let number = |name: &str| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
             .map_err(|e| before_commit(path, &e))
     };
-    if number("application_id")? != APPLICATION_ID {
+    if number("application_id")? != schema::APPLICATION_ID {
         let what = "this is no ref-db but a file of another program, nothing was changed; correct `ref-database.url`";
         return Err(about(RefDbErrorKind::Config, path, what));
     }
     let version = number("user_version")?;
-    if version == SCHEMA_VERSION {
-        return Ok(());
+    if (1..=schema::VERSION).contains(&version) {
+        return Ok(version);
     }
-    let what = match version > SCHEMA_VERSION {
+    let what = match version > schema::VERSION {
         true => format!(
-            "its tables have version {version}, this refgate knows {SCHEMA_VERSION}; use the newer refgate here too"
+            "its tables have version {version}, this refgate knows {}; use the newer refgate here too",
+            schema::VERSION
         ),
         false => {
             format!("its tables have version {version}, which was never released; put the right file back")

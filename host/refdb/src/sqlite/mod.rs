@@ -1,33 +1,58 @@
 //! The embedded backend: one SQLite file, shared by all processes of one machine.
 //!
 //! Two threads own one connection each, so that reads go on while a write waits for another process. Names are bytes.
+//! Locks are rows, and a fenced edit looks at them in its own transaction: [`lock`].
 
 mod codec;
 mod create;
 mod error;
 mod file;
+mod lock;
+mod machine;
 mod network;
 mod ops;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod worker;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use refgate_core::refdb::check_text;
 use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, GlobalRef, GlobalRefDb,
-    Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefName, future::ready,
+    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
+    GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
+    TextOutcome, future::ready,
 };
 
 use crate::{OpenMode, Opened};
 use file::StoreFile;
+use lock::Locks;
+use machine::Machine;
 use worker::Worker;
 
 /// A store in one file.
 struct SqliteRefDb {
-    reader: Worker,
-    writer: Worker,
+    reader: Arc<Worker>,
+    writer: Arc<Worker>,
+    machine: Arc<Machine>,
+    locks: Locks,
+}
+
+impl SqliteRefDb {
+    fn start(file: StoreFile, machine: Machine, clock: Arc<dyn Clock>) -> Result<SqliteRefDb, RefDbError> {
+        let file = Arc::new(file);
+        let worker = |role: &str| Worker::start(role, file.clone(), clock.clone()).map(Arc::new);
+        let (reader, writer, machine) = (worker("reader")?, worker("writer")?, Arc::new(machine));
+        let rng = Mutex::new(SmallRng::seed_from_u64(crate::seed(&*clock)));
+        let locks =
+            Locks { reader: reader.clone(), writer: writer.clone(), machine: machine.clone(), clock, rng };
+        Ok(SqliteRefDb { reader, writer, machine, locks })
+    }
 }
 
 /// Opens the file at `path`, with [`OpenMode::Create`] making it when it is missing.
@@ -41,9 +66,7 @@ pub(crate) fn open(
     let path = &std::path::absolute(path)
         .map_err(|e| error::about(RefDbErrorKind::Config, path, &format!("this is not a path: {e}")))?;
     let created = mode == OpenMode::Create && create::create_if_missing(path, network)?;
-    let file = Arc::new(StoreFile::check(path, network)?);
-    let worker = |role: &str| Worker::start(role, file.clone(), clock.clone());
-    let db = SqliteRefDb { reader: worker("reader")?, writer: worker("writer")? };
+    let db = SqliteRefDb::start(StoreFile::check(path, network)?, Machine::this(), clock)?;
     Ok(Opened { db: Arc::new(db), created })
 }
 
@@ -79,6 +102,7 @@ impl GlobalRefDb for SqliteRefDb {
             read_batch: usize::MAX,
             snapshot_reads: true,
             linearizable_reads: true,
+            lease: Some(lock::LEASE),
             ..Capabilities::least("sqlite")
         }
     }
@@ -107,8 +131,9 @@ impl GlobalRefDb for SqliteRefDb {
         if let Err(e) = edits.iter().try_for_each(|edit| refuse_untracked(edit.new, &edit.name)) {
             return ready(Err(e));
         }
-        let (project, edits) = (project.clone(), edits.to_vec());
-        self.writer.call(deadline, move |call| ops::compare_and_put(call, &project, &edits, atomicity))
+        let (project, edits, machine) = (project.clone(), edits.to_vec(), self.machine.clone());
+        self.writer
+            .call(deadline, move |call| ops::compare_and_put(call, &project, &edits, atomicity, &machine))
     }
 
     fn resolve<'a>(
@@ -136,6 +161,18 @@ impl GlobalRefDb for SqliteRefDb {
         self.writer.call(deadline, move |call| ops::put(call, &project, &name, value))
     }
 
+    fn swap_entry<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        from: &'a Entry,
+        to: &'a Entry,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
+        let (project, name, from, to) = (project.clone(), name.clone(), from.clone(), to.clone());
+        self.writer.call(deadline, move |call| ops::swap_entry(call, &project, &name, &from, &to))
+    }
+
     fn remove_ref<'a>(
         &'a self,
         project: &'a Project,
@@ -153,6 +190,44 @@ impl GlobalRefDb for SqliteRefDb {
     ) -> BoxFuture<'a, Result<u64, RefDbError>> {
         let project = project.clone();
         self.writer.call(deadline, move |call| ops::remove_project(call, &project))
+    }
+
+    fn get_text<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        let (project, name) = (project.clone(), name.clone());
+        self.reader.call(deadline, move |call| ops::get_text(call, &project, &name))
+    }
+
+    fn compare_and_put_text<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        expected: Option<&'a str>,
+        new: &'a str,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<TextOutcome, RefDbError>> {
+        if let Err(why) = check_text(new) {
+            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, format!("`{name}`: {why}"))));
+        }
+        let (project, name) = (project.clone(), name.clone());
+        let (expected, new) = (expected.map(str::to_owned), new.to_owned());
+        self.writer.call(deadline, move |call| {
+            ops::compare_and_put_text(call, &project, &name, expected.as_deref(), &new)
+        })
+    }
+
+    fn lock<'a>(
+        &'a self,
+        project: &'a Project,
+        name: &'a RefName,
+        lease: Duration,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Box<dyn RefLock>, RefDbError>> {
+        Box::pin(self.locks.lock(project, name, lease, deadline))
     }
 
     fn note_site<'a>(

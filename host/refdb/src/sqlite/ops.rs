@@ -2,61 +2,79 @@
 
 use std::collections::HashMap;
 
+use refgate_core::refdb::check_text;
 use refgate_core::{
     Atomicity, Cursor, Edit, Entry, GlobalRef, Lookup, Outcome, Page, Project, RefDbError, RefDbErrorKind,
-    RefName, escape,
+    RefName, TextOutcome, escape,
 };
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::codec;
 use super::error::about;
 use super::file::StoreFile;
+use super::lock;
+use super::machine::Machine;
 use super::worker::{Call, Failure};
 
-const ONE: &str = "SELECT value, superseded FROM entry WHERE project = ?1 AND name = ?2";
+const ONE: &str = "SELECT value, superseded, text FROM entry WHERE project = ?1 AND name = ?2";
 
 pub(super) fn get_many(
     call: &mut Call<'_>,
     project: &Project,
     refs: &[RefName],
 ) -> Result<Vec<Lookup>, RefDbError> {
-    call.read(|tx| {
-        refs.iter()
-            .map(|name| {
-                Ok(match read(tx, project, name)? {
-                    Ok(entry) => Lookup::Entry(entry),
-                    Err(why) => Lookup::Unreadable(why),
-                })
-            })
-            .collect()
-    })
+    call.read(|tx| Ok(refs.iter().map(|name| read(tx, project, name)).collect::<rusqlite::Result<_>>()?))
 }
 
-/// The entry of one ref, untracked when there is no row; the inner error says why the row is none.
-fn read(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<Result<Entry, String>> {
+/// What is there for one ref; an untracked entry when there is no row.
+fn read(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<Lookup> {
     let found = tx
         .prepare_cached(ONE)?
         .query_row(params![project.as_str(), name.as_bytes()], |row| Ok(decode(row, 0)))
         .optional()?;
-    Ok(found.unwrap_or_else(|| Ok(Entry::default())))
+    Ok(found.unwrap_or_else(|| Lookup::Entry(Entry::default())))
 }
 
-/// Columns `value` and `superseded`, the first of them at `at`.
-fn decode(row: &Row<'_>, at: usize) -> Result<Entry, String> {
-    let blob = |i| {
-        row.get_ref(i)
-            .ok()
-            .and_then(|v| v.as_blob().ok())
-            .ok_or_else(|| "its columns are not bytes".to_owned())
+/// Columns `value`, `superseded` and `text`, the first of them at `at`.
+fn decode(row: &Row<'_>, at: usize) -> Lookup {
+    let unreadable = |why: &str| Lookup::Unreadable(why.to_owned());
+    let (Ok(value), Ok(superseded), Ok(text)) = (row.get_ref(at), row.get_ref(at + 1), row.get_ref(at + 2))
+    else {
+        return unreadable("its columns are missing");
     };
-    codec::entry(blob(at)?, blob(at + 1)?)
+    match (value.as_blob(), superseded.as_blob(), text.as_str_or_null()) {
+        (Ok(codec::NO_VALUE), _, Ok(Some(text))) => match check_text(text) {
+            Ok(()) => Lookup::Text(text.to_owned()),
+            Err(why) => unreadable(&format!("its text is none: {why}")),
+        },
+        (Ok(value), Ok(superseded), Ok(None)) => {
+            codec::entry(value, superseded).map_or_else(Lookup::Unreadable, Lookup::Entry)
+        }
+        _ => unreadable("its columns do not hold an entry"),
+    }
+}
+
+/// The entry of one ref, where nothing else will do.
+fn read_entry(
+    tx: &Transaction<'_>,
+    file: &StoreFile,
+    project: &Project,
+    name: &RefName,
+) -> Result<Entry, Failure> {
+    let why = match read(tx, project, name)? {
+        Lookup::Entry(entry) => return Ok(entry),
+        Lookup::Text(_) => "it is a text, not an object id",
+        Lookup::Unreadable(why) => &{ why },
+        Lookup::Locked => "it is locked",
+    };
+    Err(unreadable(file, project, name.as_bytes(), why))
 }
 
 fn write(tx: &Transaction<'_>, project: &Project, name: &RefName, entry: &Entry) -> rusqlite::Result<()> {
     // Callers refuse `Untracked`, so there always is a value.
     let value = codec::value(entry.value).unwrap_or_default();
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO entry (project, name, value, superseded) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, ?4, NULL)",
     )?
     .execute(params![project.as_str(), name.as_bytes(), value, codec::superseded(&entry.superseded)])?;
     Ok(())
@@ -90,7 +108,7 @@ pub(super) fn scan(
     call.read(|tx| {
         let mut page = Vec::new();
         let mut rows = tx.prepare_cached(&format!(
-            "SELECT name, value, superseded FROM entry WHERE project = ?1 AND name {compare} ?2 ORDER BY name LIMIT ?3"
+            "SELECT name, value, superseded, text FROM entry WHERE project = ?1 AND name {compare} ?2 ORDER BY name LIMIT ?3"
         ))?;
         let mut rows = rows.query(params![project.as_str(), from, sql_limit])?;
         while let Some(row) = rows.next()? {
@@ -98,7 +116,7 @@ pub(super) fn scan(
             if !name.starts_with(prefix) {
                 break;
             }
-            let found = decode(row, 1).map_or_else(Lookup::Unreadable, Lookup::Entry);
+            let found = decode(row, 1);
             // Without a name there is nothing to show it under.
             let name = RefName::new(name).map_err(|e| unreadable(file, project, name, e.why))?;
             page.push((name, found));
@@ -119,8 +137,7 @@ pub(super) fn resolve(
         edits
             .iter()
             .map(|edit| {
-                let entry = read(tx, project, &edit.name)?
-                    .map_err(|why| unreadable(file, project, edit.name.as_bytes(), &why))?;
+                let entry = read_entry(tx, file, project, &edit.name)?;
                 Ok(match entry.value == edit.new {
                     true => Outcome::Applied,
                     false => Outcome::Mismatch { actual: entry.value },
@@ -135,16 +152,22 @@ pub(super) fn compare_and_put(
     project: &Project,
     edits: &[Edit],
     atomicity: Atomicity,
+    machine: &Machine,
 ) -> Result<Vec<Outcome>, RefDbError> {
     let file = call.file();
     call.write(|tx| {
         let mut outcomes = Vec::with_capacity(edits.len());
         let mut first_seen = HashMap::new();
         for edit in edits {
-            let entry = read(tx, project, &edit.name)?
-                .map_err(|why| unreadable(file, project, edit.name.as_bytes(), &why))?;
+            let entry = read_entry(tx, file, project, &edit.name)?;
             first_seen.entry(&edit.name).or_insert(entry.value);
-            if edit.expected.holds(entry.value) {
+            let held = match &edit.fence {
+                Some(token) => lock::is_held(tx, machine, project, token)?,
+                None => true,
+            };
+            if !held {
+                outcomes.push(Outcome::Fenced);
+            } else if edit.expected.holds(entry.value) {
                 write(tx, project, &edit.name, &entry.replaced_by(edit.new, edit.fast_forward))?;
                 outcomes.push(Outcome::Applied);
             } else {
@@ -154,7 +177,10 @@ pub(super) fn compare_and_put(
         let applied = outcomes.iter().filter(|o| **o == Outcome::Applied).count();
         if atomicity == Atomicity::AllOrNothing && applied < edits.len() {
             // Rolled back: what is there is what was there before the first edit of each ref.
-            let untouched = edits.iter().map(|edit| Outcome::Mismatch { actual: first_seen[&edit.name] });
+            let untouched = edits.iter().zip(outcomes).map(|(edit, outcome)| match outcome {
+                Outcome::Fenced => Outcome::Fenced,
+                _ => Outcome::Mismatch { actual: first_seen[&edit.name] },
+            });
             return Ok((untouched.collect(), false));
         }
         Ok((outcomes, applied > 0))
@@ -170,12 +196,81 @@ pub(super) fn put(
     call.write(|tx| Ok((write(tx, project, name, &Entry::new(value))?, true)))
 }
 
+pub(super) fn swap_entry(
+    call: &mut Call<'_>,
+    project: &Project,
+    name: &RefName,
+    from: &Entry,
+    to: &Entry,
+) -> Result<bool, RefDbError> {
+    let file = call.file();
+    call.write(|tx| {
+        let there = read_entry(tx, file, project, name)? == *from;
+        match to.value {
+            _ if !there => {}
+            GlobalRef::Untracked => drop(forget(tx, project, name)?),
+            GlobalRef::Deleted | GlobalRef::At(_) => write(tx, project, name, to)?,
+        }
+        Ok((there, there))
+    })
+}
+
+/// What is stored, as text.
+fn read_text(
+    tx: &Transaction<'_>,
+    file: &StoreFile,
+    project: &Project,
+    name: &RefName,
+) -> Result<Option<String>, Failure> {
+    if let Lookup::Text(text) = read(tx, project, name)? {
+        return Ok(Some(text));
+    }
+    Ok(match read_entry(tx, file, project, name)?.value {
+        GlobalRef::Untracked => None,
+        GlobalRef::Deleted => Some("0".repeat(40)),
+        GlobalRef::At(oid) => Some(oid.to_string()),
+    })
+}
+
+pub(super) fn get_text(
+    call: &mut Call<'_>,
+    project: &Project,
+    name: &RefName,
+) -> Result<Option<String>, RefDbError> {
+    let file = call.file();
+    call.read(|tx| read_text(tx, file, project, name))
+}
+
+pub(super) fn compare_and_put_text(
+    call: &mut Call<'_>,
+    project: &Project,
+    name: &RefName,
+    expected: Option<&str>,
+    new: &str,
+) -> Result<TextOutcome, RefDbError> {
+    let file = call.file();
+    call.write(|tx| {
+        let actual = read_text(tx, file, project, name)?;
+        if actual.as_deref() != expected {
+            return Ok((TextOutcome::Mismatch { actual }, false));
+        }
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, x'', ?4)",
+        )?
+        .execute(params![project.as_str(), name.as_bytes(), codec::NO_VALUE, new])?;
+        Ok((TextOutcome::Applied, true))
+    })
+}
+
+/// Tells whether there was a row.
+fn forget(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM entry WHERE project = ?1 AND name = ?2";
+    Ok(tx.prepare_cached(sql)?.execute(params![project.as_str(), name.as_bytes()])? > 0)
+}
+
 pub(super) fn remove_ref(call: &mut Call<'_>, project: &Project, name: &RefName) -> Result<bool, RefDbError> {
     call.write(|tx| {
-        let removed = tx.execute(
-            "DELETE FROM entry WHERE project = ?1 AND name = ?2",
-            params![project.as_str(), name.as_bytes()],
-        )? > 0;
+        let removed = forget(tx, project, name)?;
         Ok((removed, removed))
     })
 }

@@ -4,6 +4,7 @@
 //! the two happens first: a write whose caller was told "nothing was written" is never applied later.
 
 use std::future::{Future, poll_fn};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,9 +23,12 @@ use super::file::StoreFile;
 /// What is left of the deadline for the answer to travel back when another process holds the file.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
+/// How long work that nobody waits for waits for another process.
+const POSTED_WAIT: Duration = Duration::from_secs(1);
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A thread with one connection. Dropping it ends the thread once the call that runs has ended.
+/// A thread with one connection. Dropping it ends the thread once everything that it was given is done.
 pub(super) struct Worker {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
@@ -55,6 +59,25 @@ impl Worker {
                 error::about(RefDbErrorKind::Unavailable, file.path(), &format!("cannot start a thread: {e}"))
             })?;
         Ok(Worker { jobs: Some(jobs), thread: Some(thread), file, clock })
+    }
+
+    /// The file, for messages.
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Runs `work` on the thread, after what it has to do already, with nobody waiting for it.
+    pub(super) fn post(&self, work: impl FnOnce(&mut Call<'_>) + Send + 'static) {
+        let file = self.file.clone();
+        let job = move |connection: &mut Connection| {
+            if connection.busy_timeout(POSTED_WAIT).is_ok() && file.still_there().is_ok() {
+                work(&mut Call { connection, ticket: &Ticket::default(), file: &file });
+            }
+        };
+        if let Some(jobs) = &self.jobs {
+            // A thread that ended does nothing any more, and whoever calls it is told.
+            let _ = jobs.send(Box::new(job));
+        }
     }
 
     /// Runs `work` on the thread and answers by `deadline`, whatever the thread is doing.
@@ -126,7 +149,10 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        // Work that came too late may hold the last reference: a thread does not wait for itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
             // A panic was reported when it happened, and the calls that met it failed.
             let _ = thread.join();
         }
