@@ -9,6 +9,8 @@
 //! A path on a network file system is refused unless the URL ends with `?network=allow`.
 
 mod access;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;

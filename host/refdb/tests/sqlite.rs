@@ -1,4 +1,4 @@
-//! The sqlite backend against real files, other processes and a kill: what the contract alone does not show.
+//! The sqlite backend against real files, other processes and a kill: what the conformance suite does not show.
 
 mod common;
 
