@@ -1,10 +1,14 @@
 //! What the suite cannot do from outside: other processes that are killed or stopped, and answers that get lost.
 
+mod flaky;
 pub mod processes;
+mod recorded;
 
 use libtest_mimic::Trial;
 
 /// All tests of this directory.
 pub fn trials() -> Vec<Trial> {
-    processes::trials()
+    let mut trials = processes::trials();
+    trials.extend(recorded::trials());
+    trials
 }
