@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod docs;
 mod init;
+mod locks;
 mod machine;
 mod plugins;
 mod policy;
