@@ -7,21 +7,29 @@
 //! | `sqlite:PATH` | one file for all processes of one machine; `PATH` may be relative to the configuration file |
 //!
 //! A path on a network file system is refused unless the URL ends with `?network=allow`.
+//!
+//! What stands around a store, time limits and repetitions above all, is in [`layers`].
 
 mod access;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod layers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use refgate_core::refdb::Layered;
 use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError};
 
 pub use access::{Access, PasswordFrom, Secret, Tls};
+use layers::{Retry, RetryPolicy, Timeout};
 use url::Target;
 pub use url::redacted;
 
@@ -69,7 +77,14 @@ impl std::fmt::Debug for Opened {
     }
 }
 
+/// The longest that a call of a shared store may take, whatever its deadline says: for callers that mean "as long as it
+/// takes", not for decisions.
+const LONGEST_CALL: Duration = Duration::from_secs(600);
+
 /// Opens the store that `location` names.
+///
+/// A store that other processes use comes in [layers]: every call ends by its deadline, and one that certainly did nothing
+/// is repeated while there is time. For counters put [`layers::Metrics::around`] it.
 ///
 /// Blocks: for a file milliseconds, at most 5 s when another process holds it; for a server as long as connecting takes,
 /// at most 10 s. Do not call it on a thread that drives futures.
@@ -79,20 +94,29 @@ impl std::fmt::Debug for Opened {
 /// [`Unavailable`](refgate_core::RefDbErrorKind::Unavailable) when the store is missing or cannot be opened now,
 /// [`Corrupt`](refgate_core::RefDbErrorKind::Corrupt) when it is damaged. Nothing is written then.
 pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
+    let target = url::parse(&location.url, &location.base_dir, &location.access)?;
     let kept = |db: Arc<dyn GlobalRefDb>| Opened { db, created: false };
-    match url::parse(&location.url, &location.base_dir, &location.access)? {
-        Target::Noop => Ok(kept(Arc::new(NoopRefDb))),
-        Target::Memory => Ok(kept(Arc::new(MemoryRefDb::with_clock(clock)))),
+    let opened: Opened = match target {
+        Target::Noop => return Ok(kept(Arc::new(NoopRefDb))),
+        Target::Memory => return Ok(kept(Arc::new(MemoryRefDb::with_clock(clock)))),
         #[cfg(feature = "sqlite")]
-        Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock),
+        Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock.clone()),
         #[cfg(not(feature = "sqlite"))]
         Target::Sqlite { .. } => {
-            let _ = (mode, clock);
+            let _ = mode;
             Err(url::not_built_in("sqlite"))
         }
         Target::ZooKeeper(_) => Err(url::not_built_in("zookeeper")),
         Target::Etcd(_) => Err(url::not_built_in("etcd")),
-    }
+    }?;
+    Ok(Opened { db: shared(opened.db, clock), created: opened.created })
+}
+
+/// Puts around a store what every one that other processes use has.
+fn shared(db: Arc<dyn GlobalRefDb>, clock: Arc<dyn Clock>) -> Arc<dyn GlobalRefDb> {
+    let rng = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed(&*clock))));
+    let in_time: Arc<dyn GlobalRefDb> = Arc::new(Layered::new(db, Timeout::new(clock.clone(), LONGEST_CALL)));
+    Arc::new(Layered::new(in_time, Retry::new(RetryPolicy::default(), clock, rng)))
 }
 
 /// Where the jitter of one store begins. It only has to differ between processes that start at the same time.

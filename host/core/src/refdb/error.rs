@@ -36,6 +36,38 @@ pub enum RefDbErrorKind {
     LeaseLost,
 }
 
+impl RefDbErrorKind {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [RefDbErrorKind; 10] = [
+        RefDbErrorKind::Unavailable,
+        RefDbErrorKind::Indeterminate,
+        RefDbErrorKind::Corrupt,
+        RefDbErrorKind::InvalidName,
+        RefDbErrorKind::TooLarge,
+        RefDbErrorKind::Unsupported,
+        RefDbErrorKind::Config,
+        RefDbErrorKind::Auth,
+        RefDbErrorKind::LockTimeout,
+        RefDbErrorKind::LeaseLost,
+    ];
+
+    /// A stable name, for counters: `unavailable`, `lock-timeout`, …
+    pub fn name(self) -> &'static str {
+        match self {
+            RefDbErrorKind::Unavailable => "unavailable",
+            RefDbErrorKind::Indeterminate => "indeterminate",
+            RefDbErrorKind::Corrupt => "corrupt",
+            RefDbErrorKind::InvalidName => "invalid-name",
+            RefDbErrorKind::TooLarge => "too-large",
+            RefDbErrorKind::Unsupported => "unsupported",
+            RefDbErrorKind::Config => "config",
+            RefDbErrorKind::Auth => "auth",
+            RefDbErrorKind::LockTimeout => "lock-timeout",
+            RefDbErrorKind::LeaseLost => "lease-lost",
+        }
+    }
+}
+
 impl RefDbError {
     /// An error of `kind` with a message that names the store and the operation.
     pub fn new(kind: RefDbErrorKind, message: impl Into<String>) -> RefDbError {

@@ -20,6 +20,11 @@ const NETWORK: &[(u32, &str)] = &[
     (0x6573_5546, "FUSE"),
     (0x00c3_6400, "Ceph"),
     (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x7461_636f, "OCFS2"),
+    (0x0116_1970, "GFS2"),
+    (0x786f_4256, "a folder of VirtualBox"),
     (0x0bd0_0bd0, "Lustre"),
 ];
 
@@ -32,7 +37,12 @@ pub(super) fn refuse_network(path: &Path, allowed: bool) -> Result<(), RefDbErro
     let stat = rustix::fs::statfs(path)
         .map_err(|e| about(RefDbErrorKind::Unavailable, path, &format!("cannot be opened: {e}")))?;
     // The magic numbers have 32 bits; the field is wider, and on some machines signed.
-    match network_name(stat.f_type as u32) {
+    refuse_kind(path, stat.f_type as u32)
+}
+
+#[cfg(target_os = "linux")]
+fn refuse_kind(path: &Path, magic: u32) -> Result<(), RefDbError> {
+    match network_name(magic) {
         None => Ok(()),
         Some(kind) => Err(about(
             RefDbErrorKind::Config,
@@ -65,6 +75,16 @@ mod tests {
         assert_eq!(network_name(0x6969), Some("NFS"));
         assert_eq!(network_name(0xef53), None, "ext4");
         assert_eq!(network_name(0x0102_1994), None, "tmpfs");
+    }
+
+    #[test]
+    fn the_refusal_names_the_path_the_kind_and_the_way_out() {
+        let e = refuse_kind(Path::new("/srv/r.sqlite"), 0x6969).unwrap_err();
+        assert_eq!(e.kind, RefDbErrorKind::Config);
+        for part in ["/srv/r.sqlite", "NFS", "local disk", "?network=allow"] {
+            assert!(e.message.contains(part), "{e}");
+        }
+        assert!(refuse_kind(Path::new("/srv/r.sqlite"), 0xef53).is_ok());
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Locks in a real file, with a time that passes only while somebody waits for a lock.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -210,7 +209,8 @@ fn a_dropped_lock_and_a_dropped_attempt_leave_nothing() {
         for _ in 0..polls % 20 {
             match attempt.as_mut().poll(&mut context) {
                 Poll::Ready(lock) => {
-                    drop(lock.unwrap());
+                    // Or no lock, where that of the round before is not back yet.
+                    drop(lock);
                     attempt = Box::pin(b.db.lock(&p, &a, LEASE, b.within(SECOND)));
                 }
                 Poll::Pending => std::thread::yield_now(),
@@ -279,29 +279,6 @@ fn a_reboot_ends_every_lease() {
     let start = b.clock.passed();
     assert!(b.lock(SECOND).is_ok());
     assert_eq!(b.clock.passed(), start, "at once");
-}
-
-#[test]
-fn of_many_threads_one_at_a_time_holds_it() {
-    let b = Bench::new();
-    let inside = std::sync::atomic::AtomicU32::new(0);
-    std::thread::scope(|s| {
-        for _ in 0..4 {
-            s.spawn(|| {
-                for _ in 0..10 {
-                    // The clock runs by pauses alone, so this is many of them.
-                    let mut lock =
-                        pin!(b.db.lock(&PROJECT, &REF, super::LEASE.1, b.within(super::LEASE.1 / 2)));
-                    let lock = block_on(lock.as_mut()).unwrap();
-                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
-                    std::thread::yield_now();
-                    inside.fetch_sub(1, Ordering::SeqCst);
-                    drop(lock);
-                }
-            });
-        }
-    });
-    assert_eq!(b.rows(), 0);
 }
 
 static PROJECT: std::sync::LazyLock<Project> = std::sync::LazyLock::new(project);
