@@ -204,6 +204,22 @@ pub enum RefdbCommand {
         /// Full ref names; all refs without any
         refs: Vec<OsString>,
     },
+    /// Test whether a store does what refgate expects of one
+    Conformance(ConformanceArgs),
+}
+
+/// Arguments of `refdb conformance`.
+#[derive(clap::Args, Debug)]
+pub struct ConformanceArgs {
+    /// The store; without it the one of the configuration
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Only cases whose number or name matches
+    #[arg(long, value_name = "GLOB")]
+    pub only: Option<String>,
+    /// What everything random follows from, to repeat a run
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 }
 
 /// `plugins …`
@@ -270,6 +286,7 @@ impl Command {
                 RefdbCommand::Publish { .. } => "refdb publish",
                 RefdbCommand::Lock { .. } => "refdb lock",
                 RefdbCommand::Policy { .. } => "refdb policy",
+                RefdbCommand::Conformance(_) => "refdb conformance",
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",

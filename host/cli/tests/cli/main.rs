@@ -4,6 +4,7 @@ mod authors;
 mod broken;
 mod common;
 mod config;
+mod conformance;
 mod demo;
 mod docs;
 mod init;

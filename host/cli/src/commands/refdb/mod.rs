@@ -1,5 +1,6 @@
 //! `refdb …`: the global ref-db by hand.
 
+mod conformance;
 mod entries;
 mod fill;
 mod lock;
@@ -103,6 +104,7 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
             db.note_use().await?;
             fill::publish(&db, &project, &names, output).await
         }
+        RefdbCommand::Conformance(args) => conformance::run(file, args, output).await,
     }
 }
 
