@@ -5,6 +5,7 @@
 //! | `noop:` | knows nothing, refuses nothing: only fast-forwards replicate |
 //! | `memory:` | forgets everything with the process: for tests |
 //! | `sqlite:PATH` | one file for all processes of one machine; `PATH` may be relative to the configuration file |
+//! | `etcd://HOST:PORT[,HOST:PORT]/PREFIX` | an etcd cluster, below that prefix; in builds with the feature `etcd` |
 //!
 //! A path on a network file system is refused unless the URL ends with `?network=allow`.
 //!
@@ -14,6 +15,8 @@ mod access;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod layers;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
@@ -107,6 +110,9 @@ pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Resul
             Err(url::not_built_in("sqlite"))
         }
         Target::ZooKeeper(_) => Err(url::not_built_in("zookeeper")),
+        #[cfg(feature = "etcd")]
+        Target::Etcd(remote) => etcd::open(&remote, mode, clock),
+        #[cfg(not(feature = "etcd"))]
         Target::Etcd(_) => Err(url::not_built_in("etcd")),
     }?;
     Ok(Opened { db: shared(opened.db, clock), created: opened.created })

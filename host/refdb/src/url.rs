@@ -180,7 +180,13 @@ fn remote(
 
 /// For a kind of store that exists but was left out at build time.
 pub(crate) fn not_built_in(scheme: &str) -> RefDbError {
-    config(format!("ref-db url `{scheme}:…`: `{scheme}` is not in this build of refgate; {KNOWN}"))
+    let how = match scheme {
+        "etcd" => {
+            "; build it with `cargo build --release --features etcd`, which needs `protoc` and its well-known files (Debian: `protobuf-compiler libprotobuf-dev`)"
+        }
+        _ => "",
+    };
+    config(format!("ref-db url `{scheme}:…`: `{scheme}` is not in this build of refgate{how}; or {KNOWN}"))
 }
 
 fn config(message: String) -> RefDbError {
@@ -257,6 +263,13 @@ mod tests {
             assert!(message.contains(part), "{url}: {message}");
             assert!(!message.contains("secret"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_was_left_out_says_how_to_build_it() {
+        let e = not_built_in("etcd");
+        assert_eq!(e.kind, RefDbErrorKind::Config);
+        assert!(e.message.contains("--features etcd`, which needs `protoc`"), "{e}");
     }
 
     #[test]

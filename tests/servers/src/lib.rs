@@ -4,8 +4,12 @@
 //! `REFGATE_REQUIRE` (`zookeeper etcd`, as `.ci/run` sets it) must not be missing.
 #![allow(clippy::print_stderr, clippy::disallowed_methods)]
 
+mod certificates;
+mod etcd;
 mod process;
 
+pub use certificates::Certificates;
+pub use etcd::{Etcd, EtcdSetup};
 pub use process::{Process, free_port};
 
 /// Why the server `name` cannot be started here; `None` when all of `files` exist.

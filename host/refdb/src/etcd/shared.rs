@@ -1,0 +1,163 @@
+//! What all calls share: the servers, the keys, the sessions; and the few requests that everything is made of.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{GetOptions, GetResponse, LeaseGrantResponse, Txn, TxnResponse};
+use refgate_core::{Clock, Deadline, RefDbError, RefDbErrorKind};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::error::{Failure, about};
+use super::keys::Keys;
+use super::servers::Servers;
+use super::session::Sessions;
+use super::ticket::Ticket;
+
+/// Most operations in one transaction by etcd's default. What a server takes less is learned.
+pub(super) const TXN_OPS: usize = 128;
+/// For what nobody waits for.
+pub(super) const IN_BACKGROUND: Duration = Duration::from_secs(5);
+
+pub(super) struct Shared {
+    pub(super) keys: Keys,
+    /// The URL, for messages.
+    pub(super) shown: String,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) servers: Servers,
+    pub(super) sessions: Sessions,
+    /// Most operations in one transaction that nobody has refused yet.
+    txn_ops: AtomicUsize,
+    background: Background,
+}
+
+/// Work that nobody waits for until the store is closed: giving back locks and sessions.
+struct Background {
+    handle: Handle,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// One call: until when, and whether its caller still waits.
+pub(super) struct Call {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ticket: Arc<Ticket>,
+    pub(super) deadline: Deadline,
+}
+
+impl Shared {
+    pub(super) fn new(
+        root: &str,
+        shown: &str,
+        clock: Arc<dyn Clock>,
+        servers: Servers,
+        handle: Handle,
+    ) -> Shared {
+        Shared {
+            keys: Keys::new(root),
+            shown: shown.to_owned(),
+            clock,
+            servers,
+            sessions: Sessions::default(),
+            txn_ops: AtomicUsize::new(TXN_OPS),
+            background: Background { handle, tasks: Mutex::default() },
+        }
+    }
+
+    /// An error about this store.
+    pub(super) fn about(&self, kind: RefDbErrorKind, what: &str) -> RefDbError {
+        about(kind, &self.shown, what)
+    }
+
+    pub(super) fn told(&self, failure: Failure, wrote: bool) -> RefDbError {
+        failure.told(&self.shown, wrote, self.servers.proven())
+    }
+
+    /// Most operations in one transaction.
+    pub(super) fn txn_ops(&self) -> usize {
+        self.txn_ops.load(Ordering::Relaxed)
+    }
+
+    /// The server refused a transaction of `ops` operations.
+    pub(super) fn refused_ops(&self, ops: usize) {
+        self.txn_ops.fetch_min((ops / 2).max(1), Ordering::Relaxed);
+    }
+
+    /// Work that the end of the store cuts short.
+    pub(super) fn endless(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.background.handle.spawn(work);
+    }
+
+    /// Work that the end of the store waits for, a little.
+    pub(super) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.background.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(work, &self.background.handle);
+    }
+
+    /// What is still going on in the background.
+    pub(super) fn take_background(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.background.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A range of keys, or with a key alone that key.
+    pub(super) async fn get(
+        &self,
+        deadline: Deadline,
+        key: &[u8],
+        options: GetOptions,
+    ) -> Result<GetResponse, Failure> {
+        let request = |client: etcd_client::Client| {
+            let (key, options) = (key.to_vec(), options.clone());
+            // A page may hold long lists of superseded values.
+            let mut kv = client.kv_client().max_decoding_message_size(usize::MAX);
+            async move { kv.get(key, Some(options)).await }
+        };
+        self.servers.ask(&*self.clock, deadline, true, request).await
+    }
+
+    /// A transaction. `again`: see [`Servers::ask`].
+    pub(super) async fn txn(
+        &self,
+        deadline: Deadline,
+        again: bool,
+        txn: &Txn,
+    ) -> Result<TxnResponse, Failure> {
+        let request = |client: etcd_client::Client| {
+            let txn = txn.clone();
+            let mut kv = client.kv_client().max_decoding_message_size(usize::MAX);
+            async move { kv.txn(txn).await }
+        };
+        self.servers.ask(&*self.clock, deadline, again, request).await
+    }
+
+    /// A new lease of `seconds`. One that nobody hears of any more holds no key and runs out.
+    pub(super) async fn grant(
+        &self,
+        deadline: Deadline,
+        seconds: i64,
+    ) -> Result<LeaseGrantResponse, Failure> {
+        let request =
+            |client: etcd_client::Client| async move { client.lease_client().grant(seconds, None).await };
+        self.servers.ask(&*self.clock, deadline, true, request).await
+    }
+
+    /// Makes a lease begin anew.
+    pub(super) async fn keep_alive(&self, deadline: Deadline, lease: i64) -> Result<(), Failure> {
+        let request = |client: etcd_client::Client| async move {
+            client.lease_client().keep_alive(lease).await.map(|_| ())
+        };
+        self.servers.ask(&*self.clock, deadline, true, request).await
+    }
+
+    /// Ends a lease and removes its keys. One that is gone already is no error.
+    pub(super) async fn revoke(&self, deadline: Deadline, lease: i64) -> Result<(), Failure> {
+        let request = |client: etcd_client::Client| async move {
+            client.lease_client().revoke(lease).await.map(|_| ())
+        };
+        match self.servers.ask(&*self.clock, deadline, true, request).await {
+            Err(Failure::NoLease) => Ok(()),
+            other => other,
+        }
+    }
+}
