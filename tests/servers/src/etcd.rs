@@ -31,9 +31,28 @@ pub struct Etcd {
     process: Process,
     setup: EtcdSetup,
     dir: TempDir,
+    place: Place,
+}
+
+/// Where a server listens, and whom it knows.
+#[derive(Clone, Debug)]
+struct Place {
     port: u16,
     peer: u16,
     metrics: u16,
+    /// `NAME=URL` of every member of its cluster.
+    members: Vec<String>,
+}
+
+impl Place {
+    fn find() -> Place {
+        let (port, peer, metrics) = (free_port(), free_port(), free_port());
+        Place { port, peer, metrics, members: vec![member(peer)] }
+    }
+}
+
+fn member(peer: u16) -> String {
+    format!("m{peer}=http://127.0.0.1:{peer}")
 }
 
 impl Etcd {
@@ -49,20 +68,33 @@ impl Etcd {
 
     /// Starts a server that is not as usual and waits until it answers.
     pub fn start_with(setup: EtcdSetup) -> Etcd {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        if setup.tls {
-            Certificates::make(dir.path());
-        }
-        let (port, peer, metrics) = (free_port(), free_port(), free_port());
-        let process = launch(setup, dir.path(), port, peer, metrics);
-        let server = Etcd { process, setup, dir, port, peer, metrics };
+        let server = Etcd::launched(setup, Place::find());
         server.wait();
         server
     }
 
+    /// Starts a cluster of `n` servers and waits until all of them answer.
+    pub fn cluster(n: usize) -> Vec<Etcd> {
+        let mut places: Vec<Place> = (0..n).map(|_| Place::find()).collect();
+        let members: Vec<String> = places.iter().map(|place| member(place.peer)).collect();
+        places.iter_mut().for_each(|place| place.members = members.clone());
+        let servers: Vec<Etcd> =
+            places.into_iter().map(|place| Etcd::launched(EtcdSetup::default(), place)).collect();
+        servers.iter().for_each(Etcd::wait);
+        servers
+    }
+
+    fn launched(setup: EtcdSetup, place: Place) -> Etcd {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        if setup.tls {
+            Certificates::make(dir.path());
+        }
+        Etcd { process: launch(setup, dir.path(), &place), setup, dir, place }
+    }
+
     /// `127.0.0.1:PORT` for clients.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.place.port)
     }
 
     /// Runs `etcdctl` at this server, as another program that uses it, and returns what it prints.
@@ -105,7 +137,7 @@ impl Etcd {
 
     /// Starts it anew on the same data and ports, after [`Etcd::kill`]. The new process dies with this thread.
     pub fn restart(&mut self) {
-        self.process = launch(self.setup, self.dir.path(), self.port, self.peer, self.metrics);
+        self.process = launch(self.setup, self.dir.path(), &self.place);
         self.wait();
     }
 
@@ -128,7 +160,7 @@ impl Etcd {
 
     /// From the address that is never behind TLS.
     fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.metrics)).ok()?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.place.metrics)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
         let mut text = String::new();
@@ -137,20 +169,21 @@ impl Etcd {
     }
 }
 
-fn launch(setup: EtcdSetup, dir: &Path, port: u16, peer: u16, metrics: u16) -> Process {
+fn launch(setup: EtcdSetup, dir: &Path, place: &Place) -> Process {
     let mut command = Command::new(PROGRAM);
     // What is set in the environment would go before what is said here.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD_")) {
         command.env_remove(name);
     }
     let scheme = if setup.tls { "https" } else { "http" };
-    let own = format!("{scheme}://127.0.0.1:{port}");
-    let peers = format!("http://127.0.0.1:{peer}");
-    command.args(["--name", "t", "--log-level", "warn", "--data-dir"]).arg(dir.join("data"));
+    let own = format!("{scheme}://127.0.0.1:{}", place.port);
+    let peers = format!("http://127.0.0.1:{}", place.peer);
+    let name = format!("m{}", place.peer);
+    command.args(["--name", &name, "--log-level", "warn", "--data-dir"]).arg(dir.join("data"));
     command.args(["--listen-client-urls", &own, "--advertise-client-urls", &own]);
     command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
-    command.args(["--initial-cluster", &format!("t={peers}")]);
-    command.args(["--listen-metrics-urls", &format!("http://127.0.0.1:{metrics}")]);
+    command.args(["--initial-cluster", &place.members.join(",")]);
+    command.args(["--listen-metrics-urls", &format!("http://127.0.0.1:{}", place.metrics)]);
     // Counters per method.
     command.args(["--metrics", "extensive"]);
     if setup.tls {

@@ -15,8 +15,10 @@ pub(super) enum Failure {
     Broken(String),
     /// The server answered, and did nothing.
     Refused(RefDbErrorKind, String),
-    /// More operations or bytes in one request than the server takes. It did nothing.
-    TooMuch(String),
+    /// More operations in one request than the server takes. It did nothing.
+    TooManyOps(String),
+    /// More bytes in one request than the server takes. It did nothing.
+    TooManyBytes(String),
     /// The revision that was asked for is not there any more.
     Compacted,
     /// There is no such lease: it ran out or was revoked.
@@ -92,11 +94,10 @@ fn of_status(status: &Status) -> Failure {
             RefDbErrorKind::Auth,
             "the server knows no users; drop `user` and the password, or enable authentication there",
         ),
-        Code::InvalidArgument if message.contains("too many operations") || message.contains("too large") => {
-            Failure::TooMuch(said)
-        }
+        Code::InvalidArgument if message.contains("too many operations") => Failure::TooManyOps(said),
+        Code::InvalidArgument if message.contains("request is too large") => Failure::TooManyBytes(said),
         // From the layer below etcd: the request is larger than what a server reads at all.
-        Code::ResourceExhausted if message.contains("larger than max") => Failure::TooMuch(said),
+        Code::ResourceExhausted if message.contains("larger than max") => Failure::TooManyBytes(said),
         Code::ResourceExhausted if message.contains("database space exceeded") => refused(
             RefDbErrorKind::Unavailable,
             "the server is out of space; compact, defragment, and disarm its alarm",
@@ -183,7 +184,7 @@ impl Failure {
                 ),
             ),
             Failure::Refused(kind, what) => (kind, what),
-            Failure::TooMuch(why) => (
+            Failure::TooManyOps(why) | Failure::TooManyBytes(why) => (
                 RefDbErrorKind::TooLarge,
                 format!(
                     "the server takes no request of this size ({why}), nothing was written; split it, or raise `--max-txn-ops` or `--max-request-bytes` of the server"

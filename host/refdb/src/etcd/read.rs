@@ -55,7 +55,7 @@ async fn entries(call: &Call, project: &Project, keys: &[Vec<u8>]) -> Result<See
         match read {
             Err(Failure::Compacted) if starts < FRESH_STARTS => {}
             // The limit was halved.
-            Err(Failure::TooMuch(_)) if starts < 8 => {}
+            Err(Failure::TooManyOps(_)) if starts < 8 => {}
             other => return other,
         }
     }
@@ -69,9 +69,9 @@ pub(super) async fn exactly(call: &Call, keys: &[Vec<u8>]) -> Result<Seen, Failu
     let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(key.clone(), None)).collect();
     match call.shared.txn(call.deadline, true, &Txn::new().and_then(gets)).await {
         Ok(answer) => Ok(collect(&answer)),
-        Err(Failure::TooMuch(why)) => {
+        Err(Failure::TooManyOps(why)) => {
             call.shared.refused_ops(keys.len());
-            Err(Failure::TooMuch(why))
+            Err(Failure::TooManyOps(why))
         }
         Err(e) => Err(e),
     }
@@ -168,9 +168,9 @@ async fn one_batch(
     let at = || GetOptions::new().with_revision(revision);
     let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(key.clone(), Some(at()))).collect();
     match shared.txn(deadline, true, &Txn::new().and_then(gets)).await {
-        Err(Failure::TooMuch(why)) => {
+        Err(Failure::TooManyOps(why)) => {
             shared.refused_ops(keys.len());
-            Err(Failure::TooMuch(why))
+            Err(Failure::TooManyOps(why))
         }
         answer => Ok(collect(&answer?)),
     }

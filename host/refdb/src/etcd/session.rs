@@ -128,7 +128,7 @@ async fn close(call: &Call, sessions: &[i64]) -> Result<(), Failure> {
     let ops = remove.len();
     match shared.txn(call.deadline, true, &Txn::new().and_then(remove)).await {
         Ok(_) => {}
-        Err(Failure::TooMuch(why)) => {
+        Err(Failure::TooManyOps(why)) => {
             shared.refused_ops(ops);
             return Err(Failure::Refused(
                 RefDbErrorKind::Unavailable,

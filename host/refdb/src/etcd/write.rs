@@ -71,7 +71,7 @@ async fn transact<T>(
             }
             answer => {
                 call.ticket.answered();
-                if matches!(answer, Err(Failure::TooMuch(_))) && ops > 2 && ops <= shared.txn_ops() {
+                if matches!(answer, Err(Failure::TooManyOps(_))) {
                     shared.refused_ops(ops);
                 }
                 answer?
@@ -150,7 +150,7 @@ pub(super) async fn compare_and_put(
         let some = &rest[..fitting(call, project, rest).min(most)];
         match chunk(call, project, some, atomicity).await {
             // Too many bytes, or a server with a limit of its own.
-            Err(Failure::TooMuch(_)) if some.len() > 1 => most = some.len() / 2,
+            Err(Failure::TooManyOps(_) | Failure::TooManyBytes(_)) if some.len() > 1 => most = some.len() / 2,
             done => outcomes.extend(done?),
         }
     }

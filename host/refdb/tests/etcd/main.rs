@@ -4,6 +4,7 @@
 
 mod access;
 mod bad;
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
@@ -21,6 +22,7 @@ fn main() {
     let modules = [
         ("access", access::TESTS),
         ("bad", bad::TESTS),
+        ("cluster", cluster::TESTS),
         ("faults", faults::TESTS),
         ("keys", keys::TESTS),
         ("locks", locks::TESTS),
