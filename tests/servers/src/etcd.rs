@@ -23,6 +23,8 @@ pub struct EtcdSetup {
     pub client_certificates: bool,
     /// Most operations in one transaction, instead of 128.
     pub max_txn_ops: Option<usize>,
+    /// Most bytes of data, instead of 2 GB.
+    pub quota: Option<usize>,
 }
 
 /// A running server. Dropping it kills it and removes its data.
@@ -195,6 +197,9 @@ fn launch(setup: EtcdSetup, dir: &Path, place: &Place) -> Process {
     }
     if let Some(most) = setup.max_txn_ops {
         command.args(["--max-txn-ops", &most.to_string()]);
+    }
+    if let Some(quota) = setup.quota {
+        command.args(["--quota-backend-bytes", &quota.to_string()]);
     }
     Process::start(command, &dir.join("log"))
 }

@@ -132,8 +132,9 @@ fn a_certificate_of_a_stranger() {
     let e = open_url(&options(&server, &[("caFile", "stranger.pem")]), Create);
     let e = fails(e, RefDbErrorKind::Auth, "name the right `caFile`");
     assert!(e.message.contains("UnknownIssuer"), "{e}");
-    // The system does not know the authority of the test either.
-    fails(open_url(&url(&server, "refs?tls=true"), Create), RefDbErrorKind::Auth, "caFile");
+    // The system does not know the authority of the test either; some systems know none at all.
+    let e = open_url(&url(&server, "refs?tls=true"), Create).unwrap_err();
+    assert!(matches!(e.kind, RefDbErrorKind::Auth | RefDbErrorKind::Config), "{e}");
     // The certificate is for other names.
     let port = server.address().rsplit_once(':').unwrap().1.to_owned();
     let elsewhere = format!("etcd://127.0.0.2:{port}/refs?caFile={}", server.file("ca.pem").display());

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::thread;
 
-use refgate_core::{Edit, Expected, GlobalRef, Outcome, RefDbError, RefDbErrorKind};
+use refgate_core::{Edit, Entry, Expected, GlobalRef, Outcome, RefDbError, RefDbErrorKind};
 use refgate_refdb::OpenMode::{Create, Existing};
-use refgate_servers::Etcd;
+use refgate_servers::{Etcd, EtcdSetup};
 
 use crate::common::*;
 use crate::proxy::{Fault, Proxy};
@@ -24,6 +24,7 @@ tests![
     a_killed_server_comes_back,
     a_lost_session_is_made_anew,
     another_server_takes_over,
+    a_server_without_space_takes_nothing_and_says_so,
 ];
 
 /// A store behind a proxy, and one beside it.
@@ -259,4 +260,24 @@ fn another_server_takes_over() {
     two.down();
     let read = block_on(db.0.get_many(&project("p"), &[name("refs/a")], within(3_000)));
     fails(read, RefDbErrorKind::Unavailable, "nothing was written");
+}
+
+fn a_server_without_space_takes_nothing_and_says_so() {
+    let server = Etcd::start_with(EtcdSetup { quota: Some(4_000_000), ..EtcdSetup::default() });
+    let db = store(&server);
+    db.put("p", "refs/first", at(1));
+    let (p, long) = (project("p"), Entry { value: at(1), superseded: (0..3_000).map(oid).collect() });
+    let full = (0..200).find_map(|i| {
+        let n = name(&format!("refs/{i}"));
+        let wrote = block_on(db.0.swap_entry(&p, &n, &Entry::default(), &long, within(5_000)));
+        wrote.err().map(|e| (e, n))
+    });
+    let (e, n) = full.expect("200 times 120 kB are more than there is");
+    assert_eq!(e.kind, RefDbErrorKind::Unavailable, "{e}");
+    assert!(e.message.contains("out of space; compact, defragment"), "{e}");
+    let e = fails(cas_within(&db, 5_000, &set("refs/b", 1)), RefDbErrorKind::Unavailable, "out of space");
+    assert!(!e.message.contains("may or may not"), "{e}");
+    fails(lock(&db, "refs/b", 5, 5_000), RefDbErrorKind::Unavailable, "out of space");
+    assert_eq!(db.value("p", "refs/first"), at(1), "reading goes on");
+    assert_eq!(db.value("p", &n.to_string()), GlobalRef::Untracked);
 }
