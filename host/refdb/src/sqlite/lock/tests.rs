@@ -147,6 +147,8 @@ fn every_hold_has_a_higher_fence_also_after_the_file_was_closed() {
 fn after_its_lease_a_holder_has_nothing_and_takes_nothing() {
     let b = Bench::new();
     let old = b.lock(SECOND).unwrap();
+    let restored = LockToken { holder: "hold of a file that was put back".to_owned(), ..old.token().clone() };
+    assert_eq!(b.fenced(&restored, 1), Outcome::Fenced, "fences count anew there");
     assert_eq!(b.fenced(old.token(), 1), Outcome::Applied);
     let start = b.clock.passed();
     let new = b.lock(2 * LEASE).unwrap();
