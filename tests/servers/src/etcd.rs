@@ -70,9 +70,14 @@ impl Etcd {
 
     /// Starts a server that is not as usual and waits until it answers.
     pub fn start_with(setup: EtcdSetup) -> Etcd {
-        let server = Etcd::launched(setup, Place::find());
-        server.wait();
-        server
+        // A port that was free may be taken before the server has it.
+        for _ in 0..5 {
+            let mut server = Etcd::launched(setup, Place::find());
+            if server.ready() {
+                return server;
+            }
+        }
+        panic!("etcd ends as soon as it is started");
     }
 
     /// Starts a cluster of `n` servers and waits until all of them answer.
@@ -80,9 +85,9 @@ impl Etcd {
         let mut places: Vec<Place> = (0..n).map(|_| Place::find()).collect();
         let members: Vec<String> = places.iter().map(|place| member(place.peer)).collect();
         places.iter_mut().for_each(|place| place.members = members.clone());
-        let servers: Vec<Etcd> =
+        let mut servers: Vec<Etcd> =
             places.into_iter().map(|place| Etcd::launched(EtcdSetup::default(), place)).collect();
-        servers.iter().for_each(Etcd::wait);
+        servers.iter_mut().for_each(Etcd::wait);
         servers
     }
 
@@ -151,13 +156,25 @@ impl Etcd {
         counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
     }
 
-    fn wait(&self) {
+    fn wait(&mut self) {
+        assert!(self.ready(), "etcd ended:\n{}", self.log());
+    }
+
+    /// Waits until it answers; `false` when it ended instead.
+    fn ready(&mut self) -> bool {
         let start = Instant::now();
         while !self.get("/health").is_some_and(|text| text.contains("\"true\"")) {
-            let log = std::fs::read_to_string(self.file("log")).unwrap_or_default();
-            assert!(start.elapsed() < Duration::from_secs(30), "etcd does not answer:\n{log}");
+            if self.process.ended().is_some() {
+                return false;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "etcd does not answer:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.file("log")).unwrap_or_default()
     }
 
     /// From the address that is never behind TLS.

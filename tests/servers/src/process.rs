@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
 
 /// A port of 127.0.0.1 that nobody uses at this moment.
 pub fn free_port() -> u16 {
@@ -31,9 +31,10 @@ impl Process {
         Process { child: command.spawn().expect("the server starts") }
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// SIGSTOP: it keeps its connections and answers nothing. Returns when all of its threads stand still.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
+        waitpid(Some(Pid::from_child(&self.child)), WaitOptions::UNTRACED).expect("a child of this process");
     }
 
     /// SIGCONT.
@@ -46,6 +47,11 @@ impl Process {
         // Gone already is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("a child of this process")
     }
 
     fn signal(&self, signal: Signal) {

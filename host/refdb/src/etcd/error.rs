@@ -180,7 +180,7 @@ impl Failure {
             Failure::Broken(why) => (
                 RefDbErrorKind::Unavailable,
                 format!(
-                    "no etcd server answers ({why}), nothing was written; check the host and the port, and whether the server wants TLS (`tls=true` or `caFile=FILE`)"
+                    "no etcd server answers ({why}), nothing was written; check the host and the port, and whether the server wants TLS (`tls=true` or `caFile=FILE`) or a certificate of this client (`certFile` and `keyFile`)"
                 ),
             ),
             Failure::Refused(kind, what) => (kind, what),

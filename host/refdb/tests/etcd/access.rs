@@ -123,8 +123,10 @@ fn client_certificates() {
     let db = Store(open_url(&options(&server, &files), Create).unwrap().db);
     db.put("p", "refs/a", at(1));
     assert_eq!(db.value("p", "refs/a"), at(1));
-    let e = answers_within(10_000, || open_url(&options(&server, &files[..1]), Create));
-    fails(e, RefDbErrorKind::Auth, "name `certFile` and `keyFile`");
+    let e = answers_within(10_000, || open_url(&options(&server, &files[..1]), Create)).unwrap_err();
+    // The server says why and hangs up at once; sometimes the latter is noticed first.
+    assert!(matches!(e.kind, RefDbErrorKind::Auth | RefDbErrorKind::Unavailable), "{e}");
+    assert!(e.message.contains("`certFile` and `keyFile`"), "{e}");
 }
 
 fn a_certificate_of_a_stranger() {

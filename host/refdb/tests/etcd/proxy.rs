@@ -16,7 +16,7 @@ pub enum Fault {
     KeepAnswer,
     /// The connection is closed instead.
     Cut,
-    /// It goes through, and the connection is closed when the answer comes.
+    /// It goes through, and the connection is closed when it has been done.
     CutAnswer,
 }
 
@@ -134,6 +134,10 @@ impl Shared {
                     return;
                 }
                 (Some(Fault::Cut), true) | (Some(Fault::CutAnswer), false) => {
+                    if !requests {
+                        // The first bytes may only be about the connection: until the server has done it.
+                        crate::common::pause(500);
+                    }
                     let _ = from.shutdown(Shutdown::Both);
                     let _ = to.shutdown(Shutdown::Both);
                     return;
