@@ -72,15 +72,20 @@ impl Driver {
             })
             .await;
             let sent = guard.give_up();
-            match answer {
-                Some(Ok(Ok(value))) => Ok(value),
-                Some(Ok(Err(failure))) => Err(shared.told(failure, false)),
+            let mut e = match answer {
+                Some(Ok(Ok(value))) => return Ok(value),
+                Some(Ok(Err(failure))) => shared.told(failure, false),
                 None => {
                     shared.servers.leave_current();
-                    Err(unanswered(shared, "no answer by the deadline", sent))
+                    unanswered(shared, "no answer by the deadline", sent)
                 }
-                Some(Err(_)) => Err(unanswered(shared, "the call died", sent)),
+                Some(Err(_)) => unanswered(shared, "the call died", sent),
+            };
+            if ticket.wrote() {
+                // Of edits that stand each for itself, those of earlier transactions are there.
+                e.message = e.message.replace("nothing was written", "only a part was written");
             }
+            Err(e)
         })
     }
 

@@ -3,11 +3,16 @@
 //! A call and its caller share a [`Ticket`]. Either the caller gives up first, then no write is sent any more; or the
 //! write is sent first, then giving up hands out its session, so that it can be closed before anything else is written.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where a call stands.
 #[derive(Default)]
-pub(super) struct Ticket(Mutex<State>);
+pub(super) struct Ticket {
+    state: Mutex<State>,
+    /// Whether a write of this call was applied.
+    wrote: AtomicBool,
+}
 
 #[derive(Default)]
 enum State {
@@ -22,7 +27,7 @@ enum State {
 
 impl Ticket {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a write may be sent: not when the caller gave up first.
@@ -41,6 +46,16 @@ impl Ticket {
         if matches!(*state, State::Sent(_)) {
             *state = State::Open;
         }
+    }
+
+    /// The write was applied; the call may go on.
+    pub(super) fn applied(&self) {
+        self.wrote.store(true, Ordering::Release);
+    }
+
+    /// Whether a part of the call was written.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote.load(Ordering::Acquire)
     }
 
     /// Nothing is sent from now on. The session of the write that is under way, if there is one.

@@ -78,6 +78,7 @@ async fn transact<T>(
             }
         };
         if answer.succeeded() {
+            call.ticket.applied();
             return Ok((done, Some(answer)));
         }
         seen = collect(&answer);

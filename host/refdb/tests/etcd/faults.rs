@@ -21,6 +21,7 @@ tests![
     a_late_removal_of_a_project_never_lands,
     an_applied_write_whose_answer_is_lost,
     a_connection_that_breaks_in_a_write,
+    a_call_that_ends_half_way_says_so,
     a_killed_server_comes_back,
     a_lost_session_is_made_anew,
     another_server_takes_over,
@@ -203,6 +204,19 @@ fn a_connection_that_breaks_in_a_write() {
         assert_eq!(resolve(&db, &edits), [expected], "{fault:?}");
         db.put("p", "refs/after", at(n));
     }
+}
+
+fn a_call_that_ends_half_way_says_so() {
+    let server = Etcd::start();
+    let (proxy, db, direct) = behind(&server);
+    // It is in the second transaction, which reads first.
+    proxy.wait_for("refs/n150", Fault::KeepRequest);
+    let edits: Vec<Edit> =
+        (0..200).map(|i| edit(&format!("refs/n{i:03}"), Expected::Absent, at(i))).collect();
+    let e = fails(cas_within(&db, 500, &edits), RefDbErrorKind::Unavailable, "only a part was written");
+    assert!(!e.message.contains("nothing"), "{e}");
+    assert_eq!(direct.value("p", "refs/n000"), at(0));
+    assert_eq!(direct.value("p", "refs/n199"), GlobalRef::Untracked);
 }
 
 fn a_killed_server_comes_back() {
