@@ -15,6 +15,7 @@ use refgate_host::replicate::{self, Options, Silent};
 use refgate_host::{Config, Error, Gate, GateParts, RefResult, Report, Site, System, open_refdb};
 
 use crate::clock::RealClock;
+use crate::far::FarRefDb;
 use crate::{Daemon, Repo, TestClock};
 
 /// The one project of most tests.
@@ -139,6 +140,17 @@ impl Lab {
         let local = Arc::new(repositories.clone());
         let (clock, rng) = (system.clock, system.rng);
         Ok(Site { gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }), repositories })
+    }
+
+    /// The same with a ref-db that could be used from other machines, as far as anybody can tell.
+    pub async fn open_far(&self, site: &str) -> Site {
+        let Site { gate, repositories } = self.open(site).await.expect("a site");
+        let refdb = Arc::new(FarRefDb(gate.refdb().clone()));
+        let system = self.system();
+        let (local, filters, config) =
+            (Arc::new(repositories.clone()), gate.filters().clone(), gate.config().clone());
+        let (clock, rng) = (system.clock, system.rng);
+        Site { gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }), repositories }
     }
 
     /// Pushes through the gate.

@@ -3,6 +3,7 @@
 
 mod clock;
 mod daemon;
+mod far;
 mod git;
 mod lab;
 mod records;

@@ -88,17 +88,30 @@ impl Journal {
     /// All records, oldest name first. A file that cannot be read as one is an error: it may stand for a write that has
     /// to be finished.
     pub fn list(&self) -> Result<Vec<Record>, GitError> {
+        let (records, mut damaged) = self.list_readable()?;
+        if damaged.is_empty() { Ok(records) } else { Err(damaged.remove(0)) }
+    }
+
+    /// All records that can be read, oldest name first, and an error for each file that cannot.
+    pub fn list_readable(&self) -> Result<(Vec<Record>, Vec<GitError>), GitError> {
         let mut names: Vec<PathBuf> = match fs::read_dir(&self.dir) {
             Ok(entries) => entries
                 .map(|entry| entry.map(|e| e.path()))
                 .collect::<io::Result<_>>()
                 .map_err(|e| GitError::io("read the directory", &self.dir, &e))?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
             Err(e) => return Err(GitError::io("read the directory", &self.dir, &e)),
         };
         names.retain(|path| path.extension().is_some_and(|e| e == "json"));
         names.sort();
-        names.iter().filter_map(|path| read(path).transpose()).collect()
+        let (mut records, mut damaged) = (Vec::new(), Vec::new());
+        for found in names.iter().map(|path| read(path)) {
+            match found {
+                Ok(record) => records.extend(record),
+                Err(e) => damaged.push(e),
+            }
+        }
+        Ok((records, damaged))
     }
 
     /// Ends a write: removes its record, then the refs that kept its objects.
@@ -115,6 +128,11 @@ impl Journal {
 
     /// Removes the refs that keep objects for records that do not exist: a process died between the two. Reads all refs.
     pub fn sweep(&self) -> Result<(), GitError> {
+        self.apply(self.left_over()?.into_iter())
+    }
+
+    /// The removal of each ref that keeps an object for a record that does not exist. Reads all refs.
+    pub fn left_over(&self) -> Result<Vec<RefEdit>, GitError> {
         // In this order: a record that appears after the refs were read has no ref among them.
         let refs = self.repository.refs()?;
         let known: BTreeSet<String> = self.list()?.into_iter().map(|record| record.id).collect();
@@ -127,7 +145,7 @@ impl Journal {
                 left_over.push(RefEdit { name, old: target.oid(), new: None, group: None });
             }
         }
-        self.apply(left_over.into_iter())
+        Ok(left_over)
     }
 
     fn keep(&self, record: &Record) -> Result<(), GitError> {

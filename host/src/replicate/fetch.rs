@@ -4,20 +4,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
-use refgate_core::table::RemoteValue;
+use refgate_core::table::{RemoteValue, Seen};
 use refgate_core::{
-    Atomicity, BoxFuture, Class, Deadline, Direction, Edit, Expected, GlobalRef, LocalError, Lookup,
+    Atomicity, BoxFuture, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, LocalError, Lookup,
     ObjectFormat, Oid, Outcome, Project, Reason, RefName, RemoteRefs,
 };
 use refgate_git::{
-    EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RemoteUrl, Repository, fetch_objects, list,
+    EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RefLocks, RemoteUrl, Repository, fetch_objects,
+    list,
 };
 
+use super::catch_up::deadline;
+use super::locked::lock;
 use super::offers::{Listing, Sides, Value, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
-use super::{Options, Progress, Site, blocking, catch_up};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
 use crate::Error;
 use crate::report::{RefResult, Report};
+
+/// Why a kept ref is rejected whose entry is not the one that was judged; the next run decides anew.
+const MOVED: &str = "the ref-db moved meanwhile";
 
 /// Takes from `remote` what the gate keeps of `project`.
 ///
@@ -34,7 +40,10 @@ pub async fn fetch(
     let url = site.url(remote, project)?;
     let repository = open(site, project, &url, options).await?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
-    let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
+    let caught_up = match options.dry_run {
+        true => CaughtUp::default(),
+        false => catch_up(site, project, &repository).await?,
+    };
 
     progress.stage(&format!("listing {remote}"));
     let (there, format) = (url.clone(), repository.object_format());
@@ -54,6 +63,7 @@ pub async fn fetch(
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
     let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
+    decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     decision.refs.extend(gone.iter().map(outrun));
     decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
@@ -64,8 +74,7 @@ pub async fn fetch(
         if let Err(e) = bring_kept(&source, &decision).await {
             reject_all(&mut results, &e);
         }
-        advance(site, project, &decision, &mut results).await;
-        apply(&repository, remote, &decision, &mut results).await;
+        move_kept(site, project, &repository, remote, &decision, &mut results).await;
     }
     Ok(Report {
         direction: Direction::Fetch,
@@ -74,7 +83,7 @@ pub async fn fetch(
         dry_run: options.dry_run,
         decision,
         results,
-        caught_up,
+        caught_up: caught_up.moved.len(),
     })
 }
 
@@ -203,6 +212,63 @@ async fn bring_kept(source: &Source, decision: &Decision) -> Result<(), GitError
     Ok(())
 }
 
+/// Moves what is kept, under the site's locks on those refs: taken only now, so that nobody waited for them while the
+/// decision did.
+async fn move_kept(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    remote: &str,
+    decision: &Decision,
+    results: &mut [RefResult],
+) {
+    let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
+    if kept.is_empty() {
+        return;
+    }
+    let names: Vec<RefName> = kept.iter().map(|i| decision.refs[*i].name.clone()).collect();
+    let (locks, got) = match lock(repository, &names, site.gate.clock().as_ref()).await {
+        Ok(locked) => locked,
+        Err(e) => return reject_all(results, &e),
+    };
+    for (i, _) in kept.iter().zip(got).filter(|(_, got)| !got) {
+        results[*i] = RefResult::Rejected(super::locked::BUSY.into());
+    }
+    reject_companions(decision, results);
+    if site.gate.is_on(Direction::Fetch) {
+        advance(site, project, decision, results).await;
+        look_again(site, project, decision, results).await;
+    }
+    apply(repository, remote, decision, results, locks).await;
+}
+
+/// What was decided must still hold: nobody of this site moves these refs now, but other sites move the ref-db.
+async fn look_again(site: &Site, project: &Project, decision: &Decision, results: &mut [RefResult]) {
+    let rules = &site.gate.config().rules;
+    let checked = |i: &usize| {
+        results[*i] == RefResult::NotSent
+            && Class::of(project, &decision.refs[*i].name, rules) == Class::Checked
+    };
+    let which: Vec<usize> = (0..results.len()).filter(checked).collect();
+    if which.is_empty() {
+        return;
+    }
+    let names: Vec<RefName> = which.iter().map(|i| decision.refs[*i].name.clone()).collect();
+    let found = site.gate.refdb().get_many(project, &names, deadline(site)).await;
+    for (at, i) in which.into_iter().enumerate() {
+        let one = &decision.refs[i];
+        let judged = match one.global {
+            Some(Seen::Value(GlobalRef::Untracked)) => GlobalRef::Untracked,
+            _ => GlobalRef::at_or_deleted(one.new),
+        };
+        match found.as_ref().map(|found| found.get(at)) {
+            Ok(Some(Lookup::Entry(entry))) if entry.value == judged => {}
+            Ok(_) => results[i] = RefResult::Rejected(MOVED.into()),
+            Err(e) => results[i] = RefResult::Rejected(format!("the ref-db could not be read again: {e}")),
+        }
+    }
+}
+
 /// From a source of truth the ref-db moves first, by compare-and-put; then the local ref follows.
 async fn advance(site: &Site, project: &Project, decision: &Decision, results: &mut [RefResult]) {
     let edits: Vec<(usize, Edit)> = decision
@@ -220,19 +286,26 @@ async fn advance(site: &Site, project: &Project, decision: &Decision, results: &
         return;
     }
     let only: Vec<Edit> = edits.iter().map(|(_, edit)| edit.clone()).collect();
-    let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
-    let outcomes = site.gate.refdb().compare_and_put(project, &only, Atomicity::Each, deadline).await;
+    let outcomes = site.gate.refdb().compare_and_put(project, &only, Atomicity::Each, deadline(site)).await;
     for (at, (i, _)) in edits.iter().enumerate() {
         match outcomes.as_ref().map(|o| o.get(at)) {
             Ok(Some(Outcome::Applied)) => {}
-            Ok(_) => results[*i] = RefResult::Rejected("the ref-db moved meanwhile".into()),
+            Ok(_) => results[*i] = RefResult::Rejected(MOVED.into()),
             Err(e) => results[*i] = RefResult::Rejected(format!("the ref-db could not be moved: {e}")),
         }
     }
 }
 
-/// Moves the kept refs, the refs of a change together.
-async fn apply(repository: &Repository, remote: &str, decision: &Decision, results: &mut [RefResult]) {
+/// Moves the kept refs, the refs of a change together. The locks go along: should the caller be cancelled, they are held
+/// until git is done.
+async fn apply(
+    repository: &Repository,
+    remote: &str,
+    decision: &Decision,
+    results: &mut [RefResult],
+    locks: RefLocks,
+) {
+    reject_companions(decision, results);
     let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
     if kept.is_empty() {
         return;
@@ -245,14 +318,19 @@ async fn apply(repository: &Repository, remote: &str, decision: &Decision, resul
             name: one.name.clone(),
             old: one.old,
             new: one.new,
-            group: refgate_core::ChangeRef::of(&one.name).map(|c| {
+            group: ChangeRef::of(&one.name).map(|c| {
                 let next = groups.len() as u32;
                 *groups.entry(c.change.to_vec()).or_insert(next)
             }),
         })
         .collect();
     let (repository, message) = (repository.clone(), format!("refgate: fetch from {remote}"));
-    match blocking(move || repository.update_refs(&edits, &message)).await {
+    let done = blocking(move || {
+        let outcomes = repository.update_refs(&edits, &message);
+        drop(locks);
+        outcomes
+    });
+    match done.await {
         Ok(outcomes) => {
             for (i, outcome) in kept.into_iter().zip(outcomes) {
                 results[i] = match outcome {
@@ -262,5 +340,23 @@ async fn apply(repository: &Repository, remote: &str, decision: &Decision, resul
             }
         }
         Err(e) => reject_all(results, &e),
+    }
+}
+
+/// A change goes whole or not at all: where one of its refs was rejected before the transaction, the others are too.
+fn reject_companions(decision: &Decision, results: &mut [RefResult]) {
+    let change = |i: usize| ChangeRef::of(&decision.refs[i].name).map(|c| c.change.to_vec());
+    let rejected = (0..results.len()).filter(|i| matches!(results[*i], RefResult::Rejected(_)));
+    let broken: HashMap<Vec<u8>, usize> = rejected.filter_map(|i| Some((change(i)?, i))).collect();
+    if broken.is_empty() {
+        return;
+    }
+    for (i, result) in results.iter_mut().enumerate() {
+        if *result == RefResult::NotSent
+            && let Some(culprit) = change(i).and_then(|change| broken.get(&change))
+        {
+            let why = format!("`{}` of the same change was rejected", decision.refs[*culprit].name);
+            *result = RefResult::Rejected(why);
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Replication itself: offers, the gate's decision, and the transfer of what it keeps.
 
-mod catch_up;
+pub(crate) mod catch_up;
 mod fetch;
-mod offers;
-mod push;
+mod locked;
+pub(crate) mod offers;
+pub(crate) mod push;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository
 
 use crate::{Error, Gate};
 
-pub use catch_up::catch_up;
+pub use catch_up::{CaughtUp, Fate, Moved, RecordState, catch_up, catch_up_refs};
 pub use fetch::fetch;
+pub use locked::lock;
 pub use offers::offerable;
 pub use push::push;
 
@@ -85,7 +87,7 @@ impl Site {
         }
     }
 
-    fn url(&self, remote: &str, project: &Project) -> Result<RemoteUrl, Error> {
+    pub(crate) fn url(&self, remote: &str, project: &Project) -> Result<RemoteUrl, Error> {
         let template = self.gate.remote(remote)?.url.as_deref();
         let template = template.ok_or_else(|| Error::usage(format!("remote `{remote}` has no url")))?;
         // The configuration has resolved relative paths against its own directory.
@@ -109,7 +111,7 @@ impl Site {
     }
 
     /// Leaves this site's name in the ref-db, once: a ref-db that only one site ever used is probably a wrong one.
-    async fn note_use(&self) {
+    pub(crate) async fn note_use(&self) {
         let Some(name) = &self.gate.config().site.name else { return };
         let (refdb, clock) = (self.gate.refdb(), self.gate.clock().as_ref());
         let deadline = || Deadline::after(clock, self.gate.config().ref_database.timeout);

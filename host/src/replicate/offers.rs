@@ -11,13 +11,13 @@ use crate::Error;
 
 /// A ref of one side: its value, or that it is symbolic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     At(Oid),
     Symbolic,
 }
 
 /// Names of refs with what they hold.
-pub(super) type Listing = HashMap<RefName, Value>;
+pub(crate) type Listing = HashMap<RefName, Value>;
 
 /// Refs that belong to one repository and are offered only when a refspec names them expressly.
 const PRIVATE: [&[u8]; 3] = [b"refs/stash", b"refs/remotes/", b"refs/replace/"];

@@ -8,7 +8,7 @@ use refgate_core::{Direction, Project, Reason, RefName};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
-use super::{Options, Progress, Site, blocking, catch_up};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
 use crate::Error;
 use crate::report::{RefResult, Report};
 
@@ -27,7 +27,10 @@ pub async fn push(
     let repository = site.repository(project).await?;
     let url = site.url(remote, project)?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
-    let caught_up = if options.dry_run { 0 } else { catch_up(site, project, &repository).await? };
+    let caught_up = match options.dry_run {
+        true => CaughtUp::default(),
+        false => catch_up(site, project, &repository).await?,
+    };
 
     if options.create {
         site.refuse_unmatched(project).await?;
@@ -44,6 +47,7 @@ pub async fn push(
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
     let mut decision = site.gate.push(project, remote, updates).await?;
+    decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     let mut results: Vec<RefResult> =
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
@@ -66,7 +70,7 @@ pub async fn push(
         dry_run: options.dry_run,
         decision,
         results,
-        caught_up,
+        caught_up: caught_up.moved.len(),
     })
 }
 
@@ -76,7 +80,7 @@ pub(super) fn first_result(keep: bool) -> RefResult {
 }
 
 /// Every local ref with its value.
-pub(super) async fn local_refs(repository: &Repository) -> Result<Listing, Error> {
+pub(crate) async fn local_refs(repository: &Repository) -> Result<Listing, Error> {
     let repository = repository.clone();
     let listing = blocking(move || {
         let refs = repository.refs()?;

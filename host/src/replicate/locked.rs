@@ -1,0 +1,34 @@
+//! The locks of this site on the refs that are about to move.
+
+use std::time::Duration;
+
+use refgate_core::{Clock, RefName};
+use refgate_git::{GitError, GitErrorKind, RefLocks, Repository};
+
+use super::blocking;
+
+/// How long one waits for a ref that a client's write, or another transfer, holds.
+const REF_WAIT: Duration = Duration::from_secs(3);
+
+/// What is said of a ref that stayed busy.
+pub(super) const BUSY: &str = "another process of this site is moving it; run again";
+
+/// Locks those of `refs` that come free within three seconds, and tells for each, in their order, whether it did. Every
+/// write of this site holds the lock of its ref, so what is read under it stays until it is dropped.
+///
+/// # Errors
+/// The lock file cannot be used.
+pub async fn lock(
+    repository: &Repository,
+    refs: &[RefName],
+    clock: &dyn Clock,
+) -> Result<(RefLocks, Vec<bool>), GitError> {
+    match RefLocks::acquire(repository.common_dir(), refs, REF_WAIT, clock).await {
+        Ok(locks) => Ok((locks, vec![true; refs.len()])),
+        Err(e) if e.kind == GitErrorKind::Busy => {
+            let (dir, refs) = (repository.common_dir().to_owned(), refs.to_vec());
+            blocking(move || RefLocks::try_acquire(&dir, &refs)).await
+        }
+        Err(e) => Err(e),
+    }
+}
