@@ -3,7 +3,9 @@
 mod bad_input;
 mod catch_up;
 mod forced;
+mod forget;
 mod groups;
+mod heal;
 mod local_locks;
 mod moving;
 mod names;

@@ -206,6 +206,10 @@ pub enum RefdbCommand {
     },
     /// Test whether a store does what refgate expects of one
     Conformance(ConformanceArgs),
+    /// Show what keeps this site from agreeing with the ref-db, and repair it
+    Heal(HealArgs),
+    /// Forget deletions and superseded values that no site can need any more
+    Forget(ForgetArgs),
 }
 
 /// Arguments of `refdb conformance`.
@@ -220,6 +224,38 @@ pub struct ConformanceArgs {
     /// What everything random follows from, to repeat a run
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// Arguments of `refdb forget`.
+#[derive(clap::Args, Debug)]
+pub struct ForgetArgs {
+    /// The project
+    pub project: String,
+    /// Really note and forget; without this only show
+    #[arg(long)]
+    pub yes: bool,
+    /// The configuration names every site, also if others once used the ref-db
+    #[arg(long)]
+    pub sites_are_complete: bool,
+}
+
+/// Arguments of `refdb heal`.
+#[derive(clap::Args, Debug)]
+pub struct HealArgs {
+    /// The project
+    pub project: String,
+    /// Move the ref-db to local values that descend from what it holds
+    #[arg(long)]
+    pub publish: bool,
+    /// Keep copies of diverged local values, and set the refs to what the ref-db holds
+    #[arg(long)]
+    pub rescue: bool,
+    /// Give up this value of the ref-db, which no site has any more, and record the local one
+    #[arg(long, value_name = "OID")]
+    pub accept_loss: Option<String>,
+    /// Really do it; without this only show what there is to do
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `plugins …`
@@ -287,6 +323,8 @@ impl Command {
                 RefdbCommand::Lock { .. } => "refdb lock",
                 RefdbCommand::Policy { .. } => "refdb policy",
                 RefdbCommand::Conformance(_) => "refdb conformance",
+                RefdbCommand::Heal(_) => "refdb heal",
+                RefdbCommand::Forget(_) => "refdb forget",
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",

@@ -1,7 +1,7 @@
 //! The only place with the real clock and the real source of randomness.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::SeedableRng;
 use rand::rngs::{SmallRng, SysRng};
@@ -19,6 +19,12 @@ impl Clock for RealClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+}
+
+/// The time of day, for what is kept longer than a process.
+#[expect(clippy::disallowed_methods, reason = "this is the only place that reads it")]
+pub fn wall_time() -> SystemTime {
+    SystemTime::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the ticker that ends runaway filters needs a real pause")]

@@ -18,7 +18,7 @@ pub mod transport;
 
 pub use error::{GitError, GitErrorKind};
 pub use local::GitRepositories;
-pub use lock::SessionLock;
+pub use lock::{SessionLock, utc};
 pub use ref_locks::RefLocks;
 pub use refs::{RefList, Target};
 pub use repository::Repository;

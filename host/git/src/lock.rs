@@ -106,7 +106,7 @@ fn busy(path: &Path, remote: &str, file: &mut File) -> GitError {
 }
 
 /// `2026-11-03 12:00:05 UTC`, from the time since 1970. Years begin in March here, so that the leap day comes last.
-fn utc(since_1970: Duration) -> String {
+pub fn utc(since_1970: Duration) -> String {
     let seconds = since_1970.as_secs();
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -14,9 +14,9 @@
 mod access;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-pub mod layers;
 #[cfg(feature = "etcd")]
 mod etcd;
+pub mod layers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;

@@ -46,6 +46,8 @@ pub enum Kind {
     Millis,
     /// Whole milliseconds, 1 or more.
     PositiveMillis,
+    /// Whole hours, 1 or more.
+    Hours,
     /// A number and a unit, as in `30 s`; a bare number is milliseconds.
     Time,
     /// A path, relative to the file that says it.
@@ -67,6 +69,7 @@ impl Kind {
             Kind::Text => "text",
             Kind::Boolean => "true or false",
             Kind::Millis | Kind::PositiveMillis => "milliseconds",
+            Kind::Hours => "hours",
             Kind::Time => "time",
             Kind::Path => "path",
             Kind::Writes => "gated, none or ungated",
@@ -92,6 +95,7 @@ impl Kind {
                 0 => Err(format!("`{text}` leaves no time to answer; write 1 or more")),
                 _ => Ok(()),
             },
+            Kind::Hours => values::hours(text).map(drop),
             Kind::Time => values::time(text).map(drop),
             Kind::Writes => match SiteKind::from_name(text) {
                 Some(_) => Ok(()),

@@ -80,6 +80,8 @@ pub struct RefDatabase {
     pub fetch_gate: bool,
     /// The deadline of one call.
     pub timeout: Duration,
+    /// How many hours lie at least between the two runs of forgetting: longer than any push or fetch lasts.
+    pub forget_after_hours: u32,
 }
 
 /// `[plugins]`.

@@ -41,6 +41,8 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             push_gate: read.boolean("ref-database", None, "pushReplicationFilterEnabled"),
             fetch_gate: read.boolean("ref-database", None, "pullReplicationFilterEnabled"),
             timeout: Duration::from_millis(u64::from(read.millis("ref-database", None, "timeoutMs"))),
+            forget_after_hours: values::hours(&read.or_default("ref-database", None, "forgetAfterHours"))
+                .unwrap_or(u32::MAX),
         },
         rules,
         patterns: read.texts("projects", None, "pattern"),

@@ -2,7 +2,7 @@
 
 use super::keys::{KeyDoc, Kind, Subsection};
 
-use Kind::{Boolean, Millis, Path, PositiveMillis, RemoteUrl, Rule, Text, Time, Writes};
+use Kind::{Boolean, Hours, Millis, Path, PositiveMillis, RemoteUrl, Rule, Text, Time, Writes};
 use Subsection::{Any, Named, None as Plain};
 
 /// Every key, in the order of the documentation.
@@ -123,6 +123,14 @@ static KEYS: &[KeyDoc] = &[
     one(REFDB, Plain, "pushReplicationFilterEnabled", Boolean, "true", "false: no gate on push"),
     one(REFDB, Plain, "pullReplicationFilterEnabled", Boolean, "true", "false: no gate on fetch"),
     one(REFDB, Plain, "timeoutMs", PositiveMillis, "5000", "how long one call to the ref-db may take"),
+    one(
+        REFDB,
+        Plain,
+        "forgetAfterHours",
+        Hours,
+        "24",
+        "longer than any push or fetch lasts: what `refdb forget` saw must stay the same for so long",
+    ),
     many(
         REFDB,
         RULES,

@@ -45,6 +45,18 @@ pub(super) fn millis(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is too large; the most is {} milliseconds", i32::MAX))
 }
 
+/// A whole number of hours from 1 to ten years of them.
+pub(super) fn hours(text: &str) -> Result<u32, String> {
+    const MOST: u32 = 10 * 365 * 24;
+    let digits = text.trim();
+    let number = digits.parse::<u32>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+    match number {
+        Some(hours) if (1..=MOST).contains(&hours) => Ok(hours),
+        Some(_) => Err(format!("`{text}` is out of range; write 1 to {MOST} hours")),
+        None => Err(format!("`{text}` is not a number of hours; write digits, as in `24`")),
+    }
+}
+
 /// Gerrit's time text: a number and a unit from milliseconds to years; a bare number is milliseconds.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write a number and a unit, as in `30 s` or `500 ms`");
@@ -70,6 +82,14 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_whole_and_never_none() {
+        assert_eq!((hours("1"), hours(" 48 ")), (Ok(1), Ok(48)));
+        for bad in ["0", "-1", "+1", "1h", "1.5", "", "87601", "99999999999"] {
+            assert!(hours(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn booleans_are_gits() {

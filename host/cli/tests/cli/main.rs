@@ -7,6 +7,7 @@ mod config;
 mod conformance;
 mod demo;
 mod docs;
+mod heal;
 mod init;
 mod locks;
 mod machine;

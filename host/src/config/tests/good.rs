@@ -29,6 +29,7 @@ const FULL: &str = r#"
     caFile = ca.pem
     certFile = site-a.pem
     keyFile = site-a.key
+    forgetAfterHours = 48
 [ref-database "enforcementRules"]
     IGNORED = team/app:refs/heads/scratch
     required = team/app
@@ -75,7 +76,7 @@ fn every_key_of_a_file() {
     let r = &c.ref_database;
     assert!(!r.enabled && !r.push_gate && !r.fetch_gate);
     assert_eq!((r.url.as_deref(), r.base_dir.as_path()), (Some("sqlite:refdb.sqlite"), dir.path()));
-    assert_eq!(r.timeout, Duration::from_millis(2048));
+    assert_eq!((r.timeout, r.forget_after_hours), (Duration::from_millis(2048), 48));
     assert_eq!(c.patterns, ["^team/(?!private).*", "a#b*"]);
     assert_eq!(c.push_wait, ReloadWait { min_ms: 200, max_random_ms: 0 });
     assert_eq!(c.fetch_wait, ReloadWait { min_ms: 1, max_random_ms: 2 });
@@ -107,7 +108,7 @@ fn an_empty_file_means_the_defaults_of_the_table() {
     assert_eq!(c.site.writes, SiteKind::Ungated);
     let r = &c.ref_database;
     assert!(r.enabled && r.push_gate && r.fetch_gate && r.url.is_none());
-    assert_eq!(r.timeout, Duration::from_secs(5));
+    assert_eq!((r.timeout, r.forget_after_hours), (Duration::from_secs(5), 24));
     assert_eq!((c.push_wait, c.fetch_wait), (ReloadWait::default(), ReloadWait::default()));
     assert!(c.patterns.is_empty() && c.remotes.is_empty() && c.plugins.directory.is_none());
     let c = dir.load("[remote \"b\"]\nurl = /srv/${name}.git\n").unwrap();
@@ -134,7 +135,7 @@ fn the_effective_values_name_every_key_and_where_it_was_written() {
         rows.map(|e| (e.value.clone(), e.origin.as_ref().map_or(0, |o| o.line))).collect()
     };
     assert_eq!(row(&c, "site.name"), [("site-a".into(), 3)]);
-    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 23), ("a#b*".into(), 24)]);
+    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 24), ("a#b*".into(), 25)]);
     assert_eq!(row(&c, "remote.Site-B.sourceOfTruth"), [("true".into(), FULL.lines().count() as u32)]);
     let c = dir.load("[site]\nname=a\nname=b\n[remote \"b\"]\nurl=https://u:secret@h/${name}\n").unwrap();
     assert_eq!(row(&c, "site.name"), [("b".into(), 3)], "the last value counts");

@@ -6,9 +6,10 @@ use refgate_core::{
     AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
     RefName, Refspecs,
 };
-use refgate_git::{GitRepositories, Target};
+use refgate_git::{GitRepositories, RefLocks, Target};
 use refgate_host::Error;
-use refgate_host::replicate::offerable;
+use refgate_host::gated::{Journal, Record};
+use refgate_host::replicate::{lock, offerable};
 use serde_json::{Value, json};
 
 use super::{Db, entries, show, show_found};
@@ -57,7 +58,9 @@ pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> R
         progress.inc(chunk.len() as u64);
     }
     progress.finish_and_clear();
-    finish("refdb seed", project, "seeded", seeded, &differences, force.then_some(&overwritten), output);
+    let row = |(name, value): &(RefName, GlobalRef)| json!({"ref": name.to_string(), "value": show(*value)});
+    let more = force.then(|| ("overwritten", overwritten.iter().map(row).collect()));
+    finish("refdb seed", project, "seeded", seeded, &differences, more, output);
     Ok(if differences.is_empty() { 0 } else { 3 })
 }
 
@@ -87,8 +90,38 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
             Some(what) => differences.push(Difference { name: name.clone(), local: l, global: g, what }),
         }
     }
-    finish("refdb check", project, "equal", equal, &differences, None, output);
+    let records = records(db, project)?;
+    if !output.json {
+        for record in &records {
+            output.text(&format!("unfinished write {} of {}", record.id, refs_of(record).join(", ")));
+        }
+    }
+    finish(
+        "refdb check",
+        project,
+        "equal",
+        equal,
+        &differences,
+        Some(("records", records_json(&records))),
+        output,
+    );
     Ok(if differences.is_empty() { 0 } else { 3 })
+}
+
+/// Writes of this site that have begun and not ended: still at work, or left by a process that died.
+fn records(db: &Db, project: &Project) -> Result<Vec<Record>, Error> {
+    let repositories = GitRepositories::new(db.config.site.base_path.clone());
+    let (records, damaged) = Journal::of(&repositories.repository(project)?).list_readable()?;
+    damaged.iter().for_each(|e| warn(&e.message));
+    Ok(records)
+}
+
+fn refs_of(record: &Record) -> Vec<String> {
+    record.refs.iter().map(|one| one.name.to_string()).collect()
+}
+
+fn records_json(records: &[Record]) -> Value {
+    records.iter().map(|record| json!({"id": record.id, "refs": refs_of(record)})).collect()
 }
 
 /// Moves the ref-db to local values that descend from it, and creates entries for refs that have none.
@@ -125,6 +158,7 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
             }
         }
     }
+    let (_locks, edits) = under_locks(db, project, edits, &mut differences).await?;
     let mut published = 0usize;
     for chunk in edits.chunks(entries::PAGE) {
         let outcomes = db.refdb.compare_and_put(project, chunk, Atomicity::Each, db.deadline()).await?;
@@ -145,6 +179,38 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
     }
     finish("refdb publish", project, "published", published, &differences, None, output);
     Ok(if differences.is_empty() { 0 } else { 3 })
+}
+
+/// The locks of this site on the refs of `edits`, and those edits whose ref is still at the value that is to be
+/// published: a client's write that is on its way must not be published half done.
+async fn under_locks(
+    db: &Db,
+    project: &Project,
+    edits: Vec<Edit>,
+    differences: &mut Vec<Difference>,
+) -> Result<(Option<RefLocks>, Vec<Edit>), Error> {
+    if edits.is_empty() {
+        return Ok((None, edits));
+    }
+    let repositories = GitRepositories::new(db.config.site.base_path.clone());
+    let repository = repositories.repository(project)?;
+    let names: Vec<RefName> = edits.iter().map(|edit| edit.name.clone()).collect();
+    let (locks, got) = lock(&repository, &names, db.clock.as_ref()).await?;
+    let now = repository.values(&names)?;
+    let mut kept = Vec::new();
+    for ((edit, got), now) in edits.into_iter().zip(got).zip(now) {
+        if got && now == edit.new.oid() {
+            kept.push(edit);
+            continue;
+        }
+        let what = if got { "moved meanwhile" } else { "another process of this site is moving it" };
+        let global = match edit.expected {
+            Expected::Exactly(value) => value,
+            _ => GlobalRef::Untracked,
+        };
+        differences.push(Difference { name: edit.name, local: now, global, what });
+    }
+    Ok((Some(locks), kept))
 }
 
 fn edit(name: &RefName, expected: GlobalRef, new: GlobalRef, fast_forward: bool) -> Edit {
@@ -218,7 +284,7 @@ fn finish(
     done: &str,
     count: usize,
     differences: &[Difference],
-    overwritten: Option<&Vec<(RefName, GlobalRef)>>,
+    more: Option<(&str, Value)>,
     output: &Output,
 ) {
     let local = |d: &Difference| d.local.map(|o| o.to_string());
@@ -230,9 +296,8 @@ fn finish(
         let mut document = json!({
             "command": command, "project": project.as_str(), done: count, "differences": list,
         });
-        if let Some(overwritten) = overwritten {
-            let row = |(name, value): &(RefName, GlobalRef)| json!({"ref": name.to_string(), "value": show(*value)});
-            document["overwritten"] = overwritten.iter().map(row).collect();
+        if let Some((key, value)) = more {
+            document[key] = value;
         }
         return output.document(&document);
     }

@@ -3,6 +3,8 @@
 mod conformance;
 mod entries;
 mod fill;
+mod forget;
+mod heal;
 mod lock;
 mod policy;
 mod text;
@@ -105,6 +107,8 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
             fill::publish(&db, &project, &names, output).await
         }
         RefdbCommand::Conformance(args) => conformance::run(file, args, output).await,
+        RefdbCommand::Forget(args) => forget::run(file, args, output).await,
+        RefdbCommand::Heal(args) => heal::run(file, args, output).await,
     }
 }
 

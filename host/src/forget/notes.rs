@@ -1,0 +1,140 @@
+//! What earlier runs saw: entries of which no site showed an old value, and when. One file below the repository.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use refgate_core::{Entry, GlobalRef, RefName};
+use refgate_git::{GitError, Repository};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::replicate::blocking;
+
+/// Entries as they were seen.
+#[derive(Debug, Default)]
+pub(super) struct Notes(BTreeMap<String, Note>);
+
+/// One entry. It is compared as it is written, so that another list is another entry.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// The value: an object id, or `deleted`.
+    value: String,
+    superseded: Vec<String>,
+    /// Seconds since 1970.
+    seen: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    /// The version of this form.
+    version: u32,
+    refs: BTreeMap<String, Note>,
+}
+
+impl Notes {
+    /// When exactly this entry was seen without old values.
+    pub fn take(&mut self, name: &RefName, entry: &Entry) -> Option<SystemTime> {
+        let note = self.0.remove(&name.to_string())?;
+        let since = UNIX_EPOCH.checked_add(Duration::from_secs(note.seen))?;
+        (note == Note::of(entry, since)).then_some(since)
+    }
+
+    pub fn add(&mut self, name: &RefName, entry: &Entry, seen: SystemTime) {
+        self.0.insert(name.to_string(), Note::of(entry, seen));
+    }
+}
+
+impl Note {
+    fn of(entry: &Entry, seen: SystemTime) -> Note {
+        let seen = seen.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Note {
+            value: match entry.value {
+                GlobalRef::At(oid) => oid.to_string(),
+                GlobalRef::Deleted | GlobalRef::Untracked => "deleted".into(),
+            },
+            superseded: entry.superseded.iter().map(ToString::to_string).collect(),
+            // Rounded up: never earlier than it was.
+            seen: seen.as_secs() + u64::from(seen.subsec_nanos() > 0),
+        }
+    }
+}
+
+fn path(repository: &Repository) -> PathBuf {
+    repository.common_dir().join("refgate/forget.json")
+}
+
+pub(super) async fn read(repository: &Repository) -> Result<Notes, Error> {
+    let path = path(repository);
+    let read = blocking(move || {
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Notes::default()),
+            Err(e) => return Err(GitError::io("read", &path, &e)),
+        };
+        let damaged = |why: String| {
+            GitError::new(format!("`{}` cannot be read: {why}", path.display()))
+                .hint("remove the file; what was seen before then counts from the next run on")
+        };
+        let stored: Stored = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        match stored.version {
+            1 => Ok(Notes(stored.refs)),
+            other => Err(damaged(format!("its form has version {other}, this refgate knows 1"))),
+        }
+    });
+    Ok(read.await?)
+}
+
+/// Of two runs at a time the later one's notes stand; what the other saw is seen again.
+pub(super) async fn write(repository: &Repository, notes: Notes) -> Result<(), Error> {
+    let path = path(repository);
+    let written = blocking(move || {
+        let failed = |e: io::Error| GitError::io("write", &path, &e);
+        if notes.0.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
+                _ => Ok(()),
+            };
+        }
+        let text = serde_json::to_vec_pretty(&Stored { version: 1, refs: notes.0 })
+            .map_err(|e| failed(io::Error::other(e)))?;
+        let half = path.with_extension(format!("{}.new", std::process::id()));
+        let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&path))?;
+            let mut file = File::create(&half)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&half, &path)
+        };
+        write().map_err(failed)
+    });
+    Ok(written.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refgate_core::Oid;
+
+    #[test]
+    fn only_exactly_the_same_entry_was_seen() {
+        let oid = |digit: u8| Oid::from_hex(&[digit; 40]).unwrap();
+        let name = RefName::new("refs/heads/x").unwrap();
+        let seen = UNIX_EPOCH + Duration::from_millis(5_500);
+        let entry = Entry { value: GlobalRef::Deleted, superseded: vec![oid(b'a')] };
+        let noted = |entry: &Entry| {
+            let mut notes = Notes::default();
+            notes.add(&name, entry, seen);
+            notes
+        };
+        let at = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(noted(&entry).take(&name, &entry), at(6), "never earlier than it was");
+        let longer = Entry { superseded: vec![oid(b'a'), oid(b'b')], ..entry.clone() };
+        let other = Entry { value: GlobalRef::At(oid(b'c')), ..entry.clone() };
+        assert_eq!(noted(&entry).take(&name, &longer), None);
+        assert_eq!(noted(&entry).take(&name, &other), None);
+        assert_eq!(noted(&entry).take(&RefName::new("refs/heads/y").unwrap(), &entry), None);
+    }
+}

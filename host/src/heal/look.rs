@@ -1,0 +1,260 @@
+//! The rows: for each ref that differs from the ref-db, why it does.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use refgate_core::decision::RefUpdate;
+use refgate_core::table::RemoteValue;
+use refgate_core::{Class, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind};
+use refgate_git::{Repository, list};
+
+use crate::replicate::RecordState;
+use crate::replicate::blocking;
+use crate::replicate::catch_up::{
+    all_entries, ancestry, behind, complete, judge, read, try_lock, values, would_catch_up,
+};
+use crate::replicate::offers::Value;
+use crate::replicate::push::local_refs;
+use crate::{Error, Site};
+
+/// Why a ref differs from the ref-db.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// The local value is accounted for and the object is here: a gated write was cut short, or objects came without
+    /// their ref.
+    CatchUp,
+    /// The ref-db records a deletion, and the local value is accounted for.
+    Delete,
+    /// The object is not here; these remotes have it.
+    Elsewhere(Vec<String>),
+    /// The object is not here, and no remote that can be reached shows it.
+    Nowhere,
+    /// Nothing accounts for the local value, and it descends from the global one.
+    Publish,
+    /// Nothing accounts for the local value: two histories.
+    Rescue,
+    /// A process of this site is moving the ref at this moment.
+    Busy,
+    /// A record that holds the ref cannot be finished yet.
+    Recorded,
+    /// The ref-db or the repository could not tell; the text says why.
+    Unreadable(String),
+}
+
+impl Row {
+    /// The name of the row.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Row::CatchUp => "catch-up",
+            Row::Delete => "delete",
+            Row::Elsewhere(_) => "elsewhere",
+            Row::Nowhere => "nowhere",
+            Row::Publish => "publish",
+            Row::Rescue => "rescue",
+            Row::Busy => "busy",
+            Row::Recorded => "recorded",
+            Row::Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// What it says of a ref, for people.
+    pub fn meaning(&self) -> String {
+        match self {
+            Row::CatchUp => "behind, and its object is here".into(),
+            Row::Delete => "deleted in the ref-db".into(),
+            Row::Elsewhere(remotes) => format!("behind, and its object is at {}", remotes.join(", ")),
+            Row::Nowhere => "behind, and no remote that can be reached shows its object".into(),
+            Row::Publish => "ahead of the ref-db by a write that went past it".into(),
+            Row::Rescue => "diverged from the ref-db".into(),
+            Row::Busy => "being moved by another process of this site".into(),
+            Row::Recorded => "held by a record that cannot be finished yet".into(),
+            Row::Unreadable(why) => why.clone(),
+        }
+    }
+}
+
+/// One ref that differs from the ref-db.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// The ref.
+    pub name: RefName,
+    /// The local value.
+    pub local: Option<Oid>,
+    /// What the ref-db holds.
+    pub global: GlobalValue,
+    /// Why.
+    pub row: Row,
+}
+
+/// A [`GlobalRef`] that sorts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GlobalValue {
+    /// Could not be read.
+    Unread,
+    /// Recorded as deleted.
+    Deleted,
+    /// At this object.
+    At(Oid),
+}
+
+impl GlobalValue {
+    /// The object, if there is one.
+    pub fn oid(self) -> Option<Oid> {
+        match self {
+            GlobalValue::At(oid) => Some(oid),
+            GlobalValue::Unread | GlobalValue::Deleted => None,
+        }
+    }
+
+    /// As the ref-db has it.
+    pub(super) fn value(self) -> GlobalRef {
+        GlobalRef::at_or_deleted(self.oid())
+    }
+}
+
+/// Everything that a look found.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// In the order of the names.
+    pub findings: Vec<Finding>,
+    pub records: Vec<RecordState>,
+    /// Remotes that could not be listed, and why; only looked at when an object is missing here.
+    pub unreachable: Vec<(String, String)>,
+    pub problems: Vec<String>,
+}
+
+pub(super) async fn look(site: &Site, project: &Project, repository: &Repository) -> Result<Look, Error> {
+    let would = would_catch_up(site, project, repository).await?;
+    let mut look = Look { records: would.records, problems: would.problems, ..Look::default() };
+    let entries: HashMap<RefName, Lookup> = all_entries(site, project).await?.into_iter().collect();
+    let ours = local_refs(repository).await?;
+    look.findings.extend(unreadable(site, project, &entries));
+    let mut differ = behind(project, site, &entries, &ours);
+    for moved in would.moved {
+        let Some(value) = differ.remove(&moved.name) else { continue };
+        let row = if value.is_some() { Row::CatchUp } else { Row::Delete };
+        look.findings.push(finding(moved.name, moved.old, value, row));
+    }
+    for name in would.busy {
+        if let Some(value) = differ.remove(&name) {
+            let local = at(&ours, &name);
+            look.findings.push(finding(name, local, value, Row::Busy));
+        }
+    }
+    rest(site, project, repository, differ.into_keys().collect(), &mut look).await?;
+    look.findings.sort();
+    Ok(look)
+}
+
+fn finding(name: RefName, local: Option<Oid>, global: Option<Oid>, row: Row) -> Finding {
+    Finding { name, local, global: global.map_or(GlobalValue::Deleted, GlobalValue::At), row }
+}
+
+fn at(values: &HashMap<RefName, Value>, name: &RefName) -> Option<Oid> {
+    match values.get(name) {
+        Some(Value::At(oid)) => Some(*oid),
+        _ => None,
+    }
+}
+
+fn unreadable(site: &Site, project: &Project, entries: &HashMap<RefName, Lookup>) -> Vec<Finding> {
+    let rules = &site.gate.config().rules;
+    let why = |found: &Lookup| match found {
+        // A counter or the like: no ref of a repository is meant.
+        Lookup::Entry(_) | Lookup::Text(_) => None,
+        Lookup::Locked => Some("its entry is locked by another writer".to_owned()),
+        Lookup::Unreadable(why) => Some(format!("its entry cannot be read: {why}")),
+    };
+    let bad = entries.iter().filter_map(|(name, found)| Some((name, why(found)?)));
+    let bad = bad.filter(|(name, _)| Class::of(project, name, rules) == Class::Checked);
+    bad.map(|(name, why)| Finding {
+        name: name.clone(),
+        local: None,
+        global: GlobalValue::Unread,
+        row: Row::Unreadable(why),
+    })
+    .collect()
+}
+
+/// What catch-up would not touch.
+async fn rest(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    names: Vec<RefName>,
+    look: &mut Look,
+) -> Result<(), Error> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let gated = site.gate.config().site.writes == SiteKind::Gated;
+    // Under the locks, or a write that is between its two steps would look like one that was cut short.
+    let (locks, got) = try_lock(repository, &names).await?;
+    let entries = read(site, project, &names).await?;
+    let local = values(repository, names.clone()).await?;
+    let free: HashSet<&RefName> =
+        names.iter().zip(got).filter(|(_, got)| *got).map(|(name, _)| name).collect();
+    let mut differ = behind(project, site, &entries, &local);
+    let busy: Vec<RefName> = differ.keys().filter(|name| !free.contains(*name)).cloned().collect();
+    for name in busy {
+        let value = differ.remove(&name).flatten();
+        let here = at(&local, &name);
+        look.findings.push(finding(name, here, value, Row::Busy));
+    }
+    let complete = complete(repository, differ.values().copied().flatten().collect()).await?;
+    let (here, absent): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        differ.into_iter().partition(|(_, value)| value.is_none_or(|oid| complete.contains(&oid)));
+    // Elsewhere the next fetch brings them, and says what becomes of the ref.
+    if gated && !absent.is_empty() {
+        let shown = listings(site, project, repository, look).await;
+        for (name, value) in absent {
+            let has = |(_, oids): &&(String, HashSet<Oid>)| value.is_some_and(|oid| oids.contains(&oid));
+            let remotes: Vec<String> = shown.iter().filter(has).map(|(remote, _)| remote.clone()).collect();
+            let row = if remotes.is_empty() { Row::Nowhere } else { Row::Elsewhere(remotes) };
+            let local = at(&local, &name);
+            look.findings.push(finding(name, local, value, row));
+        }
+    }
+    let updates = here
+        .iter()
+        .map(|(name, value)| RefUpdate::new(name.clone(), at(&local, name), RemoteValue::Known(*value)));
+    let decision = judge(site, project, repository, updates.collect()).await;
+    let pairs = decision.refs.iter().filter_map(|one| Some((one.new?, one.old?)));
+    let ahead = ancestry(repository, pairs.collect()).await?;
+    for one in decision.refs {
+        let descends = one.new.zip(one.old).is_some_and(|pair| ahead.contains(&pair));
+        let row = match one.verdict.reason() {
+            // Accounted for, but a record says how it has to move; or it has changed since.
+            None if gated => Row::Recorded,
+            None | Some(Reason::AlreadyUpToDate) => continue,
+            Some(Reason::LocalDiverged) if descends => Row::Publish,
+            Some(Reason::LocalDiverged) => Row::Rescue,
+            Some(reason) => Row::Unreadable(format!("it could not be judged: {reason}")),
+        };
+        look.findings.push(finding(one.name, one.local, one.new, row));
+    }
+    look.problems.extend(decision.problems);
+    drop(locks);
+    Ok(())
+}
+
+/// What each remote that can be reached shows.
+async fn listings(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    look: &mut Look,
+) -> Vec<(String, HashSet<Oid>)> {
+    let mut shown = Vec::new();
+    for remote in site.gate.config().remotes.keys() {
+        let format = repository.object_format();
+        let listed = match site.url(remote, project) {
+            Ok(url) => blocking(move || list(&url, format)).await.map_err(|e| e.message),
+            Err(e) => Err(e.message),
+        };
+        match listed {
+            Ok(refs) => shown.push((remote.clone(), refs.into_iter().map(|one| one.oid).collect())),
+            Err(why) => look.unreachable.push((remote.clone(), why)),
+        }
+    }
+    shown
+}

@@ -1,0 +1,253 @@
+//! What heal found and did, and its JSON document.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use refgate_core::{Oid, Project, RefName, SiteKind};
+use serde_json::{Value, json};
+
+use super::look::{Finding, GlobalValue, Look, Row};
+use super::{LeftOver, Options};
+use crate::Site;
+use crate::replicate::{CaughtUp, Fate, RecordState};
+
+/// What heal found, and with [`Options::yes`] did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The project.
+    pub project: Project,
+    /// How client writes at this site relate to the ref-db.
+    pub kind: SiteKind,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The refs that differed from the ref-db, by name.
+    pub refs: Vec<Healed>,
+    /// The records of writes that had begun.
+    pub records: Vec<RecordState>,
+    /// What dead processes left behind.
+    pub left_over: Vec<LeftOver>,
+    /// Remotes that could not be listed, and why. Asked only when an object is missing here.
+    pub unreachable: Vec<(String, String)>,
+    /// What else a person should know.
+    pub problems: Vec<String>,
+}
+
+/// One ref, what there is to do about it, and what became of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healed {
+    /// The ref and why it differs.
+    pub finding: Finding,
+    /// What there is to do, or what was done.
+    pub action: String,
+    /// What became of it.
+    pub result: Result,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Result {
+    /// It would be done with `--yes`.
+    Would,
+    /// It was done.
+    Done,
+    /// It is left to do.
+    Left,
+}
+
+impl Result {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Result::Would => "would",
+            Result::Done => "done",
+            Result::Left => "left",
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(site: &Site, project: &Project, options: &Options) -> Report {
+        Report {
+            project: project.clone(),
+            kind: site.gate.config().site.writes,
+            dry_run: !options.yes,
+            refs: Vec::new(),
+            records: Vec::new(),
+            left_over: Vec::new(),
+            unreachable: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// A look that changes nothing.
+    pub(super) fn would(&mut self, look: Look, files: Vec<LeftOver>, options: &Options) {
+        let allowed = |finding: &Finding| match finding.row {
+            Row::CatchUp | Row::Delete => true,
+            Row::Publish => options.publish,
+            Row::Rescue => options.rescue,
+            Row::Nowhere => options.accept_loss.is_some() && finding.global.oid() == options.accept_loss,
+            _ => false,
+        };
+        for finding in look.findings {
+            let would = allowed(&finding);
+            let action = self.advice(&finding, would, &look.unreachable);
+            self.refs.push(Healed {
+                finding,
+                action,
+                result: if would { Result::Would } else { Result::Left },
+            });
+        }
+        self.records = look.records;
+        self.left_over = files;
+        self.unreachable = look.unreachable;
+        self.problems = look.problems;
+    }
+
+    /// What was done: rows that are gone, and what is left.
+    pub(super) fn did(
+        &mut self,
+        before: Look,
+        after: Look,
+        caught_up: CaughtUp,
+        mut done: BTreeMap<RefName, std::result::Result<String, String>>,
+        files: Vec<LeftOver>,
+    ) {
+        let left: BTreeSet<RefName> = after.findings.iter().map(|finding| finding.name.clone()).collect();
+        for finding in before.findings.into_iter().filter(|finding| !left.contains(&finding.name)) {
+            let action = match done.remove(&finding.name) {
+                Some(Ok(action)) => action,
+                _ if finding.global.oid().is_none() => "deleted".into(),
+                _ => "set to what the ref-db holds".into(),
+            };
+            self.refs.push(Healed { finding, action, result: Result::Done });
+        }
+        for finding in after.findings {
+            let action = match done.remove(&finding.name) {
+                Some(Err(why)) => why,
+                _ => self.advice(&finding, false, &after.unreachable),
+            };
+            self.refs.push(Healed { finding, action, result: Result::Left });
+        }
+        self.refs.sort_by(|a, b| a.finding.name.cmp(&b.finding.name));
+        let stays: BTreeSet<&String> = after.records.iter().map(|record| &record.id).collect();
+        self.records = caught_up.records.into_iter().filter(|record| !stays.contains(&record.id)).collect();
+        self.records.extend(after.records);
+        self.left_over = files;
+        self.unreachable = after.unreachable;
+        self.problems = after.problems;
+    }
+
+    /// What there is to do about a row, for people.
+    fn advice(&self, finding: &Finding, allowed: bool, unreachable: &[(String, String)]) -> String {
+        let project = &self.project;
+        match &finding.row {
+            Row::CatchUp => "set it to what the ref-db holds".into(),
+            Row::Delete => "delete it, as the ref-db records".into(),
+            Row::Elsewhere(remotes) => match remotes.first() {
+                Some(remote) => format!("`refgate fetch {project} {remote}`"),
+                None => "fetch it".into(),
+            },
+            Row::Nowhere if allowed => match finding.local {
+                Some(oid) => format!("give up {} and record {oid}", show(finding.global)),
+                None => format!("give up {} and record the ref as deleted", show(finding.global)),
+            },
+            Row::Nowhere => {
+                let down: Vec<String> = unreachable.iter().map(|(name, _)| format!("`{name}`")).collect();
+                let wait = match down.is_empty() {
+                    true => "wait for the site that wrote it".into(),
+                    false => format!("wait for {}", down.join(", ")),
+                };
+                format!("{wait}; if it is gone for good: `--accept-loss {}`", show(finding.global))
+            }
+            Row::Publish if allowed => "move the ref-db to it".into(),
+            Row::Publish => "`--publish` moves the ref-db to it".into(),
+            Row::Rescue if allowed => "keep a copy, and set it to what the ref-db holds".into(),
+            Row::Rescue => "`--rescue` keeps a copy, and sets it to what the ref-db holds".into(),
+            Row::Busy => "wait until that process has ended".into(),
+            Row::Recorded => "see the records; run again".into(),
+            Row::Unreadable(_) => {
+                format!("`refgate refdb get {project} {}`; write it anew with `refdb put`", finding.name)
+            }
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_fine(&self) -> bool {
+        let open = |record: &RecordState| self.dry_run || record.fate != Fate::Ended;
+        self.refs.iter().all(|one| one.result == Result::Done)
+            && !self.records.iter().any(open)
+            && self.left_over.iter().all(|one| !self.dry_run && one.kept.is_none())
+            && self.problems.is_empty()
+    }
+
+    /// 3 when something is left to do, else 0.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_fine() { 0 } else { 3 }
+    }
+
+    /// What becomes of a record, for people and JSON: a word and a sentence.
+    pub fn fate<'a>(&self, record: &'a RecordState) -> (&'static str, &'a str) {
+        match &record.fate {
+            Fate::Ended if self.dry_run => ("would", "its write will be finished, or had no effect"),
+            Fate::Ended => ("done", "its write is finished, or had no effect"),
+            Fate::Busy => ("left", "a process of this site is at work on it"),
+            Fate::Waiting(why) | Fate::Blocked(why) => ("left", why),
+        }
+    }
+
+    /// What becomes of something that was left behind.
+    pub fn left_over_result(&self, one: &LeftOver) -> Result {
+        match (&one.kept, self.dry_run) {
+            (Some(_), _) => Result::Left,
+            (None, true) => Result::Would,
+            (None, false) => Result::Done,
+        }
+    }
+
+    /// The document of `--json`.
+    pub fn to_json(&self) -> Value {
+        let oid = |oid: Option<Oid>| oid.map(|oid| oid.to_string());
+        let refs = self.refs.iter().map(|one| {
+            json!({
+                "ref": one.finding.name.to_string(),
+                "local": oid(one.finding.local),
+                "global": match one.finding.global {
+                    GlobalValue::Unread => Value::Null,
+                    other => json!(show(other)),
+                },
+                "row": one.finding.row.name(),
+                "what": one.finding.row.meaning(),
+                "do": one.action,
+                "result": one.result.name(),
+            })
+        });
+        let records = self.records.iter().map(|record| {
+            let (result, why) = self.fate(record);
+            let refs: Vec<String> = record.refs.iter().map(ToString::to_string).collect();
+            json!({"id": record.id, "refs": refs, "what": why, "result": result})
+        });
+        let left_over = self.left_over.iter().map(|one| {
+            let result = self.left_over_result(one).name();
+            json!({"name": one.name, "what": one.kept.as_deref().unwrap_or(one.what), "result": result})
+        });
+        json!({
+            "command": "refdb heal",
+            "project": self.project.as_str(),
+            "dry_run": self.dry_run,
+            "refs": refs.collect::<Vec<_>>(),
+            "records": records.collect::<Vec<_>>(),
+            "left_over": left_over.collect::<Vec<_>>(),
+            "unreachable": self.unreachable.iter().map(|(name, why)| json!({"remote": name, "why": why})).collect::<Vec<_>>(),
+            "problems": self.problems,
+            "fine": self.is_fine(),
+        })
+    }
+}
+
+/// A value of the ref-db as people read it.
+pub(super) fn show(global: GlobalValue) -> String {
+    match global {
+        GlobalValue::Unread => "unread".into(),
+        GlobalValue::Deleted => "deleted".into(),
+        GlobalValue::At(oid) => oid.to_string(),
+    }
+}
