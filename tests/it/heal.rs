@@ -147,6 +147,55 @@ fn a_record_is_shown_and_ended() {
 }
 
 #[test]
+fn heal_beside_a_live_writer_takes_nothing_from_it() {
+    run(async {
+        let (lab, _) = seeded("gated").await;
+        let inner = lab.clone();
+        let writer = std::thread::spawn(move || {
+            let repo = inner.repo("A");
+            let journal = Journal::of(&Repository::open(&inner.path("A")).unwrap());
+            for i in 0..20 {
+                // Its locks first, then all the steps of a gated write.
+                let _locks = loop {
+                    let (locks, got) = RefLocks::try_acquire(&inner.path("A"), &[name("main")]).unwrap();
+                    if got == [true] {
+                        break locks;
+                    }
+                    std::thread::yield_now();
+                };
+                let old = repo.get("main").unwrap();
+                let new = repo.commit(&[old], &format!("w{i}"));
+                let one = RecordedRef {
+                    name: name("main"),
+                    old: Some(old),
+                    new: Some(new),
+                    tracked: true,
+                    group: None,
+                };
+                let record =
+                    Record { id: format!("w{i}"), project: Project::new(PROJECT).unwrap(), refs: vec![one] };
+                journal.begin(&record).unwrap();
+                assert!(run(inner.record("A", "main", GlobalRef::At(old), GlobalRef::At(new))), "w{i}");
+                repo.git(&["update-ref", "refs/heads/main", &new.to_string(), &old.to_string()]);
+                journal.end(&record).unwrap();
+            }
+        });
+        let everything = Options { publish: true, rescue: true, ..yes() };
+        let mut runs = 0;
+        while !writer.is_finished() {
+            let report = try_heal(&lab, "A", &everything).await.unwrap();
+            assert!(report.refs.iter().all(|one| matches!(one.finding.row, Row::Busy)), "{report:?}");
+            runs += 1;
+        }
+        writer.join().unwrap();
+        assert!(runs > 0);
+        assert!(try_heal(&lab, "A", &everything).await.unwrap().is_fine());
+        assert_eq!(lab.repo("A").git(&["rev-list", "--count", "main"]), "21");
+        assert_eq!(lab.entry("A", "main").await.value.oid(), lab.repo("A").get("main"));
+    });
+}
+
+#[test]
 fn a_record_that_cannot_be_finished_holds_its_refs_and_is_left() {
     run(async {
         let lab = Lab::with(&["gated", "gated"]);

@@ -86,6 +86,51 @@ fn a_record_is_finished_as_a_whole() {
     });
 }
 
+/// A gated write that dies after so many of its steps: record, ref-db, local ref.
+async fn killed(lab: &Lab, old: Option<Oid>, new: Option<Oid>, steps: usize) {
+    let before = lab.entry("A", "x").await.value;
+    if steps >= 1 {
+        begin(lab, "1", vec![recorded("x", old, new)]);
+    }
+    if steps >= 2 {
+        assert!(lab.record("A", "x", before, GlobalRef::at_or_deleted(new)).await);
+    }
+    match new {
+        _ if steps < 3 => {}
+        Some(oid) => lab.repo("A").set("x", oid),
+        None => lab.repo("A").delete("x"),
+    }
+}
+
+#[test]
+fn a_write_that_is_killed_at_any_step_either_had_no_effect_or_is_finished() {
+    let lab = Lab::with(&["gated"]);
+    let (a, other) = (lab.repo("A").commit(&[], "a"), lab.repo("A").commit(&[], "other"));
+    let b = lab.repo("A").commit(&[a], "b");
+    let writes =
+        [(None, Some(a)), (Some(a), Some(b)), (Some(b), Some(a)), (Some(a), Some(other)), (Some(a), None)];
+    for (old, new) in writes {
+        for steps in 0..=3 {
+            run(async {
+                let lab = Lab::with(&["gated"]);
+                let repo = lab.repo("A");
+                let commits = [repo.commit(&[], "a"), repo.commit(&[], "other"), repo.commit(&[a], "b")];
+                assert!(commits.contains(&a) && commits.contains(&other) && commits.contains(&b));
+                if let Some(oid) = old {
+                    lab.repo("A").set("x", oid);
+                    lab.seed("A").await;
+                }
+                killed(&lab, old, new, steps).await;
+                caught_up(&lab).await;
+                let want = if steps < 2 { old } else { new };
+                assert_eq!(lab.repo("A").get("x"), want, "{old:?} to {new:?}, killed after {steps}");
+                assert_eq!(lab.entry("A", "x").await.value.oid(), want);
+                assert!(nothing_is_left(&lab), "{old:?} to {new:?}, killed after {steps}");
+            });
+        }
+    }
+}
+
 #[test]
 fn a_patch_set_number_that_is_taken_stops_its_change_and_nothing_else() {
     run(async {

@@ -14,6 +14,7 @@ use refgate_git::{GitError, Repository};
 
 use crate::Error;
 use crate::gated::Journal;
+use crate::gated::journal::KEEP;
 use crate::replicate::blocking;
 
 /// No git command holds a lock of refs this long: a transaction of 500,000 refs takes seconds.
@@ -28,7 +29,30 @@ pub struct LeftOver {
     pub what: &'static str,
     /// Why it cannot be removed, if it cannot.
     pub kept: Option<String>,
-    file: Option<PathBuf>,
+    file: Option<Seen>,
+}
+
+/// A lock file as it was looked at: another one of the same name is another lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    path: PathBuf,
+    inode: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Seen {
+    fn of(path: &Path, meta: &fs::Metadata) -> Seen {
+        Seen { path: path.to_owned(), inode: meta.ino(), modified: meta.modified().ok() }
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(meta) if Seen::of(&self.path, &meta) == *self => fs::remove_file(&self.path),
+            Ok(_) => Err(io::Error::other("somebody has taken the lock anew")),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
 }
 
 /// Finds old lock files of refs that no process has open, and refs that keep objects for no record.
@@ -45,12 +69,19 @@ pub(super) async fn find(repository: &Repository, now: SystemTime) -> Result<Vec
                 Holder::Unknown(why) => Some(why),
             };
             let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-            found.push(LeftOver { name, what: "lock of a dead process", kept, file: Some(path) });
+            let file = Some(Seen::of(&path, &meta));
+            found.push(LeftOver { name, what: "lock of a dead process", kept, file });
         }
-        // A damaged record is told by catch-up; until somebody has looked at it nothing is released.
-        for edit in Journal::of(&repository).left_over().unwrap_or_default() {
-            let what = "keeps objects for no record";
-            found.push(LeftOver { name: edit.name.to_string(), what, kept: None, file: None });
+        let what = "keeps objects for no record";
+        match Journal::of(&repository).left_over() {
+            Ok(edits) => found.extend(edits.into_iter().map(|edit| LeftOver {
+                name: edit.name.to_string(),
+                what,
+                kept: None,
+                file: None,
+            })),
+            // Until somebody has looked at a damaged record nothing is released.
+            Err(e) => found.push(LeftOver { name: KEEP.into(), what, kept: Some(e.message), file: None }),
         }
         Ok(found)
     });
@@ -63,13 +94,11 @@ pub(super) async fn remove(repository: &Repository, found: Vec<LeftOver>) -> Res
     let removed = blocking(move || {
         let mut found = found;
         for one in found.iter_mut().filter(|one| one.kept.is_none()) {
-            if let Some(Err(e)) = one.file.as_ref().map(fs::remove_file)
-                && e.kind() != io::ErrorKind::NotFound
-            {
+            if let Some(Err(e)) = one.file.as_ref().map(Seen::remove) {
                 one.kept = Some(format!("it cannot be removed: {e}"));
             }
         }
-        if found.iter().any(|one| one.file.is_none()) {
+        if found.iter().any(|one| one.file.is_none() && one.kept.is_none()) {
             Journal::of(&repository).sweep()?;
         }
         Ok(found)
