@@ -7,10 +7,12 @@
 mod certificates;
 mod etcd;
 mod process;
+mod zookeeper;
 
 pub use certificates::Certificates;
 pub use etcd::{Etcd, EtcdSetup};
 pub use process::{Process, free_port};
+pub use zookeeper::{KEYTOOL, ZOOKEEPER, ZooKeeper};
 
 /// Why the server `name` cannot be started here; `None` when all of `files` exist.
 ///
