@@ -5,6 +5,7 @@
 //! | `noop:` | knows nothing, refuses nothing: only fast-forwards replicate |
 //! | `memory:` | forgets everything with the process: for tests |
 //! | `sqlite:PATH` | one file for all processes of one machine; `PATH` may be relative to the configuration file |
+//! | `zookeeper://HOST:PORT[,HOST:PORT]/ROOT` | an ensemble of ZooKeeper servers, in the layout of Gerrit's plugin |
 //! | `etcd://HOST:PORT[,HOST:PORT]/PREFIX` | an etcd cluster, below that prefix; in builds with the feature `etcd` |
 //!
 //! A path on a network file system is refused unless the URL ends with `?network=allow`.
@@ -20,6 +21,8 @@ pub mod layers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -97,6 +100,8 @@ const LONGEST_CALL: Duration = Duration::from_secs(600);
 /// [`Unavailable`](refgate_core::RefDbErrorKind::Unavailable) when the store is missing or cannot be opened now,
 /// [`Corrupt`](refgate_core::RefDbErrorKind::Corrupt) when it is damaged. Nothing is written then.
 pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
+    // Which of them is used depends on the features.
+    let _ = (mode, &clock);
     let target = url::parse(&location.url, &location.base_dir, &location.access)?;
     let kept = |db: Arc<dyn GlobalRefDb>| Opened { db, created: false };
     let opened: Opened = match target {
@@ -105,13 +110,13 @@ pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Resul
         #[cfg(feature = "sqlite")]
         Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock.clone()),
         #[cfg(not(feature = "sqlite"))]
-        Target::Sqlite { .. } => {
-            let _ = mode;
-            Err(url::not_built_in("sqlite"))
-        }
+        Target::Sqlite { .. } => Err(url::not_built_in("sqlite")),
+        #[cfg(feature = "zookeeper")]
+        Target::ZooKeeper(remote) => zookeeper::open(&remote, mode, clock.clone()),
+        #[cfg(not(feature = "zookeeper"))]
         Target::ZooKeeper(_) => Err(url::not_built_in("zookeeper")),
         #[cfg(feature = "etcd")]
-        Target::Etcd(remote) => etcd::open(&remote, mode, clock),
+        Target::Etcd(remote) => etcd::open(&remote, mode, clock.clone()),
         #[cfg(not(feature = "etcd"))]
         Target::Etcd(_) => Err(url::not_built_in("etcd")),
     }?;

@@ -1,0 +1,306 @@
+//! From what was read and what is wanted to the operations of one atomic write: pure functions.
+
+use std::collections::BTreeMap;
+
+use refgate_core::{Atomicity, Edit, Entry, GlobalRef, LockToken, Lookup, Outcome, RefName};
+
+use super::codec;
+use super::read::{FRAME, Node, Record};
+
+/// One operation of an atomic write. Each names the version that it expects: a write that is late finds another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The node must not be there.
+    Create { path: String, data: Vec<u8> },
+    /// The node must have this version.
+    Set { path: String, data: Vec<u8>, version: i32 },
+    /// The node must have this version and no children.
+    Delete { path: String, version: i32 },
+}
+
+impl Change {
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Change::Create { path, .. } | Change::Set { path, .. } | Change::Delete { path, .. } => path,
+        }
+    }
+
+    /// Most bytes that it takes in a packet.
+    pub(super) fn bytes(&self) -> usize {
+        let data = match self {
+            Change::Create { data, .. } | Change::Set { data, .. } => data.len(),
+            Change::Delete { .. } => 0,
+        };
+        self.path().len() + data + FRAME
+    }
+}
+
+/// What is to be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// `Untracked` is nothing at all.
+    Entry(Entry),
+    Text(String),
+}
+
+impl From<GlobalRef> for Wanted {
+    fn from(value: GlobalRef) -> Wanted {
+        Wanted::Entry(Entry::new(value))
+    }
+}
+
+/// The operations that put `wanted` in the place of `record` at `nodes`.
+///
+/// The value node changes in any case, so that its version guards the list too.
+pub(super) fn changes(nodes: &(String, String), record: &Record, wanted: &Wanted) -> Vec<Change> {
+    let (value, list) = match wanted {
+        Wanted::Entry(entry) => (codec::value(entry.value), codec::superseded(&entry.superseded)),
+        Wanted::Text(text) => (Some(text.clone()), String::new()),
+    };
+    let mut changes = Vec::with_capacity(2);
+    match value {
+        Some(data) => put(&nodes.0, record.value.as_ref(), data.into(), &mut changes),
+        None => match &record.value {
+            None => {}
+            // Others are below it; without data it is a directory.
+            Some(node) if node.children > 0 => {
+                changes.push(Change::Set { path: nodes.0.clone(), data: Vec::new(), version: node.version });
+            }
+            Some(node) => changes.push(Change::Delete { path: nodes.0.clone(), version: node.version }),
+        },
+    }
+    match (&record.list, list.is_empty()) {
+        (None, true) => {}
+        (Some(node), true) => changes.push(Change::Delete { path: nodes.1.clone(), version: node.version }),
+        (Some(node), false) if node.data == list.as_bytes() => {}
+        (node, false) => put(&nodes.1, node.as_ref(), list.into(), &mut changes),
+    }
+    changes
+}
+
+fn put(path: &str, node: Option<&Node>, data: Vec<u8>, changes: &mut Vec<Change>) {
+    let path = path.to_owned();
+    match node {
+        None => changes.push(Change::Create { path, data }),
+        // It may be a container, which a client cannot see. Those the server removes once they have lost their last
+        // child, with whatever was written into them meanwhile.
+        Some(node) if node.data.is_empty() && node.children == 0 => {
+            changes.push(Change::Delete { path: path.clone(), version: node.version });
+            changes.push(Change::Create { path, data });
+        }
+        Some(node) => changes.push(Change::Set { path, data, version: node.version }),
+    }
+}
+
+/// What keeps the value of a ref whose name is a directory for another one, when the last ref below it is removed: the
+/// server would take away the directory with its value. `above` are the directories, nearest first.
+pub(super) fn rescue(above: Vec<(String, Option<Node>)>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (path, node) in above {
+        let Some(node) = node.filter(|node| node.children == 1) else { break };
+        changes.push(Change::Delete { path: path.clone(), version: node.version });
+        if !node.data.is_empty() {
+            changes.push(Change::Create { path, data: node.data });
+            return changes;
+        }
+    }
+    // Nothing there is worth keeping; the server tidies up.
+    Vec::new()
+}
+
+/// What a call would do to what is there.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// One per edit.
+    pub outcomes: Vec<Outcome>,
+    /// The refs to write, each once.
+    pub writes: BTreeMap<RefName, Entry>,
+}
+
+impl Plan {
+    /// Whether every edit is to be applied.
+    pub(super) fn applies_all(&self) -> bool {
+        self.outcomes.iter().all(|outcome| *outcome == Outcome::Applied)
+    }
+}
+
+/// Plays `edits` in order on what is `there`; `held` says whether a lock is.
+///
+/// # Errors
+/// The name of a ref where there is something that is no entry, and what that is.
+pub(super) fn plan(
+    edits: &[Edit],
+    atomicity: Atomicity,
+    there: impl Fn(&RefName) -> Lookup,
+    held: impl Fn(&LockToken) -> bool,
+) -> Result<Plan, (RefName, String)> {
+    let mut before: BTreeMap<RefName, Entry> = BTreeMap::new();
+    let mut writes: BTreeMap<RefName, Entry> = BTreeMap::new();
+    let mut outcomes = Vec::with_capacity(edits.len());
+    for edit in edits {
+        if !before.contains_key(&edit.name) {
+            before.insert(edit.name.clone(), entry(&edit.name, there(&edit.name))?);
+        }
+        let entry = writes.get(&edit.name).unwrap_or(&before[&edit.name]);
+        outcomes.push(if edit.fence.as_ref().is_some_and(|token| !held(token)) {
+            Outcome::Fenced
+        } else if edit.expected.holds(entry.value) {
+            let after = entry.replaced_by(edit.new, edit.fast_forward);
+            writes.insert(edit.name.clone(), after);
+            Outcome::Applied
+        } else {
+            Outcome::Mismatch { actual: entry.value }
+        });
+    }
+    let plan = Plan { outcomes, writes };
+    if atomicity == Atomicity::Each || plan.applies_all() {
+        return Ok(plan);
+    }
+    let outcomes = plan.outcomes.into_iter().zip(edits).map(|(outcome, edit)| match outcome {
+        Outcome::Fenced => Outcome::Fenced,
+        _ => Outcome::Mismatch { actual: before[&edit.name].value },
+    });
+    Ok(Plan { outcomes: outcomes.collect(), writes: BTreeMap::new() })
+}
+
+/// The entry that was found, or why it is none.
+pub(super) fn entry(name: &RefName, found: Lookup) -> Result<Entry, (RefName, String)> {
+    match found {
+        Lookup::Entry(entry) => Ok(entry),
+        Lookup::Text(_) => Err((name.clone(), "it is a text, not an object id".to_owned())),
+        Lookup::Locked => Err((name.clone(), "it is locked".to_owned())),
+        Lookup::Unreadable(why) => Err((name.clone(), why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use refgate_core::{Expected, Oid};
+
+    use super::*;
+
+    fn oid(digit: u8) -> Oid {
+        Oid::from_hex(&[digit; 40]).unwrap()
+    }
+
+    fn at(digit: u8) -> GlobalRef {
+        GlobalRef::At(oid(digit))
+    }
+
+    fn node(data: &str, version: i32) -> Node {
+        Node { data: data.into(), version, children: 0 }
+    }
+
+    fn name(name: &str) -> RefName {
+        RefName::new(name).unwrap()
+    }
+
+    fn nodes() -> (String, String) {
+        ("/r/p/refs/x".to_owned(), "/o/p/refs/x/:".to_owned())
+    }
+
+    fn create(path: &str, data: &str) -> Change {
+        Change::Create { path: path.into(), data: data.into() }
+    }
+
+    fn set(path: &str, data: &str, version: i32) -> Change {
+        Change::Set { path: path.into(), data: data.into(), version }
+    }
+
+    fn delete(path: &str, version: i32) -> Change {
+        Change::Delete { path: path.into(), version }
+    }
+
+    #[test]
+    fn nothing_is_written_without_a_version() {
+        let (value, list) = nodes();
+        let a = "a".repeat(40);
+        let both = Wanted::Entry(Entry { value: at(b'a'), superseded: vec![oid(b'b')] });
+        let lines = format!("{}\n", "b".repeat(40));
+        let empty = Record::default();
+        assert_eq!(changes(&nodes(), &empty, &both), [create(&value, &a), create(&list, &lines)]);
+        assert_eq!(changes(&nodes(), &empty, &at(b'a').into()), [create(&value, &a)]);
+        let full = Record { value: Some(node(&a, 7)), list: Some(node(&lines, 3)) };
+        assert_eq!(changes(&nodes(), &full, &both), [set(&value, &a, 7)], "the version guards the list too");
+        assert_eq!(changes(&nodes(), &full, &at(b'a').into()), [set(&value, &a, 7), delete(&list, 3)]);
+        assert_eq!(
+            changes(&nodes(), &full, &GlobalRef::Untracked.into()),
+            [delete(&value, 7), delete(&list, 3)]
+        );
+        assert_eq!(
+            changes(&nodes(), &full, &Wanted::Text("12".into())),
+            [set(&value, "12", 7), delete(&list, 3)]
+        );
+        let list_of_nothing = Record { value: None, list: Some(node(&lines, 3)) };
+        assert_eq!(
+            changes(&nodes(), &list_of_nothing, &at(b'a').into()),
+            [create(&value, &a), delete(&list, 3)]
+        );
+    }
+
+    #[test]
+    fn directories_take_values_and_lose_them_again() {
+        let (value, _) = nodes();
+        let a = "a".repeat(40);
+        let of = |children| Record { value: Some(Node { children, ..node("", 2) }), list: None };
+        assert_eq!(changes(&nodes(), &of(1), &at(b'a').into()), [set(&value, &a, 2)]);
+        assert_eq!(
+            changes(&nodes(), &of(0), &at(b'a').into()),
+            [delete(&value, 2), create(&value, &a)],
+            "an empty container is about to be removed"
+        );
+        assert_eq!(changes(&nodes(), &of(1), &GlobalRef::Untracked.into()), [set(&value, "", 2)]);
+    }
+
+    #[test]
+    fn a_value_above_the_last_ref_is_rescued() {
+        let above = |data: &str, children| Some(Node { children, ..node(data, 1) });
+        let full = ("/r/p/refs/a".to_owned(), above("v", 1));
+        let dir = ("/r/p/refs/a/b".to_owned(), above("", 1));
+        let kept = [delete(&dir.0, 1), delete(&full.0, 1), create(&full.0, "v")];
+        assert_eq!(rescue(vec![dir.clone(), full.clone()]), kept);
+        assert_eq!(rescue(vec![full.clone()]), kept[1..]);
+        for stays in [above("v", 2), None] {
+            assert_eq!(rescue(vec![dir.clone(), (full.0.clone(), stays)]), []);
+        }
+        assert_eq!(rescue(vec![dir]), []);
+    }
+
+    #[test]
+    fn a_name_that_occurs_twice_sees_its_first_edit_and_is_written_once() {
+        let there = |_: &RefName| Lookup::Entry(Entry::new(at(b'a')));
+        let edits = [
+            Edit::new(name("refs/x"), Expected::Exactly(at(b'a')), at(b'b')),
+            Edit::new(name("refs/x"), Expected::Exactly(at(b'b')), at(b'c')),
+        ];
+        let plan = plan(&edits, Atomicity::Each, there, |_| false).unwrap();
+        assert!(plan.applies_all());
+        let written = Entry { value: at(b'c'), superseded: vec![oid(b'a'), oid(b'b')] };
+        assert_eq!(plan.writes, BTreeMap::from([(name("refs/x"), written)]));
+    }
+
+    #[test]
+    fn all_or_nothing_tells_what_was_there_before() {
+        let there = |_: &RefName| Lookup::Entry(Entry::new(at(b'a')));
+        let token = LockToken { name: name("refs/x"), fence: 1, holder: "h".into() };
+        let edits = [
+            Edit::new(name("refs/x"), Expected::Exactly(at(b'a')), at(b'b')),
+            Edit::new(name("refs/y"), Expected::Absent, at(b'b')).fenced(token.clone()),
+            Edit::new(name("refs/z"), Expected::Absent, at(b'b')),
+        ];
+        let mismatch = Outcome::Mismatch { actual: at(b'a') };
+        let of = |atomicity, held| plan(&edits, atomicity, there, |t| held && *t == token).unwrap();
+        let all = of(Atomicity::AllOrNothing, false);
+        assert_eq!((all.outcomes, all.writes.len()), (vec![mismatch, Outcome::Fenced, mismatch], 0));
+        let each = of(Atomicity::Each, true);
+        assert_eq!((each.outcomes, each.writes.len()), (vec![Outcome::Applied, mismatch, mismatch], 1));
+    }
+
+    #[test]
+    fn a_text_is_in_the_way() {
+        let edits = [Edit::new(name("refs/x"), Expected::Absent, at(b'b'))];
+        let there = |_: &RefName| Lookup::Text("12".into());
+        let (name, why) = plan(&edits, Atomicity::Each, there, |_| true).unwrap_err();
+        assert_eq!((name.to_string().as_str(), why.as_str()), ("refs/x", "it is a text, not an object id"));
+    }
+}
