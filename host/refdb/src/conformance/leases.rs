@@ -6,7 +6,7 @@ use refgate_core::{Atomicity, Expected, GlobalRef, LockToken, Outcome, RefDbErro
 
 use super::bench::{Client, Run, at, edit, mismatch};
 use super::check::{self, Checked, ensure, not_promised, same};
-use super::locks::{long_lease, release, take};
+use super::locks::{SHORT, long_lease, release, take};
 use super::{Case, case};
 
 const A: &str = "refs/heads/a";
@@ -131,7 +131,7 @@ async fn renewed(run: &Run) -> Checked {
         lock.renew(run.deadline()).await?;
     }
     ensure(lock.is_valid(), || format!("a lock of {lease:?} that was renewed all the time is not valid"))?;
-    let refused = b.lock(A, lease, Duration::ZERO).await.map(|lock| lock.token().clone());
+    let refused = b.lock(A, lease, SHORT.min(lease / 2)).await.map(|lock| lock.token().clone());
     check::refused("the lock is held", refused, RefDbErrorKind::LockTimeout)?;
     let outcome = write(&a, GlobalRef::Untracked, at(1), lock.token()).await?;
     same("a write with its token", outcome, Outcome::Applied)?;

@@ -1,6 +1,12 @@
 //! The backends of this build: how each is started, and what it does not promise.
 
 mod clock;
+#[cfg(feature = "etcd")]
+mod etcd;
+#[cfg(any(feature = "zookeeper", feature = "etcd"))]
+mod server;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,6 +19,8 @@ use refgate_refdb::{Location, OpenMode, open};
 
 use crate::common::RealClock;
 use clock::VirtualClock;
+#[cfg(any(feature = "zookeeper", feature = "etcd"))]
+pub use server::{Server, ServerBackend};
 
 /// One kind of store.
 #[derive(Clone)]
@@ -44,6 +52,21 @@ pub fn all() -> Vec<Backend> {
         Backend { name: "memory", missing: None, lacks: &[40, 106], start: memory },
         #[cfg(feature = "sqlite")]
         Backend { name: "sqlite", missing: None, lacks: SQLITE_LACKS, start: sqlite },
+        #[cfg(feature = "zookeeper")]
+        zookeeper::backend(),
+        #[cfg(feature = "etcd")]
+        etcd::backend(),
+    ]
+}
+
+/// Those whose server a test can break.
+#[cfg(any(feature = "zookeeper", feature = "etcd"))]
+pub fn servers() -> Vec<ServerBackend> {
+    vec![
+        #[cfg(feature = "zookeeper")]
+        zookeeper::server(),
+        #[cfg(feature = "etcd")]
+        etcd::server(),
     ]
 }
 

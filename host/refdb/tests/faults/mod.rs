@@ -3,6 +3,8 @@
 mod flaky;
 pub mod processes;
 mod recorded;
+#[cfg(any(feature = "zookeeper", feature = "etcd"))]
+mod server;
 
 use libtest_mimic::Trial;
 
@@ -10,5 +12,7 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     let mut trials = processes::trials();
     trials.extend(recorded::trials());
+    #[cfg(any(feature = "zookeeper", feature = "etcd"))]
+    trials.extend(server::trials());
     trials
 }
