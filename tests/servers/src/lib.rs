@@ -7,14 +7,14 @@
 mod certificates;
 mod etcd;
 mod process;
-mod zookeeper;
 mod proxy;
+mod zookeeper;
 
 pub use certificates::Certificates;
 pub use etcd::{Etcd, EtcdSetup};
 pub use process::{Process, free_port};
-pub use zookeeper::{KEYTOOL, ZOOKEEPER, ZooKeeper};
 pub use proxy::{Counts, Mode, Protocol, Proxy};
+pub use zookeeper::{KEYTOOL, ZOOKEEPER, ZooKeeper};
 
 /// Why the server `name` cannot be started here; `None` when all of `files` exist.
 ///
