@@ -79,7 +79,8 @@ fn world() {
 
 fn protected() {
     let server = ZooKeeper::with(&[], true);
-    let ca = format!("&tls=true&caFile={}", server.certificate().display());
+    // The first handshake of a server takes it longer than a session of 2 s leaves for a connection.
+    let ca = format!("&sessionTimeoutMs=10000&tls=true&caFile={}", server.certificate().display());
     for host in ["127.0.0.1", "localhost"] {
         let address = server.secure_address().replace("127.0.0.1", host);
         let t = store_at(&address, &ca);
