@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::Rng;
-use refgate_core::{Clock, GlobalRefDb, NoopRefDb};
+use refgate_core::{Clock, FilterSet, GlobalRefDb, NoopRefDb};
 use refgate_git::GitRepositories;
 use refgate_refdb::{Location, OpenMode, Opened};
 use refgate_runtime::LogSink;
@@ -60,6 +60,24 @@ impl Site {
     /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
     pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
         let filters = Loader::new(system)?.load(&config)?;
+        Site::with(config, system, filters).await
+    }
+
+    /// The same for writes of this site's own clients: no filter decides about those. Loads filters only where one of
+    /// them could say which projects replicate, as compiling them takes longer than a push.
+    ///
+    /// # Errors
+    /// As [`Site::open`].
+    pub async fn open_for_writes(config: Config, system: &System) -> Result<Site, Error> {
+        let selects = !config.patterns.is_empty()
+            || !config.plugins.require.is_empty()
+            || !config.plugin_settings.is_empty()
+            || config.plugins.directory.as_ref().is_some_and(|dir| !holds_no_plugin(dir));
+        let filters = if selects { Loader::new(system)?.load(&config)? } else { FilterSet::default() };
+        Site::with(config, system, filters).await
+    }
+
+    async fn with(config: Config, system: &System, filters: FilterSet) -> Result<Site, Error> {
         let refdb: Arc<dyn GlobalRefDb> = match config.ref_database.enabled {
             true => open_refdb(&config, false, system.clock.clone()).await?.db,
             // Nothing is read, so nothing needs to be there.
@@ -75,5 +93,16 @@ impl Site {
             config,
         });
         Ok(Site { gate, repositories })
+    }
+}
+
+/// Whether a plugin directory certainly adds nothing to the shipped filters, which select by `projects.pattern` alone.
+fn holds_no_plugin(dir: &std::path::Path) -> bool {
+    let is_plugin = |path: std::path::PathBuf| path.extension().is_some_and(|e| e == "wasm");
+    match dir.read_dir() {
+        Ok(entries) => {
+            entries.map(|e| e.map(|e| is_plugin(e.path()))).all(|found| matches!(found, Ok(false)))
+        }
+        Err(_) => false,
     }
 }

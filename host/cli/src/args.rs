@@ -43,6 +43,9 @@ pub enum Command {
     /// Look into the global ref-db and change it by hand
     #[command(subcommand)]
     Refdb(RefdbCommand),
+    /// Let the pushes of a git server's clients go through the ref-db
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// What filters are loaded and what they can do
     #[command(subcommand)]
     Plugins(PluginsCommand),
@@ -258,6 +261,46 @@ pub struct HealArgs {
     pub yes: bool,
 }
 
+/// `hook …`
+#[derive(Subcommand, Debug)]
+pub enum HookCommand {
+    /// Put the hook into the repository of a project, and set what git needs to run it
+    Install {
+        /// The project
+        project: String,
+        /// Note what others than refgate write to the refs
+        #[arg(long)]
+        audit: bool,
+        /// Refuse what others than refgate write to the refs, unless the ref-db holds it (files backend only)
+        #[arg(long)]
+        backstop: bool,
+    },
+    /// Take the hooks and settings out again
+    Uninstall {
+        /// The project
+        project: String,
+    },
+    /// What is installed, what is unfinished, and what was written past the hook
+    Status {
+        /// The project
+        project: String,
+    },
+    /// git runs this for every push
+    #[command(hide = true)]
+    ProcReceive {
+        /// The project
+        project: String,
+    },
+    /// git runs this for every change of refs
+    #[command(hide = true)]
+    ReferenceTransaction {
+        /// The project
+        project: String,
+        /// What git is about to do or has done
+        state: String,
+    },
+}
+
 /// `plugins …`
 #[derive(Subcommand, Debug)]
 pub enum PluginsCommand {
@@ -325,6 +368,13 @@ impl Command {
                 RefdbCommand::Conformance(_) => "refdb conformance",
                 RefdbCommand::Heal(_) => "refdb heal",
                 RefdbCommand::Forget(_) => "refdb forget",
+            },
+            Command::Hook(hook) => match hook {
+                HookCommand::Install { .. } => "hook install",
+                HookCommand::Uninstall { .. } => "hook uninstall",
+                HookCommand::Status { .. } => "hook status",
+                HookCommand::ProcReceive { .. } => "hook proc-receive",
+                HookCommand::ReferenceTransaction { .. } => "hook reference-transaction",
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",

@@ -45,3 +45,17 @@ pub fn system() -> Result<System, Error> {
         }),
     })
 }
+
+/// A name for something that happens now: it sorts by time, and no two processes make the same.
+pub fn unique_id() -> Result<String, Error> {
+    let random = SmallRng::try_from_rng(&mut SysRng).map(|mut rng| rand::Rng::next_u32(&mut rng));
+    let random =
+        random.map_err(|e| Error::failed(format!("the operating system gives no randomness: {e}")))?;
+    Ok(format!("{:012x}-{}-{random:08x}", unix_time().as_millis(), std::process::id()))
+}
+
+/// The time of day, as the time since 1970.
+#[expect(clippy::disallowed_methods, reason = "for people who read when something happened")]
+pub fn unix_time() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}

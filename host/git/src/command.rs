@@ -8,9 +8,14 @@ use std::thread;
 
 use crate::GitError;
 
+/// Set for every git that refgate starts in a repository: its hooks tell refgate's own writes by it. What git starts in
+/// turn inherits it, so a process that acts for somebody else must not.
+pub const OWN_WRITE: &str = "REFGATE_OWN_WRITE";
+
 /// Variables that would point git at another repository, another object store or other settings. A hook's environment
 /// holds several of them.
-const FOREIGN: [&str; 18] = [
+const FOREIGN: [&str; 19] = [
+    OWN_WRITE,
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -45,6 +50,7 @@ pub(crate) fn clean(program: &str) -> Command {
 pub(crate) fn git() -> Command {
     let mut command = clean("git");
     command
+        .env(OWN_WRITE, "1")
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_GRAFT_FILE", "/dev/null")

@@ -10,12 +10,14 @@ mod error;
 mod local;
 mod lock;
 mod objects;
+pub mod receive;
 mod ref_locks;
 mod refs;
 mod repository;
 mod transaction;
 pub mod transport;
 
+pub use command::OWN_WRITE;
 pub use error::{GitError, GitErrorKind};
 pub use local::GitRepositories;
 pub use lock::{SessionLock, utc};

@@ -24,6 +24,12 @@ impl Repository {
         Ok(oids.iter().copied().filter(|oid| kinds.insert(*oid, Kind::Other).is_none()).collect())
     }
 
+    /// Those of `oids` that are commits and in the object store.
+    pub fn commits(&self, oids: &[Oid]) -> Result<Vec<Oid>, GitError> {
+        let kinds = self.kinds(oids)?;
+        Ok(oids.iter().copied().filter(|oid| kinds.get(oid) == Some(&Kind::Commit)).collect())
+    }
+
     /// The types of those objects among `oids` that are in the object store.
     pub(crate) fn kinds(&self, oids: &[Oid]) -> Result<HashMap<Oid, Kind>, GitError> {
         let mut input = Vec::with_capacity(oids.len() * 41);

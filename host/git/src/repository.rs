@@ -140,8 +140,8 @@ impl Repository {
         self.0.format
     }
 
-    /// Whether our own reader may read the refs; else git must.
-    pub(crate) fn has_files_backend(&self) -> bool {
+    /// Whether refs are files that our own reader may read; else only git reads them.
+    pub fn has_files_backend(&self) -> bool {
         self.0.files
     }
 }

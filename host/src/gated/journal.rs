@@ -13,6 +13,8 @@ use refgate_core::{Oid, Project, RefName};
 use refgate_git::{EditOutcome, GitError, RefEdit, Repository};
 use serde::{Deserialize, Serialize};
 
+use super::failpoint;
+
 /// Below this are the refs that keep objects of unfinished writes, by the id of the record.
 pub const KEEP: &str = "refs/refgate/keep/";
 
@@ -57,12 +59,13 @@ impl Journal {
 
     /// Writes the record, then makes the refs that keep the new objects, and returns when both are on disk.
     ///
-    /// In this order, so that a ref that keeps something without a record is always a left-over.
+    /// In this order, so that a ref that keeps something always has a record, which leads whoever cleans up to it.
     ///
     /// # Errors
     /// No record is left behind.
     pub fn begin(&self, record: &Record) -> Result<(), GitError> {
         self.write(record)?;
+        failpoint::kill_at("record");
         self.keep(record).inspect_err(|_| {
             // The first error is the one to tell; a record without effect is dropped by the next catch-up.
             let _ = self.end(record);
@@ -114,16 +117,20 @@ impl Journal {
         Ok((records, damaged))
     }
 
-    /// Ends a write: removes its record, then the refs that kept its objects.
+    /// Ends a write: removes the refs that kept its objects, then its record.
+    ///
+    /// In this order, so that a process that dies in between leaves a record, which the next catch-up sees, and not refs,
+    /// which only a reading of all refs would show.
     pub fn end(&self, record: &Record) -> Result<(), GitError> {
+        let kept = kept(record)?;
+        self.apply(kept.map(|(name, oid)| RefEdit { name, old: Some(oid), new: None, group: None }))?;
+        failpoint::kill_at("released");
         let path = self.path(&record.id);
         match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(GitError::io("remove the record", &path, &e)),
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(GitError::io("remove the record", &path, &e)),
         }
-        let kept = kept(record)?;
-        self.apply(kept.map(|(name, oid)| RefEdit { name, old: Some(oid), new: None, group: None }))
     }
 
     /// Removes the refs that keep objects for records that do not exist: a process died between the two. Reads all refs.

@@ -1,8 +1,26 @@
 //! Gated writes: the writes of this site's own clients go through the ref-db first, then to the local refs.
 //!
-//! What a write is about to do stands in a record ([`journal`]) before the ref-db moves, so that a write whose process
-//! died is finished by the next catch-up.
+//! [`receive`] is what git's hook `proc-receive` does with a push. What a write is about to do stands in a record
+//! ([`journal`]) before the ref-db moves, so that a write whose process died is finished by the next catch-up
+//! ([`bring_up_to_date`]). [`observe`] is about those who write past the hook.
 
+mod failpoint;
+mod finish;
+pub mod install;
 pub mod journal;
+mod judge;
+pub mod observe;
+mod policy;
+mod receive;
+mod rows;
+mod status;
+mod why;
+mod write;
 
+pub use finish::bring_up_to_date;
 pub use journal::{Journal, Record, RecordedRef};
+pub use receive::{Push, Received, receive};
+pub use status::{Status, Unfinished, status};
+
+/// The push option that marks replication, with the name of the sending site behind it.
+pub const REPLICATION: &str = "refgate.replication=";

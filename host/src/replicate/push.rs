@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
-use refgate_core::{Direction, Project, Reason, RefName};
+use refgate_core::{Direction, Project, Reason, RefName, escape};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
 use crate::Error;
+use crate::gated::REPLICATION;
 use crate::report::{RefResult, Report};
 
 /// Pushes what the gate keeps of `project` to `remote`.
@@ -36,7 +37,7 @@ pub async fn push(
         site.refuse_unmatched(project).await?;
     }
     progress.stage(&format!("listing {remote}"));
-    let connection = open(&repository, &url, options).await?;
+    let connection = mark(open(&repository, &url, options).await?, site);
     progress.stage("reading local refs");
     let theirs: Listing =
         connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
@@ -60,7 +61,7 @@ pub async fn push(
     } else {
         progress.stage(&format!("pushing to {remote}"));
         if let Ok(connection) = refuse_symbolic(connection, &decision, &mut results).await {
-            send(&repository, &url, connection, &mut decision, &mut results, progress).await;
+            send(site, &repository, &url, connection, &mut decision, &mut results, progress).await;
         }
     }
     Ok(Report {
@@ -72,6 +73,12 @@ pub async fn push(
         results,
         caught_up: caught_up.moved.len(),
     })
+}
+
+/// Tells the hook of a gated remote that this is replication: the ref-db moved already, when a client wrote.
+fn mark(session: PushSession, site: &Site) -> PushSession {
+    let name = site.gate.config().site.name.as_deref().unwrap_or("unnamed");
+    session.with_option(format!("{REPLICATION}{}", escape(name.as_bytes())))
 }
 
 /// Kept refs have not been sent yet.
@@ -144,6 +151,7 @@ pub(super) fn reject_all(results: &mut [RefResult], error: &GitError) {
 
 /// Sends in two rounds: a `/meta` goes when all other refs of its change have arrived.
 async fn send(
+    site: &Site,
     repository: &Repository,
     url: &RemoteUrl,
     connection: PushSession,
@@ -174,6 +182,7 @@ async fn send(
         let (local, there, format) =
             (repository.git_dir().to_owned(), url.clone(), repository.object_format());
         let connection = blocking(move || PushSession::open(&local, &there, format)).await;
+        let connection = connection.map(|connection| mark(connection, site));
         round(connection, decision, &second, results, progress).await;
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 mod config;
 mod demo;
+mod hook;
 mod init;
 mod plugins;
 mod project;
@@ -26,6 +27,7 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Fetch(args) => transfer::fetch(file, args, output).await,
         Command::Project(ProjectCommand::Match { names }) => project::run(file, &names, output).await,
         Command::Refdb(command) => refdb::run(file, command, output).await,
+        Command::Hook(command) => hook::run(file, command, output).await,
         Command::Plugins(PluginsCommand::List) => plugins::list(file, output).await,
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),

@@ -45,7 +45,7 @@ impl Repository {
     }
 
     /// The same, telling symbolic refs from missing ones.
-    pub(crate) fn targets(&self, names: &[&RefName]) -> Result<Vec<Option<Target>>, GitError> {
+    pub fn targets(&self, names: &[&RefName]) -> Result<Vec<Option<Target>>, GitError> {
         if names.is_empty() {
             return Ok(Vec::new());
         }

@@ -54,6 +54,18 @@ impl Repository {
     /// # Errors
     /// When the refs cannot be read; then it is not known which edits were applied, and reading the refs again tells.
     pub fn update_refs(&self, edits: &[RefEdit], message: &str) -> Result<Vec<EditOutcome>, GitError> {
+        self.transact(edits, message, false)
+    }
+
+    /// Whether git would apply these edits now, each or with its group: everything is checked and locked as for the real
+    /// thing, then given up. [`EditOutcome::Applied`] stands for "would be".
+    ///
+    /// Of a deletion that makes room for another ref, and the creation of that ref, the second is rejected here.
+    pub fn try_update_refs(&self, edits: &[RefEdit]) -> Result<Vec<EditOutcome>, GitError> {
+        self.transact(edits, "", true)
+    }
+
+    fn transact(&self, edits: &[RefEdit], message: &str, trial: bool) -> Result<Vec<EditOutcome>, GitError> {
         let (first, rest): (Vec<usize>, Vec<usize>) = {
             let in_the_way = deletions_in_the_way(edits);
             (0..edits.len()).partition(|i| in_the_way.contains(i))
@@ -61,7 +73,7 @@ impl Repository {
         let mut outcomes = vec![EditOutcome::Applied; edits.len()];
         for part in [first, rest] {
             let some: Vec<RefEdit> = part.iter().map(|i| edits[*i].clone()).collect();
-            let done = Transaction::new(self, &some).run(message)?;
+            let done = Transaction::new(self, &some, trial).run(message)?;
             part.into_iter().zip(done).for_each(|(i, outcome)| outcomes[i] = outcome);
         }
         Ok(outcomes)
@@ -90,13 +102,15 @@ fn parents(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 struct Transaction<'a> {
     repository: &'a Repository,
     edits: &'a [RefEdit],
+    /// Nothing is to be written.
+    trial: bool,
     /// What is known by now; `None` is still to be sent.
     outcomes: Vec<Option<EditOutcome>>,
 }
 
 impl<'a> Transaction<'a> {
-    fn new(repository: &'a Repository, edits: &'a [RefEdit]) -> Transaction<'a> {
-        Transaction { repository, edits, outcomes: vec![None; edits.len()] }
+    fn new(repository: &'a Repository, edits: &'a [RefEdit], trial: bool) -> Transaction<'a> {
+        Transaction { repository, edits, trial, outcomes: vec![None; edits.len()] }
     }
 
     fn run(mut self, message: &str) -> Result<Vec<EditOutcome>, GitError> {
@@ -183,6 +197,9 @@ impl<'a> Transaction<'a> {
         let zero = self.repository.object_format().zero_hex();
         let hex = |oid: Option<Oid>| oid.map_or_else(|| zero.clone(), |oid| oid.to_string());
         let mut input = Vec::new();
+        if self.trial {
+            input.extend_from_slice(b"start\0");
+        }
         for i in open {
             let edit = &self.edits[*i];
             // All zeros as the old value: it must not exist. As the new value: delete it.
@@ -190,6 +207,9 @@ impl<'a> Transaction<'a> {
                 input.extend_from_slice(part);
             }
             input.extend_from_slice(format!("{}\0{}\0", hex(edit.new), hex(edit.old)).as_bytes());
+        }
+        if self.trial {
+            input.extend_from_slice(b"prepare\0abort\0");
         }
         let mut command = git_in(self.repository.git_dir());
         // Housekeeping would run in the middle of a session, and repack what we have just looked at.

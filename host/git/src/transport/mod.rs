@@ -13,7 +13,7 @@ mod failure;
 mod fetch;
 mod list;
 mod pack;
-mod pktline;
+pub(crate) mod pktline;
 mod plan;
 mod push;
 mod report;

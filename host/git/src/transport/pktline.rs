@@ -3,12 +3,12 @@
 use std::io::{self, Read, Write};
 
 /// The longest payload of one frame in bytes.
-pub(super) const MAX_PAYLOAD: usize = 65_516;
+pub(crate) const MAX_PAYLOAD: usize = 65_516;
 
 /// Reads one frame into `frame`, replacing what it held; `false` is a flush.
 ///
 /// An end of the stream is `UnexpectedEof`, a frame that is none `InvalidData` with its first bytes.
-pub(super) fn read(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
+pub(crate) fn read(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool> {
     let mut head = [0; 4];
     from.read_exact(&mut head)?;
     let digits = str::from_utf8(&head).ok().filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -29,7 +29,7 @@ pub(super) fn read(from: &mut impl Read, frame: &mut Vec<u8>) -> io::Result<bool
 }
 
 /// Writes one frame of at most [`MAX_PAYLOAD`] bytes.
-pub(super) fn write(to: &mut impl Write, payload: &[u8]) -> io::Result<()> {
+pub(crate) fn write(to: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     if payload.len() > MAX_PAYLOAD {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of git's protocol is too long"));
     }
@@ -38,12 +38,12 @@ pub(super) fn write(to: &mut impl Write, payload: &[u8]) -> io::Result<()> {
 }
 
 /// Writes the frame that ends a list.
-pub(super) fn write_flush(to: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_flush(to: &mut impl Write) -> io::Result<()> {
     to.write_all(b"0000")
 }
 
 /// A frame without the line feed that some writers append.
-pub(super) fn text(frame: &[u8]) -> &[u8] {
+pub(crate) fn text(frame: &[u8]) -> &[u8] {
     frame.strip_suffix(b"\n").unwrap_or(frame)
 }
 

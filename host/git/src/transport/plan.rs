@@ -13,6 +13,7 @@ use super::report::PushStatus;
 use crate::{GitError, GitErrorKind};
 
 const SIDE_BAND: &str = "side-band-64k";
+pub(super) const PUSH_OPTIONS: &str = "push-options";
 
 /// What goes over the wire.
 pub(super) struct Plan<'a> {
@@ -110,6 +111,10 @@ impl<'a> Plan<'a> {
                 pktline::write(&mut to, &line)?;
             }
             pktline::write_flush(&mut to)?;
+            if let Some(option) = &self.facts.option {
+                pktline::write(&mut to, option.as_bytes())?;
+                pktline::write_flush(&mut to)?;
+            }
             to.flush()
         };
         commands().map_err(|_| PackFailure::Remote)?;
@@ -152,6 +157,10 @@ fn capabilities(facts: &Facts) -> Result<String, GitError> {
     }
     if facts.listing.can("quiet") {
         used += " quiet";
+    }
+    if facts.option.is_some() {
+        used += " ";
+        used += PUSH_OPTIONS;
     }
     if facts.listing.has_key("object-format") {
         used += &format!(" object-format={}", facts.format.name());

@@ -11,7 +11,7 @@ use super::advertisement::{Advertisement, Refusal};
 use super::connection::Connection;
 use super::failure::{failure, of_kind, other_format};
 use super::pack::PackFailure;
-use super::plan::Plan;
+use super::plan::{PUSH_OPTIONS, Plan};
 use super::report::{self, PushStatus};
 use super::{Progress, RemoteUrl, list, rewritten};
 use crate::{GitError, GitErrorKind};
@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) url: RemoteUrl,
     pub(super) format: ObjectFormat,
     pub(super) listing: Advertisement,
+    /// A push option for the remote's hooks, when the remote takes any.
+    pub(super) option: Option<String>,
 }
 
 impl PushSession {
@@ -73,7 +75,7 @@ impl PushSession {
             }
         };
         connection.listed().map_err(|e| failure(url, doing, &e.to_string()))?;
-        let facts = Facts { git_dir: local_git_dir.into(), url: url.clone(), format, listing };
+        let facts = Facts { git_dir: local_git_dir.into(), url: url.clone(), format, listing, option: None };
         Ok(PushSession { facts, connection })
     }
 
@@ -89,6 +91,13 @@ impl PushSession {
     /// from readers.
     pub fn symbolic_refs(&self) -> Result<BTreeSet<RefName>, GitError> {
         list::symbolic(&self.facts.url, self.facts.format)
+    }
+
+    /// The same session, in which `option` (one line) goes to the hooks of a remote that takes push options.
+    #[must_use]
+    pub fn with_option(mut self, option: impl Into<String>) -> PushSession {
+        self.facts.option = Some(option.into()).filter(|_| self.facts.listing.can(PUSH_OPTIONS));
+        self
     }
 
     /// Ends the session without a change.

@@ -1,0 +1,189 @@
+//! `hook install`, `hook uninstall` and `hook status`.
+
+use std::path::Path;
+
+use refgate_core::{Project, SiteKind};
+use refgate_git::{GitError, Repository};
+use refgate_host::gated::install::{self, Hooks, Step};
+use refgate_host::gated::{self, Status};
+use refgate_host::{Error, Site};
+use serde_json::json;
+
+use super::site;
+use crate::output::{Cell, Mood, Output, hint, warn};
+use crate::system::system;
+
+/// Puts everything in place, and tries it.
+pub async fn install(
+    file: &Path,
+    project: &Project,
+    (audit, backstop): (bool, bool),
+    output: &Output,
+) -> Result<u8, Error> {
+    let (site, repository, hooks) = open(file, project, (audit, backstop)).await?;
+    let (here, wanted, name) = (repository.clone(), hooks.clone(), project.clone());
+    let (steps, warnings) = blocking(move || {
+        let steps = wanted.install(&here)?;
+        let warnings = install::warnings(&here)?;
+        install::self_test(&here, &name)?;
+        Ok((steps, warnings))
+    })
+    .await?;
+    warnings.iter().for_each(|text| warn(text));
+    if output.json {
+        output.document(&json!({
+            "command": "hook install", "project": project.as_str(), "steps": listed(&steps),
+            "tested": true, "writes": site.gate.config().site.writes.name(), "warnings": warnings,
+        }));
+    } else {
+        tell(&steps, output);
+        output.text("a test push was refused by the hook, as it must be");
+    }
+    if site.gate.config().site.writes != SiteKind::Gated {
+        warn(
+            "this site is not gated yet: `site.writes` is not `gated`, so superseded values count for nothing here",
+        );
+        hint(
+            "when every repository of this site has its hook, set `site.writes = gated` here, and \
+             `remote.NAME.writes = gated` for this site at all others",
+        );
+    }
+    Ok(0)
+}
+
+/// Takes everything out.
+pub async fn uninstall(file: &Path, project: &Project, output: &Output) -> Result<u8, Error> {
+    let (site, repository, hooks) = open(file, project, (false, false)).await?;
+    let here = repository.clone();
+    let steps = blocking(move || hooks.uninstall(&here)).await?;
+    if output.json {
+        output.document(&json!({
+            "command": "hook uninstall", "project": project.as_str(), "steps": listed(&steps),
+            "writes": site.gate.config().site.writes.name(),
+        }));
+    } else {
+        tell(&steps, output);
+    }
+    if site.gate.config().site.writes == SiteKind::Gated {
+        warn(
+            "`site.writes` is still `gated`, and pushes into this repository do not go through the ref-db any more",
+        );
+        hint("set `site.writes = ungated`, and `remote.NAME.writes = ungated` for this site at all others");
+    }
+    Ok(0)
+}
+
+/// Shows what is so. Exit 3 when somebody should look at something.
+pub async fn status(file: &Path, project: &Project, output: &Output) -> Result<u8, Error> {
+    let (site, repository, hooks) = open(file, project, (false, false)).await?;
+    let status = gated::status(&site, project, &repository, &hooks).await?;
+    if output.json {
+        output.document(&document(project, &status));
+    } else {
+        show(&status, output);
+    }
+    Ok(if status.is_good() { 0 } else { 3 })
+}
+
+async fn open(
+    file: &Path,
+    project: &Project,
+    (audit, backstop): (bool, bool),
+) -> Result<(Site, Repository, Hooks), Error> {
+    let site = Site::open_for_writes(site::config(file)?, &system()?).await?;
+    let repository = site.repository(project).await?;
+    let program = std::env::current_exe()
+        .map_err(|e| Error::failed(format!("cannot tell where this program is: {e}")))?;
+    let config = std::path::absolute(file).map_err(|e| Error::from(GitError::io("find", file, &e)))?;
+    let hooks = Hooks { program, config, project: project.clone(), audit, backstop };
+    Ok((site, repository, hooks))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|died| Err(Error::failed(format!("a worker thread died: {died}"))))
+}
+
+fn listed(steps: &[Step]) -> Vec<serde_json::Value> {
+    steps.iter().map(|step| json!({"what": step.what, "changed": step.changed})).collect()
+}
+
+fn tell(steps: &[Step], output: &Output) {
+    for step in steps {
+        let word = if step.changed { output.good("done") } else { "as it was".to_owned() };
+        output.text(&format!("{}: {word}", step.what));
+    }
+}
+
+fn document(project: &Project, status: &Status) -> serde_json::Value {
+    let unfinished: Vec<_> = status
+        .unfinished
+        .iter()
+        .map(|one| {
+            let refs: Vec<String> = one.refs.iter().map(ToString::to_string).collect();
+            json!({"id": one.id, "refs": refs, "running": one.running})
+        })
+        .collect();
+    json!({
+        "command": "hook status", "project": project.as_str(), "good": status.is_good(),
+        "hooks_dir": status.hooks_dir.display().to_string(),
+        "proc_receive": status.proc_receive,
+        "reference_transaction": status.reference_transaction,
+        "audit": status.audit, "backstop": status.backstop,
+        "writes": status.writes.name(), "warnings": status.warnings,
+        "unfinished": unfinished, "drift": status.drift,
+    })
+}
+
+fn show(status: &Status, output: &Output) {
+    let cell = |state: &'static str, optional: bool| match state {
+        "current" => Cell::new("installed", Mood::Good),
+        "outdated" => Cell::new("outdated: run `refgate hook install` again", Mood::Held),
+        "foreign" => Cell::new("another one is there", if optional { Mood::Plain } else { Mood::Bad }),
+        _ => Cell::new("not installed", if optional { Mood::Plain } else { Mood::Bad }),
+    };
+    let watching = match (status.audit, status.backstop) {
+        (true, true) => "reference-transaction (audit, backstop)",
+        (true, false) => "reference-transaction (audit)",
+        (false, true) => "reference-transaction (backstop)",
+        (false, false) => "reference-transaction",
+    };
+    let writes = match status.writes {
+        SiteKind::Gated => Cell::new("gated", Mood::Good),
+        other => Cell::new(
+            format!("{}: set it to `gated` when all repositories have the hook", other.name()),
+            Mood::Held,
+        ),
+    };
+    let rows = [
+        vec!["proc-receive".into(), cell(status.proc_receive, false)],
+        vec![watching.into(), cell(status.reference_transaction, true)],
+        vec!["site.writes".into(), writes],
+    ];
+    output.table(&["WHAT", "STATE"], &rows);
+    status.warnings.iter().for_each(|text| warn(text));
+    for one in &status.unfinished {
+        let refs: Vec<String> = one.refs.iter().take(5).map(ToString::to_string).collect();
+        let more = one.refs.len().saturating_sub(5);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let state = if one.running { "running" } else { "unfinished" };
+        output.text(&format!("{state}: {} ({}{more})", one.id, refs.join(", ")));
+    }
+    if status.unfinished.iter().any(|one| !one.running) {
+        hint("the next push, fetch or hook run of this repository finishes or drops what is unfinished");
+    }
+    for drift in &status.drift {
+        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
+        output.text(&format!(
+            "written past the hook: {} is {}, the ref-db has {}",
+            drift.name,
+            side(&drift.new),
+            drift.global.as_deref().unwrap_or("something that could not be read"),
+        ));
+    }
+    if !status.drift.is_empty() {
+        hint("`refgate refdb publish` makes such values known where they descend from the global ones");
+    }
+}

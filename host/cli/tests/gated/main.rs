@@ -1,0 +1,18 @@
+//! Gated writes from outside: real pushes by real git into real repositories with the hook, and kills at every step.
+//!
+//! Beside the other tests of the program and not with the end-to-end tests of the host, because cargo hands the path of
+//! the program, and builds it, only here.
+
+#[path = "../cli/common.rs"]
+#[allow(dead_code)]
+mod common;
+
+mod crash;
+mod install;
+mod lab;
+mod local_policy;
+mod marked;
+mod parallel;
+mod refusals;
+mod two_sites;
+mod watch;

@@ -1,0 +1,75 @@
+//! Pushes at the same time: different refs do not wait for each other, the same ref has one winner.
+
+use std::process::Stdio;
+
+use crate::common::Ran;
+use crate::lab::{Gated, kinds, until};
+
+#[test]
+fn a_push_that_hangs_in_the_ref_db_keeps_no_other_ref_waiting() {
+    for kind in kinds() {
+        for step in ["journal", "put"] {
+            let g = Gated::new(kind);
+            let c1 = g.commit(&[&g.c0], "c1");
+            let held = g.lab.path("held");
+            let mut slow = g.pushing("a", &[&format!("{c1}:refs/heads/slow")]);
+            slow.env("REFGATE_HOLD_AT", format!("{step}:{}", held.display()));
+            let mut slow = slow.stderr(Stdio::piped()).spawn().unwrap();
+            until("the slow push arrives", || held.exists());
+            for name in ["main", "x", "y"] {
+                g.accepted("a", &format!("{c1}:refs/heads/{name}"));
+            }
+            // The record of a live process is nobody else's business.
+            assert_eq!(g.status("a")["unfinished"][0]["running"], true);
+            std::fs::remove_file(&held).unwrap();
+            assert!(slow.wait().unwrap().success(), "{kind:?} {step}");
+            g.is_at("a", "refs/heads/slow", &c1);
+            g.is_clean("a");
+        }
+    }
+}
+
+#[test]
+fn of_many_pushes_of_one_ref_one_wins_and_the_others_are_told() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let rivals: Vec<String> = (0..6).map(|i| g.commit(&[&g.c0], &format!("rival {i}"))).collect();
+        let start = |i: usize| {
+            let site = if i.is_multiple_of(2) { "a" } else { "b" };
+            let specs = format!("{}:refs/heads/main", rivals[i]);
+            g.pushing(site, &[&specs]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let running: Vec<_> = (0..rivals.len()).map(start).collect();
+        let done: Vec<Ran> = running.into_iter().map(|c| c.wait_with_output().unwrap().into()).collect();
+        let winners: Vec<usize> = (0..done.len()).filter(|i| done[*i].code == 0).collect();
+        let [winner] = winners.as_slice() else { panic!("{winners:?} won") };
+        assert_eq!(g.global("refs/heads/main"), rivals[*winner]);
+        let (at, other) = if winner.is_multiple_of(2) { ("a", "b") } else { ("b", "a") };
+        g.is_at(at, "refs/heads/main", &rivals[*winner]);
+        assert_eq!(g.value(other, "refs/heads/main"), g.c0);
+        for loser in done.iter().filter(|d| d.code != 0) {
+            loser.says(&["[remote rejected]"]);
+            let told = ["fetch first", "not up to date", "another site was first"];
+            assert!(told.iter().any(|t| loser.err.contains(t)), "{}", loser.err);
+        }
+        g.is_clean("a");
+        g.is_clean("b");
+    }
+}
+
+#[test]
+fn a_push_that_waits_too_long_for_a_ref_is_told_that_it_is_busy() {
+    let g = Gated::new(crate::lab::Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    let held = g.lab.path("held");
+    let mut slow = g.pushing("a", &[&format!("{c1}:refs/heads/main")]);
+    slow.env("REFGATE_HOLD_AT", format!("locked:{}", held.display()));
+    let mut slow = slow.stderr(Stdio::null()).spawn().unwrap();
+    until("the slow push arrives", || held.exists());
+    let ran = g.push("a", &[&format!("{c1}:refs/heads/main")]);
+    std::fs::remove_file(&held).unwrap();
+    assert!(slow.wait().unwrap().success());
+    assert_eq!(ran.code, 1);
+    ran.says(&["busy"]);
+    g.is_at("a", "refs/heads/main", &c1);
+}

@@ -1,0 +1,169 @@
+//! What a pusher reads when a ref does not move, and that nothing else is touched by it.
+
+use std::fs;
+
+use crate::common::{PROJECT, Ran, mode};
+use crate::lab::{Gated, Kind, kinds};
+
+/// Panics unless the push failed and said all of `parts`.
+fn refused(ran: &Ran, parts: &[&str]) {
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    ran.says(parts);
+}
+
+#[test]
+fn a_stale_site_refuses_until_replication_came_and_names_what_to_do() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let c1 = g.commit(&[&g.c0], "c1");
+        g.accepted("a", &format!("{c1}:refs/heads/main"));
+        let other = g.commit(&[&g.c0], "other");
+        let ran = g.push("b", &[&format!("{other}:refs/heads/main"), &format!("{other}:refs/heads/fresh")]);
+        refused(
+            &ran,
+            &["[remote rejected]", "not up to date", &c1[..12], &c1, "fetch from `a`", "push again"],
+        );
+        assert!(ran.err.contains("[new branch]"), "the other ref goes: {}", ran.err);
+        g.is_at("b", "refs/heads/fresh", &other);
+        assert_eq!(g.value("b", "refs/heads/main"), g.c0);
+        g.lab.run("a", &["push", PROJECT, "b"]).ok();
+        let merged = g.commit(&[&c1, &other], "merged");
+        g.accepted("b", &format!("{merged}:refs/heads/main"));
+        g.is_at("b", "refs/heads/main", &merged);
+        g.is_clean("b");
+    }
+}
+
+#[test]
+fn a_ref_that_is_here_and_not_in_the_ref_db_is_refused_with_the_command_that_helps() {
+    let g = Gated::new(Kind::Files);
+    g.git("a", &["update-ref", "refs/heads/old", &g.c0]);
+    let c1 = g.commit(&[&g.c0], "c1");
+    refused(&g.push("a", &[&format!("{c1}:refs/heads/old")]), &["refgate refdb seed team/app"]);
+    refused(&g.push("a", &[":refs/heads/old"]), &["refgate refdb seed team/app"]);
+    assert_eq!(
+        (g.value("a", "refs/heads/old"), g.global("refs/heads/old")),
+        (g.c0.clone(), "untracked".into())
+    );
+    g.lab.run("a", &["refdb", "seed", PROJECT]).ok();
+    g.accepted("a", &format!("{c1}:refs/heads/old"));
+}
+
+#[test]
+fn without_the_ref_db_nothing_moves() {
+    let g = Gated::new(Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    let (file, away) = (g.lab.path("refdb.sqlite"), g.lab.path("away"));
+    fs::rename(&file, &away).unwrap();
+    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["[remote rejected]", "refdb.sqlite"]);
+    fs::rename(&away, &file).unwrap();
+    assert_eq!(g.value("a", "refs/heads/main"), g.c0);
+    // A configuration that somebody broke holds everything back as well.
+    let config = g.lab.path("a/refgate.config");
+    let text = fs::read_to_string(&config).unwrap();
+    g.lab.configure("a", "[site]\n    wrytes = gated");
+    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["[remote rejected]", "wrytes"]);
+    fs::write(&config, text).unwrap();
+    g.accepted("a", &format!("{c1}:refs/heads/main"));
+    g.is_clean("a");
+}
+
+#[test]
+fn what_is_not_the_clients_to_write_is_refused_ref_by_ref() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let c1 = g.commit(&[&g.c0], "c1");
+        g.git("a", &["symbolic-ref", "refs/heads/alias", "refs/heads/main"]);
+        for (name, says) in [
+            ("refs/refgate/x", "for refgate itself"),
+            ("refs/refgate/keep/1/x", "hidden ref"),
+            (&format!("refs/replace/{c1}"), "refs/replace/"),
+            ("refs/heads/alias", "symbolic"),
+        ] {
+            let ran = g.push("a", &[&format!("+{c1}:{name}"), &format!("+{c1}:refs/heads/ok")]);
+            refused(&ran, &[name.trim_start_matches("refs/heads/"), says]);
+            g.is_at("a", "refs/heads/ok", &c1);
+        }
+        assert_eq!(g.value("a", "refs/heads/main"), g.c0, "nothing goes through a symbolic ref");
+        g.accepted("a", &format!("{c1}:refs/refgate/rescued/1/refs/heads/x"));
+    }
+}
+
+#[test]
+fn git_itself_refuses_names_that_are_none_and_so_does_the_hook() {
+    let g = Gated::new(Kind::Files);
+    // git's client sends no such name, so this one speaks the protocol by hand.
+    let zero = "0".repeat(40);
+    let line = |text: &str| format!("{:04x}{text}", text.len() + 4);
+    let input = [
+        line("version=1\0push-options\n"),
+        "0000".into(),
+        line(&format!("{zero} {} refs/heads/a..b", g.c0)),
+        line(&format!("{zero} {} HEAD", g.c0)),
+        line(&format!("{zero} {} refs/heads/twice", g.c0)),
+        line(&format!("{zero} {} refs/heads/twice", g.c0)),
+        line(&format!("{zero} {} refs/heads/good", g.c0)),
+        "00000000".into(),
+    ];
+    let mut hook = g.lab.command("a");
+    let config = g.lab.path("a/refgate.config");
+    hook.current_dir(g.lab.repo("a")).arg("--config").arg(config).args(["hook", "proc-receive", PROJECT]);
+    let given = g.lab.path("given");
+    fs::write(&given, input.concat()).unwrap();
+    let ran = Ran::of(hook.stdin(fs::File::open(given).unwrap()));
+    let out = ran.ok();
+    for part in [
+        "ng refs/heads/a..b funny refname",
+        "ng HEAD funny refname",
+        "ng refs/heads/twice named twice",
+        "ok refs/heads/good",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+}
+
+#[test]
+fn a_write_that_git_cannot_do_is_refused_before_the_ref_db_moves() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let c1 = g.commit(&[&g.c0], "c1");
+        let ran = g.push("a", &[&format!("{c1}:refs/heads/main/sub"), &format!("{c1}:refs/heads/ok")]);
+        refused(&ran, &["-> main/sub (it cannot exist beside"]);
+        assert_eq!(g.global("refs/heads/main/sub"), "untracked");
+        g.is_at("a", "refs/heads/ok", &c1);
+        g.is_clean("a");
+    }
+    // A lock that a dead git left: whoever asks the ref-db first would have moved it for nothing.
+    let g = Gated::new(Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    let lock = g.lab.repo("a").join("refs/heads/main.lock");
+    fs::write(&lock, "").unwrap();
+    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["main.lock"]);
+    assert_eq!(g.global("refs/heads/main"), g.c0);
+    fs::remove_file(lock).unwrap();
+    g.is_clean("a");
+}
+
+#[test]
+fn the_hook_of_a_copied_repository_writes_nothing() {
+    let g = Gated::new(Kind::Files);
+    let copy = g.lab.repo("a").with_file_name("copy.git");
+    let copied = std::process::Command::new("cp").arg("-r").arg(g.lab.repo("a")).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let c1 = g.commit(&[&g.c0], "c1");
+    let mut push = crate::common::clean("git", g.lab.dir.path());
+    let ran = Ran::of(
+        push.arg("-C").arg(g.lab.path("client")).arg("push").arg(&copy).arg(format!("{c1}:refs/heads/x")),
+    );
+    refused(&ran, &["another repository", "hook install"]);
+    assert_eq!(g.value("a", "refs/heads/x"), "");
+}
+
+#[test]
+fn a_hook_that_cannot_start_refuses_everything() {
+    let g = Gated::new(Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    mode(&g.lab.repo("a").join("hooks/proc-receive"), 0o644);
+    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["[remote rejected]"]);
+    assert_eq!(g.value("a", "refs/heads/main"), g.c0);
+}

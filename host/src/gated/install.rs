@@ -1,0 +1,335 @@
+//! Putting the hooks into a repository, and taking them out: files and settings, and a test that git really runs them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use refgate_core::{Oid, Project, RefName};
+use refgate_git::receive::{add_setting, hooks_dir, remove_setting, settings, settings_of_file};
+use refgate_git::{GitError, OWN_WRITE, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
+
+use super::journal::KEEP;
+use super::why::Why;
+use crate::Error;
+
+/// The hook that moves refs for git.
+pub const PROC_RECEIVE: &str = "proc-receive";
+/// The hook that sees every change of refs.
+pub const REFERENCE_TRANSACTION: &str = "reference-transaction";
+
+const REFS_KEY: &str = "receive.procReceiveRefs";
+/// A prefix, and not a pattern: `refs/*` would match nothing.
+const REFS_VALUE: &str = "refs";
+const OPTIONS_KEY: &str = "receive.advertisePushOptions";
+const HIDE_KEY: &str = "transfer.hideRefs";
+
+/// What the hooks of one repository run, and which there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its configuration, absolute.
+    pub config: PathBuf,
+    /// The project.
+    pub project: Project,
+    /// Note what others write.
+    pub audit: bool,
+    /// Refuse what others write.
+    pub backstop: bool,
+}
+
+/// One thing that was looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is so now.
+    pub what: String,
+    /// Whether it was otherwise before.
+    pub changed: bool,
+}
+
+/// A hook in the directory of a repository's hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookFile {
+    /// There is none.
+    Missing,
+    /// Somebody else's.
+    Foreign,
+    /// Ours; the text of the file.
+    Ours(Vec<u8>),
+}
+
+impl Hooks {
+    /// Puts everything in place; what is so already stays. The hook comes before the setting that makes git run it.
+    ///
+    /// # Errors
+    /// Somebody else's hook is in the way; a backstop where it cannot work; what cannot be written.
+    pub fn install(&self, repository: &Repository) -> Result<Vec<Step>, Error> {
+        if self.backstop && !repository.has_files_backend() {
+            return Err(Error::usage(
+                "there is no backstop for a repository that keeps its refs in a reftable: git locks all of it while the \
+                 hook asks the ref-db, so that pushes to other refs would fail",
+            )
+            .hint("use --audit, which looks afterwards"));
+        }
+        let dir = hooks_dir(repository)?;
+        let mut steps = vec![self.put(&dir, PROC_RECEIVE)?];
+        match self.audit || self.backstop {
+            true => steps.push(self.put(&dir, REFERENCE_TRANSACTION)?),
+            false => steps.extend(self.take_away(&dir, REFERENCE_TRANSACTION)?),
+        }
+        let here = settings_of_file(repository)?;
+        let values = |key: &str| -> Vec<&str> {
+            let key = key.to_lowercase();
+            here.iter().filter(|(k, _)| *k == key).map(|(_, v)| v.as_deref().unwrap_or("true")).collect()
+        };
+        let mut set = |key: &str, value: &str, good: bool, alone: bool| -> Result<(), GitError> {
+            if !good {
+                add_setting(repository, key, value, alone)?;
+            }
+            steps.push(Step { what: format!("{key} = {value}"), changed: !good });
+            Ok(())
+        };
+        let keep = KEEP.trim_end_matches('/');
+        set(HIDE_KEY, keep, values(HIDE_KEY).contains(&keep), false)?;
+        set(OPTIONS_KEY, "true", values(OPTIONS_KEY).last() == Some(&"true"), true)?;
+        set(REFS_KEY, REFS_VALUE, values(REFS_KEY) == [REFS_VALUE], true)?;
+        Ok(steps)
+    }
+
+    /// Takes the settings out, then the hooks. Somebody else's hooks stay, and so does `receive.advertisePushOptions`, which
+    /// does no harm.
+    pub fn uninstall(&self, repository: &Repository) -> Result<Vec<Step>, Error> {
+        let mut steps = Vec::new();
+        let here = settings_of_file(repository)?;
+        for (key, value) in [(REFS_KEY, REFS_VALUE), (HIDE_KEY, KEEP.trim_end_matches('/'))] {
+            let lower = key.to_lowercase();
+            let changed = here.iter().any(|(k, v)| *k == lower && v.as_deref() == Some(value));
+            if changed {
+                remove_setting(repository, key, value)?;
+            }
+            steps.push(Step { what: format!("no {key} = {value}"), changed });
+        }
+        let dir = hooks_dir(repository)?;
+        for hook in [PROC_RECEIVE, REFERENCE_TRANSACTION] {
+            steps.extend(self.take_away(&dir, hook)?);
+        }
+        Ok(steps)
+    }
+
+    fn put(&self, dir: &Path, hook: &str) -> Result<Step, Error> {
+        let path = dir.join(hook);
+        let text = self.script(hook);
+        let changed = match look(&path, hook)? {
+            HookFile::Foreign => {
+                return Err(Error::usage(format!("another hook is in the way: `{}`", path.display()))
+                    .hint("refgate does not overwrite it: move it away, or run refgate's command from it"));
+            }
+            HookFile::Ours(there) if there == text => false,
+            HookFile::Ours(there) if !names_project(&there, &self.project) => {
+                return Err(Error::usage(format!(
+                    "`{}` is the hook of another project: the directory is shared",
+                    path.display()
+                ))
+                .hint("give each repository its own hooks: `git config core.hooksPath hooks` in each"));
+            }
+            _ => true,
+        };
+        if changed {
+            write(&path, &text).map_err(|e| Error::from(GitError::io("write the hook", &path, &e)))?;
+        }
+        Ok(Step { what: format!("the hook {}", path.display()), changed })
+    }
+
+    fn take_away(&self, dir: &Path, hook: &str) -> Result<Option<Step>, Error> {
+        let path = dir.join(hook);
+        match look(&path, hook)? {
+            HookFile::Ours(text) if names_project(&text, &self.project) => {
+                fs::remove_file(&path).map_err(|e| GitError::io("remove the hook", &path, &e))?;
+                Ok(Some(Step { what: format!("no hook {}", path.display()), changed: true }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The text of a hook.
+    pub fn script(&self, hook: &str) -> Vec<u8> {
+        let kinds = match (hook, self.audit, self.backstop) {
+            (PROC_RECEIVE, ..) | (_, false, false) => "",
+            (_, true, true) => ", audit backstop",
+            (_, true, false) => ", audit",
+            (_, false, true) => ", backstop",
+        };
+        let mut text = format!(
+            "#!/bin/sh\n# refgate hook {hook}, form 1{kinds}\n# Written by `refgate hook install`, which replaces it. Do not edit.\n"
+        )
+        .into_bytes();
+        if hook == REFERENCE_TRANSACTION {
+            // Most calls end here: git runs this several times per change.
+            let states = match (self.audit, self.backstop) {
+                (true, true) => "prepared|committed",
+                (true, false) => "committed",
+                _ => "prepared",
+            };
+            text.extend_from_slice(
+                format!("case \"$1\" in {states}) ;; *) exit 0 ;; esac\n[ -z \"${OWN_WRITE}\" ] || exit 0\n")
+                    .as_bytes(),
+            );
+        }
+        text.extend_from_slice(b"exec ");
+        quote(&mut text, self.program.as_os_str().as_bytes());
+        text.extend_from_slice(b" --config ");
+        quote(&mut text, self.config.as_os_str().as_bytes());
+        text.extend_from_slice(format!(" hook {hook} ").as_bytes());
+        quote(&mut text, self.project.as_str().as_bytes());
+        text.extend_from_slice(if hook == REFERENCE_TRANSACTION { b" \"$1\"\n" } else { b"\n" });
+        text
+    }
+}
+
+/// What is at `path`.
+pub(super) fn look(path: &Path, hook: &str) -> Result<HookFile, GitError> {
+    let marker = format!("# refgate hook {hook}, form ");
+    match fs::read(path) {
+        Ok(text) => {
+            let second = text.split(|b| *b == b'\n').nth(1).unwrap_or_default();
+            let ours = second.starts_with(marker.as_bytes());
+            Ok(if ours { HookFile::Ours(text) } else { HookFile::Foreign })
+        }
+        // What cannot be read as a file is not ours.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+            Ok(HookFile::Missing)
+        }
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Err(GitError::io("read the hook", path, &e)),
+        Err(_) => Ok(HookFile::Foreign),
+    }
+}
+
+/// Whether a hook of ours is the one of `project`.
+fn names_project(text: &[u8], project: &Project) -> bool {
+    let mut quoted = Vec::new();
+    quote(&mut quoted, project.as_str().as_bytes());
+    let last = text.strip_suffix(b"\n").unwrap_or(text).rsplit(|b| *b == b'\n').next().unwrap_or_default();
+    last.strip_suffix(b" \"$1\"").unwrap_or(last).ends_with(&[b" ".as_slice(), &quoted].concat())
+}
+
+/// One word of the shell, whatever is in it.
+fn quote(text: &mut Vec<u8>, word: &[u8]) {
+    text.push(b'\'');
+    for byte in word {
+        match byte {
+            b'\'' => text.extend_from_slice(b"'\\''"),
+            _ => text.push(*byte),
+        }
+    }
+    text.push(b'\'');
+}
+
+/// At once, so that git never runs half of it.
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let half = path.with_extension("refgate-new");
+    // A file that an earlier attempt left may have another mode.
+    let _ = fs::remove_file(&half);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&half)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&half, path)
+}
+
+/// Pushes into the repository what the hook must refuse, and looks whether it did.
+///
+/// # Errors
+/// When git refused it, or let it pass, without asking the hook.
+pub fn self_test(repository: &Repository, project: &Project) -> Result<(), Error> {
+    let name = RefName::new("refs/refgate/self-test").map_err(Error::from)?;
+    // A deletion needs no objects, so it works in an empty repository, too.
+    let dummy = Oid::from_bytes(&vec![0x11; repository.object_format().oid_len()])
+        .map_err(|e| Error::failed(e.to_string()))?;
+    let url = RemoteUrl::parse(&repository.git_dir().to_string_lossy())?;
+    let session = PushSession::open(repository.git_dir(), &url, repository.object_format())?;
+    let command = PushCommand { name, old: Some(dummy), new: None };
+    let mut said = Vec::new();
+    let statuses = session.push(&[command], &mut |line| said.push(crate::replicate::line_of(line)))?;
+    let answer = match statuses.as_slice() {
+        [PushStatus::Rejected(why)] if *why == Why::Own.reason(project) => return Ok(()),
+        [PushStatus::Rejected(why)] => format!("git refused it with `{why}`"),
+        _ => "git took it".to_owned(),
+    };
+    said.insert(0, answer);
+    Err(Error::failed(format!(
+        "the test push was not answered by the hook: {}",
+        said.join("; ")
+    ))
+    .hint(format!("look at `git config --show-origin --get-all {REFS_KEY}` there, and run the hook's command by hand")))
+}
+
+/// What stands in the way of the hook although everything is installed: settings from elsewhere.
+pub fn warnings(repository: &Repository) -> Result<Vec<String>, GitError> {
+    let all = settings(repository)?;
+    let key = REFS_KEY.to_lowercase();
+    let mut out = Vec::new();
+    for (_, value) in all.iter().filter(|(k, _)| *k == key) {
+        let value = value.as_deref().unwrap_or_default();
+        if value.starts_with('!') || value.contains(":!") {
+            out.push(format!("{REFS_KEY} = {value} keeps pushes away from the hook: remove that value"));
+        }
+    }
+    if !all.iter().any(|(k, v)| *k == key && v.as_deref() == Some(REFS_VALUE)) {
+        out.push(format!("{REFS_KEY} is not `{REFS_VALUE}`: git does not run the hook for all refs"));
+    }
+    if all.iter().any(|(k, v)| k == "core.hookspath" && v.as_deref().is_some_and(|v| v.starts_with('/'))) {
+        out.push("core.hooksPath is set: other repositories may run the same hooks".into());
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hooks() -> Hooks {
+        Hooks {
+            program: "/opt/it's/refgate".into(),
+            config: "/etc/refgate.config".into(),
+            project: Project::new("team/app").unwrap(),
+            audit: false,
+            backstop: false,
+        }
+    }
+
+    #[test]
+    fn a_hook_runs_this_program_with_this_configuration() {
+        let text = String::from_utf8(hooks().script(PROC_RECEIVE)).unwrap();
+        assert!(text.starts_with("#!/bin/sh\n# refgate hook proc-receive, form 1\n"), "{text}");
+        let last = r"exec '/opt/it'\''s/refgate' --config '/etc/refgate.config' hook proc-receive 'team/app'";
+        assert_eq!(text.lines().last(), Some(last));
+        let audit = Hooks { audit: true, ..hooks() };
+        let text = String::from_utf8(audit.script(REFERENCE_TRANSACTION)).unwrap();
+        assert!(text.contains("case \"$1\" in committed)") && text.contains("$REFGATE_OWN_WRITE"), "{text}");
+        assert!(text.ends_with("'team/app' \"$1\"\n"), "{text}");
+    }
+
+    #[test]
+    fn ours_is_told_from_others_and_from_another_projects() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(PROC_RECEIVE);
+        assert_eq!(look(&path, PROC_RECEIVE).unwrap(), HookFile::Missing);
+        let text = hooks().script(PROC_RECEIVE);
+        write(&path, &text).unwrap();
+        assert_eq!(look(&path, PROC_RECEIVE).unwrap(), HookFile::Ours(text.clone()));
+        assert_eq!(look(&path, REFERENCE_TRANSACTION).unwrap(), HookFile::Foreign);
+        assert!(names_project(&text, &hooks().project));
+        assert!(!names_project(&text, &Project::new("app").unwrap()), "the end of a name is not the name");
+        let audit = Hooks { audit: true, ..hooks() }.script(REFERENCE_TRANSACTION);
+        assert!(names_project(&audit, &hooks().project));
+        fs::write(&path, "#!/bin/sh\nexit 0\n").unwrap();
+        assert_eq!(look(&path, PROC_RECEIVE).unwrap(), HookFile::Foreign);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert_eq!(look(&path, PROC_RECEIVE).unwrap(), HookFile::Foreign, "a link that leads nowhere");
+    }
+}

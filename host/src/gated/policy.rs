@@ -1,0 +1,127 @@
+//! Step 0 of a gated write: what the repository and the rules for names refuse whatever the ref-db says.
+//!
+//! git leaves its own settings to whoever moves the refs; the order and the words are those of git
+//! (builtin/receive-pack.c, `update`).
+
+use std::collections::HashSet;
+
+use refgate_core::{Oid, RefName, is_patch_set};
+use refgate_git::receive::{Deny, Settings, UpdateHook, settings};
+use refgate_git::{GitError, Repository, Target};
+
+use super::rows::Rows;
+use super::why::Why;
+
+/// What git settings let through goes on; everything else is refused. Also returns, per row, whether the client's old
+/// value is contained in the new one.
+///
+/// # Errors
+/// A repository that cannot be read.
+pub(super) fn check(repository: &Repository, rows: &mut Rows) -> Result<Vec<bool>, GitError> {
+    let settings = Settings::from_list(&settings(repository)?)?;
+    names(rows);
+    let fast_forward = contained(repository, rows)?;
+    objects(repository, rows, &settings)?;
+    let checked_out = repository.checked_out(&settings)?;
+    let deletes = rows.open().any(|row| row.new.is_none());
+    let head = if deletes { repository.head()? } else { None };
+    for (row, contained) in rows.rows.iter_mut().zip(&fast_forward).filter(|(row, _)| row.is_open()) {
+        let branch = row.name.as_bytes().starts_with(b"refs/heads/");
+        let in_use = checked_out.contains(&row.name);
+        row.refused = if in_use && row.new.is_some() && refuses(settings.deny_current_branch) {
+            Some(Why::CheckedOut)
+        } else if row.new.is_none() && row.old.is_some() && branch && settings.deny_deletes {
+            Some(Why::Deletion)
+        } else if row.new.is_none()
+            && row.old.is_some()
+            && (in_use || head.as_ref() == Some(&row.name))
+            && refuses(settings.deny_delete_current)
+        {
+            Some(Why::DeletesCurrent)
+        } else if row.old.is_some()
+            && row.new.is_some()
+            && branch
+            && settings.deny_non_fast_forwards
+            && !contained
+        {
+            Some(Why::NonFastForward)
+        } else {
+            None
+        };
+    }
+    rows.settle();
+    run_hook(repository, rows, &settings)?;
+    rows.settle();
+    Ok(fast_forward)
+}
+
+/// A work tree is never moved with the branch, so `updateInstead` is a refusal, too.
+fn refuses(deny: Deny) -> bool {
+    matches!(deny, Deny::Refuse | Deny::UpdateInstead)
+}
+
+fn names(rows: &mut Rows) {
+    for row in rows.open_mut() {
+        let name = row.name.as_bytes();
+        row.refused = if name.starts_with(b"refs/refgate/") && !name.starts_with(b"refs/refgate/rescued/") {
+            Some(Why::Own)
+        } else if name.starts_with(b"refs/replace/") {
+            Some(Why::Replace)
+        } else {
+            None
+        };
+    }
+}
+
+/// Whether each row's old value is contained in its new one.
+fn contained(repository: &Repository, rows: &Rows) -> Result<Vec<bool>, GitError> {
+    let pairs: Vec<Option<(Oid, Oid)>> = rows.rows.iter().map(|row| row.old.zip(row.new)).collect();
+    let asked: Vec<(Oid, Oid)> = pairs.iter().flatten().copied().collect();
+    let mut answers = repository.ancestry(&asked)?.into_iter();
+    Ok(pairs.iter().map(|pair| pair.is_some() && answers.next().unwrap_or(false)).collect())
+}
+
+/// git has looked that the objects are here and complete, except where it was told to let shallow pushes in.
+fn objects(repository: &Repository, rows: &mut Rows, settings: &Settings) -> Result<(), GitError> {
+    let branches: Vec<Oid> = rows
+        .open()
+        .filter(|row| row.name.as_bytes().starts_with(b"refs/heads/"))
+        .filter_map(|row| row.new)
+        .collect();
+    let commits: HashSet<Oid> = repository.commits(&branches)?.into_iter().collect();
+    let mut incomplete = HashSet::new();
+    if settings.shallow_update {
+        let all: Vec<Oid> = rows.open().filter_map(|row| row.new).collect();
+        let complete = repository.complete(&all)?;
+        incomplete.extend(all.into_iter().zip(complete).filter(|(_, whole)| !whole).map(|(oid, _)| oid));
+    }
+    for row in rows.open_mut() {
+        let Some(new) = row.new else { continue };
+        if row.name.as_bytes().starts_with(b"refs/heads/") && !commits.contains(&new) {
+            row.refused = Some(Why::NotACommit(new));
+        } else if incomplete.contains(&new) {
+            row.refused = Some(Why::Shallow);
+        }
+    }
+    Ok(())
+}
+
+fn run_hook(repository: &Repository, rows: &mut Rows, settings: &Settings) -> Result<(), GitError> {
+    let hook = UpdateHook::of(repository, settings)?;
+    for row in rows.open_mut() {
+        if !hook.accepts(repository, &row.name, row.old, row.new)? {
+            row.refused = Some(Why::HookDeclined);
+        }
+    }
+    Ok(())
+}
+
+/// What holds of a ref whatever the ref-db says, once its value is known.
+pub(super) fn of_value(name: &RefName, gate: bool, target: Option<Target>, old: Option<Oid>) -> Option<Why> {
+    match target {
+        Some(Target::Symbolic) => Some(Why::Symbolic),
+        Some(Target::Oid(_)) if gate && is_patch_set(name) => Some(Why::PatchSet),
+        _ if target.and_then(Target::oid) != old => Some(Why::MovedHere(target.and_then(Target::oid))),
+        _ => None,
+    }
+}

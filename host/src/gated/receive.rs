@@ -1,0 +1,399 @@
+//! A push as git's hook `proc-receive` gets it, from the first check to the answer: the steps of a gated write.
+//!
+//! | step | what | a kill here leaves |
+//! |---|---|---|
+//! | 0 | local policy | nothing |
+//! | 1 | local locks | nothing |
+//! | 2 | the local value is the client's old one, and the global value is the local one | nothing |
+//! | 3 | a record, and refs that keep the new objects | a record without effect: dropped |
+//! | 4 | compare-and-put | some or all of the ref-db moved: rolled forward |
+//! | 5 | the local refs | the ref-db ahead: rolled forward |
+//! | 6 | the answer, the record goes | all done, the client unsure |
+//!
+//! Finishing what a kill left is [`bring_up_to_date`]. What was put into the ref-db is never put back, and a local ref is
+//! never rolled back: somebody may have built on it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use refgate_core::{Deadline, Entry, GlobalRef, Lookup, Oid, Project, RefName, SiteKind};
+use refgate_git::receive::{Answer, Command, Request, one_line};
+use refgate_git::{GitError, GitErrorKind, RefLocks, Repository, Target};
+
+use super::journal::{Journal, Record, RecordedRef};
+use super::rows::{Row, Rows};
+use super::why::Why;
+use super::{REPLICATION, bring_up_to_date, failpoint, finish, judge, policy, write};
+use crate::replicate::blocking;
+use crate::{Error, Site};
+
+/// How long a push waits for refs that another process of this site holds.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// So many details are told in full.
+const TOLD: usize = 10;
+
+/// What a client, or another site, pushes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Unique in the repository, for the record; letters, digits and `-`.
+    pub id: String,
+    /// All refs or none.
+    pub atomic: bool,
+    /// Sent by replication: no compare-and-put, the ref-db moved when a client wrote.
+    pub replication: bool,
+    /// What is to be moved.
+    pub commands: Vec<Command>,
+}
+
+impl Push {
+    /// From what git hands on.
+    pub fn new(id: impl Into<String>, request: &Request) -> Push {
+        let marks = |option: &Vec<u8>| option.starts_with(REPLICATION.as_bytes());
+        Push {
+            id: id.into(),
+            atomic: request.atomic,
+            replication: request.options.iter().any(marks),
+            commands: request.commands.clone(),
+        }
+    }
+}
+
+/// What became of a push. The refs stay locked until [`end`](Received::end), or until this is dropped.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// One per command, in their order.
+    pub answers: Vec<Answer>,
+    /// Lines for the pusher beside the answers.
+    pub details: Vec<String>,
+    record: Option<(Journal, Record)>,
+    locks: Option<RefLocks>,
+}
+
+impl Received {
+    /// A push of so many refs of which nothing was looked at.
+    pub fn refused(commands: usize, reason: &str, hint: Option<&str>) -> Received {
+        let answers = vec![Answer::Refused(one_line(reason)); commands];
+        Received { answers, details: hint.into_iter().map(str::to_owned).collect(), ..Received::default() }
+    }
+
+    /// After the answer was given: removes the record of the write.
+    ///
+    /// # Errors
+    /// A record that cannot be removed; the next catch-up does it.
+    pub async fn end(self) -> Result<(), Error> {
+        failpoint::kill_at("answered");
+        if let Some((journal, record)) = self.record.clone() {
+            blocking(move || journal.end(&record)).await?;
+        }
+        failpoint::kill_at("ended");
+        drop(self.locks);
+        Ok(())
+    }
+}
+
+/// Does what the push asks for as far as it is allowed: the ref-db first, then the local refs.
+///
+/// # Errors
+/// Only before anything moved, and then nothing moves; everything later is in the answers.
+pub async fn receive(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    push: Push,
+) -> Result<Received, Error> {
+    let config = site.gate.config();
+    let gate = config.ref_database.enabled && site.gate.matches(project).await?;
+    let mut rows = Rows::new(&push.commands, push.atomic, gate, project, &config.rules);
+    failpoint::at("begun", site.gate.clock().as_ref()).await;
+    if gate {
+        finish::finish_records(site, project, repository).await?;
+    }
+    let here = repository.clone();
+    let (mut rows, fast_forward) = blocking(move || {
+        let fast_forward = policy::check(&here, &mut rows)?;
+        Ok((rows, fast_forward))
+    })
+    .await?;
+    let mut writer = Writer { site, project, repository, push: &push, gate, fast_forward };
+    let mut received = Received::default();
+    if rows.open().next().is_some() {
+        writer.run(&mut rows, &mut received).await?;
+    }
+    writer.tell(&rows, &mut received);
+    Ok(received)
+}
+
+/// A push whose local policy is settled.
+struct Writer<'a> {
+    site: &'a Site,
+    project: &'a Project,
+    repository: &'a Repository,
+    push: &'a Push,
+    gate: bool,
+    fast_forward: Vec<bool>,
+}
+
+impl Writer<'_> {
+    async fn run(&mut self, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
+        received.locks = self.lock_and_judge(rows).await?;
+        if received.locks.is_none() || rows.open().next().is_none() {
+            return Ok(());
+        }
+        let clock = self.site.gate.clock().as_ref();
+        failpoint::at("checked", clock).await;
+        if !self.push.replication {
+            self.refuse_impossible(rows).await?;
+            if let Some(record) = self.record(rows) {
+                self.site.note_use().await;
+                let journal = Journal::of(self.repository);
+                let (begun, what) = (journal.clone(), record.clone());
+                blocking(move || begun.begin(&what)).await?;
+                received.record = Some((journal, record));
+                failpoint::at("journal", clock).await;
+                write::put(self.site, self.project, rows, &self.fast_forward).await;
+                failpoint::at("put", clock).await;
+            }
+        }
+        let done = write::set_local(self.site, self.project, self.repository, rows).await;
+        let done = done.unwrap_or_else(|e| {
+            // Which refs moved nobody can tell now; the record stays, and catch-up reads them.
+            rows.refuse_open(&Why::Unknown(e.message));
+            false
+        });
+        let unknown = rows.rows.iter().any(|row| matches!(row.refused, Some(Why::Unknown(_))));
+        if !done || unknown {
+            received.record = None;
+        }
+        failpoint::at("local", clock).await;
+        Ok(())
+    }
+
+    /// Steps 1 and 2. What the ref-db is ahead of gets one chance to catch up, without locks. `None`: somebody else holds
+    /// the refs.
+    async fn lock_and_judge(&self, rows: &mut Rows) -> Result<Option<RefLocks>, Error> {
+        let clock = self.site.gate.clock().as_ref();
+        let git_dir = self.repository.git_dir();
+        for last in [false, true] {
+            let locks = match RefLocks::acquire(git_dir, &rows.names(), LOCK_WAIT, clock).await {
+                Ok(locks) => locks,
+                Err(e) if e.kind == GitErrorKind::Busy => {
+                    rows.refuse_open(&Why::Busy);
+                    return Ok(None);
+                }
+                Err(e) => return Err(e.into()),
+            };
+            failpoint::at("locked", clock).await;
+            let verdicts = self.judge(rows).await?;
+            if !last && self.may_catch_up(&verdicts).await? {
+                drop(locks);
+                bring_up_to_date(self.site, self.project, self.repository).await?;
+                continue;
+            }
+            for (row, verdict) in rows.open_mut().zip(verdicts) {
+                match verdict {
+                    Ok(Some(entry)) => row.entry = entry,
+                    Ok(None) => row.old = row.new,
+                    Err(why) => row.refused = Some(why),
+                }
+            }
+            if self.push.replication {
+                // The sender sees to changes: patch sets first, then `/meta`, in sessions of their own.
+                if rows.atomic {
+                    rows.settle();
+                }
+                rows.open_mut().filter(|_| !self.push.atomic).for_each(|row| row.group = None);
+            } else {
+                rows.settle();
+            }
+            return Ok(Some(locks));
+        }
+        Ok(None)
+    }
+
+    /// Per open row: the entry that it is written over, or why it is not written. `None`: the ref holds what the client
+    /// wants already, as after a write that was cut short and finished by somebody else.
+    async fn judge(&self, rows: &Rows) -> Result<Vec<Result<Option<Entry>, Why>>, Error> {
+        let names = rows.names();
+        let here = self.repository.clone();
+        let targets = blocking(move || here.targets(&names.iter().collect::<Vec<_>>())).await?;
+        let seen = self.entries(rows).await;
+        let accounted = match self.push.replication {
+            true => self.accounted(rows, &seen).await?,
+            false => vec![judge::Overwrites::default(); targets.len()],
+        };
+        let rows = rows.open().zip(targets).zip(seen).zip(accounted);
+        Ok(rows.map(|(((row, target), seen), over)| self.judge_row(row, target, seen, over)).collect())
+    }
+
+    fn judge_row(
+        &self,
+        row: &Row,
+        target: Option<Target>,
+        seen: Result<Lookup, Why>,
+        accounted: judge::Overwrites,
+    ) -> Result<Option<Entry>, Why> {
+        let local = target.and_then(Target::oid);
+        if target != Some(Target::Symbolic) && local == row.new && self.is_settled(row, &seen) {
+            return Ok(None);
+        }
+        if let Some(why) = policy::of_value(&row.name, self.gate && !self.push.replication, target, row.old) {
+            return Err(match seen {
+                // What other sites have says more than that somebody was faster here.
+                Ok(Lookup::Entry(entry)) if why.is_move() && self.is_stale(row, &entry, local) => {
+                    Why::Behind { global: entry.value, local }
+                }
+                _ => why,
+            });
+        }
+        match self.push.replication {
+            true => judge::replication(row, &seen?, accounted).map(Some),
+            false => judge::client(row, &seen?).map(Some),
+        }
+    }
+
+    /// The local ref is as the push wants it, and the ref-db has nothing against it.
+    fn is_settled(&self, row: &Row, seen: &Result<Lookup, Why>) -> bool {
+        let recorded = |lookup: &Lookup| lookup.freshness(row.new).is_up_to_date();
+        self.push.replication || !row.is_tracked() || seen.as_ref().is_ok_and(recorded)
+    }
+
+    fn is_stale(&self, row: &Row, entry: &Entry, local: Option<Oid>) -> bool {
+        let known = entry.value != GlobalRef::Untracked;
+        !self.push.replication && row.is_tracked() && known && entry.value.oid() != local
+    }
+
+    /// What the ref-db holds for each open row; without a read for those that it does not record.
+    async fn entries(&self, rows: &Rows) -> Vec<Result<Lookup, Why>> {
+        let names: Vec<RefName> =
+            rows.open().filter(|row| row.is_tracked()).map(|row| row.name.clone()).collect();
+        let clock = self.site.gate.clock().as_ref();
+        let deadline = Deadline::after(clock, self.site.gate.config().ref_database.timeout);
+        let mut found = match names.is_empty() {
+            true => Ok(Vec::new().into_iter()),
+            false => {
+                self.site.gate.refdb().get_many(self.project, &names, deadline).await.map(Vec::into_iter)
+            }
+        };
+        let mut next = || match &mut found {
+            Ok(found) => found.next().ok_or_else(|| Why::RefDbDown("it gave too few answers".into())),
+            Err(e) => Err(Why::RefDbDown(e.message.clone())),
+        };
+        let untracked = || Ok(Lookup::Entry(Entry::default()));
+        rows.open().map(|row| if row.is_tracked() { next() } else { untracked() }).collect()
+    }
+
+    /// For replication: whether what is here may be overwritten.
+    async fn accounted(
+        &self,
+        rows: &Rows,
+        seen: &[Result<Lookup, Why>],
+    ) -> Result<Vec<judge::Overwrites>, GitError> {
+        let trusts = self.site.gate.config().site.writes.trusts_superseded();
+        let mut pairs: Vec<(Oid, Oid)> = Vec::new();
+        let mut ends = Vec::new();
+        for (row, seen) in rows.open().zip(seen) {
+            if let (Some(old), Ok(Lookup::Entry(entry))) = (row.old, seen)
+                && trusts
+            {
+                pairs.extend(entry.superseded.iter().map(|later| (old, *later)));
+            }
+            ends.push(pairs.len());
+        }
+        let here = self.repository.clone();
+        let answers = blocking(move || here.ancestry(&pairs)).await?;
+        let places = (0..rows.rows.len()).filter(|i| rows.rows[*i].is_open());
+        let mut from = 0;
+        let overwrites = places.zip(ends).map(|(place, end)| {
+            let superseded = answers[from..end].contains(&true);
+            from = end;
+            judge::Overwrites {
+                contained: rows.rows[place].old.is_none() || self.fast_forward[place],
+                superseded,
+            }
+        });
+        Ok(overwrites.collect())
+    }
+
+    /// Whether catching up could help: the ref-db is ahead, and what it holds is here.
+    async fn may_catch_up(&self, verdicts: &[Result<Option<Entry>, Why>]) -> Result<bool, GitError> {
+        if self.push.replication || self.site.gate.config().site.writes != SiteKind::Gated {
+            return Ok(false);
+        }
+        let behind: Vec<Option<Oid>> = verdicts
+            .iter()
+            .filter_map(|verdict| match verdict {
+                Err(Why::Behind { global, .. }) => Some(global.oid()),
+                _ => None,
+            })
+            .collect();
+        let wanted: Vec<Oid> = behind.iter().copied().flatten().collect();
+        if wanted.len() < behind.len() {
+            return Ok(true);
+        }
+        let (here, count) = (self.repository.clone(), wanted.iter().collect::<HashSet<_>>().len());
+        Ok(count > 0 && blocking(move || here.missing(&wanted)).await?.len() < count)
+    }
+
+    /// What git would not take after the ref-db had moved is refused before: a trial of the whole transaction.
+    async fn refuse_impossible(&self, rows: &mut Rows) -> Result<(), Error> {
+        let limit = self.site.gate.refdb().capabilities().atomic_edits;
+        for place in write::more_than(rows, limit) {
+            rows.rows[place].refused = Some(Why::TooMany(limit));
+        }
+        rows.settle();
+        let places: Vec<usize> =
+            rows.open_places().into_iter().filter(|i| !rows.rows[*i].is_noop()).collect();
+        let edits: Vec<_> = places.iter().map(|i| rows.rows[*i].edit()).collect();
+        if !edits.is_empty() {
+            let here = self.repository.clone();
+            let outcomes = blocking(move || here.try_update_refs(&edits)).await?;
+            rows.refuse_rejected(&places, outcomes);
+            rows.settle();
+        }
+        Ok(())
+    }
+
+    /// What has to be written down: the refs that the ref-db records, and those that stand or fall with them.
+    fn record(&self, rows: &Rows) -> Option<Record> {
+        let moves = |row: &&Row| row.is_open() && !row.is_noop();
+        let tracked: Vec<&Row> = rows.rows.iter().filter(moves).filter(|row| row.is_tracked()).collect();
+        if tracked.is_empty() {
+            return None;
+        }
+        let groups: HashSet<u32> = tracked.iter().filter_map(|row| row.group).collect();
+        let goes = |row: &&Row| row.is_tracked() || row.group.is_some_and(|group| groups.contains(&group));
+        let recorded = |row: &Row| RecordedRef {
+            name: row.name.clone(),
+            old: row.old,
+            new: row.new,
+            tracked: row.is_tracked(),
+            group: row.group,
+        };
+        let ordered = rows.open_places().into_iter().map(|i| &rows.rows[i]);
+        let refs = ordered.filter(moves).filter(goes).map(recorded).collect();
+        Some(Record { id: self.push.id.clone(), project: self.project.clone(), refs })
+    }
+
+    /// Step 6, but for the writing: answers and details.
+    fn tell(&mut self, rows: &Rows, received: &mut Received) {
+        let others: Vec<String> =
+            self.site.gate.config().remotes.keys().map(|name| format!("`{name}`")).collect();
+        let mut told = 0;
+        for (why, command) in rows.verdicts().into_iter().zip(&self.push.commands) {
+            let Some(why) = why else {
+                received.answers.push(Answer::Ok);
+                continue;
+            };
+            received.answers.push(Answer::Refused(why.reason(self.project)));
+            if let Some(advice) = why.advice(self.project, &others) {
+                told += 1;
+                if told <= TOLD {
+                    received.details.push(format!("{}: {advice}", refgate_core::escape(&command.name)));
+                }
+            }
+        }
+        if told > TOLD {
+            received.details.push(format!("and {} more refs", told - TOLD));
+        }
+    }
+}

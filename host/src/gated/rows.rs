@@ -1,0 +1,213 @@
+//! The refs of one push on their way through the steps, and which of them stand or fall together.
+
+use std::collections::{BTreeMap, HashMap};
+
+use refgate_core::{ChangePart, ChangeRef, Class, Entry, Oid, Project, RefName, Rules};
+use refgate_git::receive::Command;
+use refgate_git::{EditOutcome, RefEdit};
+
+use super::why::Why;
+
+/// One ref of a push.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub name: RefName,
+    /// What the client believes to be here.
+    pub old: Option<Oid>,
+    pub new: Option<Oid>,
+    pub class: Class,
+    /// Refs with the same number stand or fall together.
+    pub group: Option<u32>,
+    /// What the ref-db held under the lock; untracked for what it does not record.
+    pub entry: Entry,
+    /// `None` while nothing speaks against it.
+    pub refused: Option<Why>,
+}
+
+impl Row {
+    pub(super) fn is_open(&self) -> bool {
+        self.refused.is_none()
+    }
+
+    /// Whether the ref-db records this ref.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.class == Class::Checked
+    }
+
+    /// Neither the ref nor the ref-db has to move.
+    pub(super) fn is_noop(&self) -> bool {
+        self.old == self.new
+    }
+
+    pub(super) fn edit(&self) -> RefEdit {
+        RefEdit { name: self.name.clone(), old: self.old, new: self.new, group: self.group }
+    }
+}
+
+/// All refs of one push.
+pub(super) struct Rows {
+    pub rows: Vec<Row>,
+    pub atomic: bool,
+    /// Per command of the client: its row, or why there is none.
+    places: Vec<Result<usize, Why>>,
+}
+
+impl Rows {
+    /// From what the client sent. Without `gate`, the ref-db records nothing.
+    pub(super) fn new(
+        commands: &[Command],
+        atomic: bool,
+        gate: bool,
+        project: &Project,
+        rules: &Rules,
+    ) -> Rows {
+        let mut times: HashMap<&[u8], usize> = HashMap::new();
+        commands.iter().for_each(|c| *times.entry(&c.name).or_default() += 1);
+        let mut changes: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        let mut rows = Vec::new();
+        let mut places = Vec::with_capacity(commands.len());
+        for command in commands {
+            let name = RefName::new(command.name.clone()).ok();
+            let Some(name) = name.filter(|n| n.as_bytes().starts_with(b"refs/")) else {
+                places.push(Err(Why::FunnyName));
+                continue;
+            };
+            if times[command.name.as_slice()] > 1 {
+                places.push(Err(Why::NamedTwice));
+                continue;
+            }
+            let next = changes.len() as u32;
+            let group = match ChangeRef::of(&name) {
+                _ if atomic => Some(0),
+                Some(of) => Some(*changes.entry(of.change.to_vec()).or_insert(next)),
+                None => None,
+            };
+            let class = if gate { Class::of(project, &name, rules) } else { Class::Exempt };
+            places.push(Ok(rows.len()));
+            let (old, new) = (command.old, command.new);
+            rows.push(Row { name, old, new, class, group, entry: Entry::default(), refused: None });
+        }
+        let mut rows = Rows { rows, atomic, places };
+        if atomic && let Some(bad) = rows.places.iter().position(Result::is_err) {
+            let other = refgate_core::escape(&commands[bad].name);
+            rows.refuse_open(&Why::With { other, atomic });
+        }
+        rows
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.is_open())
+    }
+
+    pub(super) fn open_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        self.rows.iter_mut().filter(|row| row.is_open())
+    }
+
+    /// The places of the open rows, patch sets and the like first, `/meta` last.
+    pub(super) fn open_places(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.rows.len()).filter(|i| self.rows[*i].is_open()).collect();
+        let is_meta =
+            |i: &usize| ChangeRef::of(&self.rows[*i].name).is_some_and(|c| c.part == ChangePart::Meta);
+        places.sort_by_key(is_meta);
+        places
+    }
+
+    pub(super) fn names(&self) -> Vec<RefName> {
+        self.open().map(|row| row.name.clone()).collect()
+    }
+
+    pub(super) fn refuse_open(&mut self, why: &Why) {
+        self.open_mut().for_each(|row| row.refused = Some(why.clone()));
+    }
+
+    /// Refuses what stands or falls with a refused ref.
+    pub(super) fn settle(&mut self) {
+        let mut broken: HashMap<u32, (String, bool)> = HashMap::new();
+        for row in self.rows.iter().filter(|row| !row.is_open()) {
+            // Who does not know what became of one ref does not know it of the others.
+            let unknown = matches!(row.refused, Some(Why::Unknown(_)));
+            if let Some(group) = row.group {
+                let known = broken.entry(group).or_insert_with(|| (row.name.to_string(), unknown));
+                known.1 |= unknown;
+            }
+        }
+        let atomic = self.atomic;
+        for row in self.open_mut() {
+            if let Some((other, unknown)) = row.group.and_then(|group| broken.get(&group)) {
+                row.refused = Some(match unknown {
+                    true => Why::Unknown(format!("it goes with `{other}`")),
+                    false => Why::With { other: other.clone(), atomic },
+                });
+            }
+        }
+    }
+
+    /// What git said about the edits of the rows at `places`.
+    pub(super) fn refuse_rejected(&mut self, places: &[usize], outcomes: Vec<EditOutcome>) {
+        for (place, outcome) in places.iter().zip(outcomes) {
+            if let EditOutcome::Rejected(why) = outcome {
+                self.rows[*place].refused = Some(Why::Failed(why));
+            }
+        }
+    }
+
+    /// Per command of the client: why it was refused, if it was.
+    pub(super) fn verdicts(&self) -> Vec<Option<Why>> {
+        self.places
+            .iter()
+            .map(|place| match place {
+                Ok(row) => self.rows[*row].refused.clone(),
+                Err(why) => Some(why.clone()),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(names: &[&str], atomic: bool) -> Rows {
+        let new = Oid::from_hex(&[b'a'; 40]).ok();
+        let command = |name: &&str| Command { name: name.as_bytes().to_vec(), old: None, new };
+        let commands: Vec<Command> = names.iter().map(command).collect();
+        Rows::new(&commands, atomic, true, &Project::new("p").unwrap(), &Rules::default())
+    }
+
+    fn refused(rows: &Rows) -> Vec<bool> {
+        rows.verdicts().iter().map(Option::is_some).collect()
+    }
+
+    const NAMES: [&str; 4] =
+        ["refs/changes/12/4512/meta", "refs/heads/x", "refs/changes/12/4512/1", "refs/changes/13/13/1"];
+
+    #[test]
+    fn a_change_stands_or_falls_together_and_meta_comes_last() {
+        let mut rows = rows(&NAMES, false);
+        assert_eq!(rows.open_places(), [1, 2, 3, 0]);
+        rows.rows[2].refused = Some(Why::PatchSet);
+        rows.settle();
+        assert_eq!(refused(&rows), [true, false, true, false]);
+        assert_eq!(
+            rows.rows[0].refused,
+            Some(Why::With { other: "refs/changes/12/4512/1".into(), atomic: false })
+        );
+    }
+
+    #[test]
+    fn an_atomic_push_is_one_group() {
+        let mut some = rows(&NAMES, true);
+        some.rows[1].refused = Some(Why::Unknown("x".into()));
+        some.settle();
+        assert_eq!(refused(&some), [true; 4]);
+        assert!(matches!(some.rows[0].refused, Some(Why::Unknown(_))), "nobody knows of the others, either");
+        let bad = rows(&["refs/heads/a", "refs/heads/a..b"], true);
+        assert_eq!(refused(&bad), [true, true]);
+    }
+
+    #[test]
+    fn names_that_are_none_and_names_twice_are_refused() {
+        let rows = rows(&["refs/heads/a", "HEAD", "refs/heads/a", "refs/heads/b", "refs/x y"], false);
+        assert_eq!(refused(&rows), [true, true, true, false, true]);
+    }
+}

@@ -1,0 +1,142 @@
+//! What of the gate of writes is in place in a repository, and what somebody should look at.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use refgate_core::{Deadline, GlobalRef, Lookup, Project, RefName, SiteKind};
+use refgate_git::receive::hooks_dir;
+use refgate_git::{RefLocks, Repository};
+
+use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION};
+use super::journal::Journal;
+use super::observe::{Drift, Notes};
+use crate::replicate::blocking;
+use crate::{Error, Site};
+
+/// The state of a repository.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Where git looks for hooks.
+    pub hooks_dir: PathBuf,
+    /// `missing`, `foreign`, `outdated` or `current`.
+    pub proc_receive: &'static str,
+    /// The same of the hook that watches.
+    pub reference_transaction: &'static str,
+    /// Whether others' writes are noted.
+    pub audit: bool,
+    /// Whether others' writes are refused.
+    pub backstop: bool,
+    /// How the configuration says that clients write here.
+    pub writes: SiteKind,
+    /// Settings that are in the way.
+    pub warnings: Vec<String>,
+    /// Writes that have begun and not ended.
+    pub unfinished: Vec<Unfinished>,
+    /// The newest note per ref that still holds.
+    pub drift: Vec<Drift>,
+}
+
+/// A write that has begun and not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The id of its record.
+    pub id: String,
+    /// Its refs.
+    pub refs: Vec<RefName>,
+    /// Whether a process works on it; else it waits for the next catch-up.
+    pub running: bool,
+}
+
+impl Status {
+    /// Whether there is nothing to look at.
+    pub fn is_good(&self) -> bool {
+        self.proc_receive == "current"
+            && matches!(self.reference_transaction, "missing" | "current" | "foreign")
+            && self.writes == SiteKind::Gated
+            && self.warnings.is_empty()
+            && self.drift.is_empty()
+            && self.unfinished.iter().all(|one| one.running)
+    }
+}
+
+/// Looks at a repository. `hooks` says what would be installed now.
+///
+/// # Errors
+/// A repository or a record that cannot be read.
+pub async fn status(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    hooks: &Hooks,
+) -> Result<Status, Error> {
+    let (here, mut hooks) = (repository.clone(), hooks.clone());
+    let mut status = blocking(move || {
+        let dir = hooks_dir(&here)?;
+        let watching = install::look(&dir.join(REFERENCE_TRANSACTION), REFERENCE_TRANSACTION)?;
+        if let HookFile::Ours(text) = &watching {
+            let second = text.split(|b| *b == b'\n').nth(1).unwrap_or_default();
+            let says = |word: &[u8]| second.split(|b| *b == b' ').any(|w| w == word);
+            (hooks.audit, hooks.backstop) = (says(b"audit"), says(b"backstop"));
+        }
+        let state = |hook: &str, found: HookFile| match found {
+            HookFile::Missing => "missing",
+            HookFile::Foreign => "foreign",
+            HookFile::Ours(text) if text == hooks.script(hook) => "current",
+            HookFile::Ours(_) => "outdated",
+        };
+        let proc_receive = install::look(&dir.join(PROC_RECEIVE), PROC_RECEIVE)?;
+        let mut unfinished = Vec::new();
+        for record in Journal::of(&here).list()? {
+            let refs: Vec<RefName> = record.refs.into_iter().map(|one| one.name).collect();
+            let (_locks, got) = RefLocks::try_acquire(here.git_dir(), &refs)?;
+            unfinished.push(Unfinished { id: record.id, refs, running: got.contains(&false) });
+        }
+        Ok(Status {
+            proc_receive: state(PROC_RECEIVE, proc_receive),
+            reference_transaction: state(REFERENCE_TRANSACTION, watching),
+            audit: hooks.audit,
+            backstop: hooks.backstop,
+            writes: SiteKind::default(),
+            warnings: install::warnings(&here)?,
+            unfinished,
+            drift: Notes::of(&here).read()?,
+            hooks_dir: dir,
+        })
+    })
+    .await?;
+    status.writes = site.gate.config().site.writes;
+    status.drift = still_so(site, project, repository, status.drift).await?;
+    Ok(status)
+}
+
+/// The newest note per ref, without those that were made good: the ref has moved since, or the ref-db has it now.
+async fn still_so(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    notes: Vec<Drift>,
+) -> Result<Vec<Drift>, Error> {
+    let mut newest: BTreeMap<String, Drift> = BTreeMap::new();
+    for note in notes {
+        newest.insert(note.name.clone(), note);
+    }
+    let named = newest.into_values().filter_map(|note| Some((RefName::from_escaped(&note.name).ok()?, note)));
+    let (names, notes): (Vec<RefName>, Vec<Drift>) = named.unzip();
+    if names.is_empty() {
+        return Ok(notes);
+    }
+    let (here, wanted) = (repository.clone(), names.clone());
+    let local = blocking(move || here.values(&wanted)).await?;
+    let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
+    // A ref-db that cannot be read refutes nothing.
+    let seen = site.gate.refdb().get_many(project, &names, deadline).await.unwrap_or_default();
+    let mut seen = seen.into_iter();
+    let holds = |(note, local): &(Drift, Option<refgate_core::Oid>)| {
+        let known = match seen.next() {
+            Some(Lookup::Entry(entry)) => entry.value != GlobalRef::Untracked && entry.value.oid() == *local,
+            _ => false,
+        };
+        note.new == local.map(|oid| oid.to_string()) && !known
+    };
+    Ok(notes.into_iter().zip(local).filter(holds).map(|(note, _)| note).collect())
+}

@@ -1,0 +1,186 @@
+//! Why a pushed ref is refused: one line for the ref, and what the pusher can do about it.
+
+use refgate_core::{GlobalRef, Oid, Project};
+
+/// Why a ref of a push does not move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// No legal name, or not below `refs/`.
+    FunnyName,
+    /// Twice in one push.
+    NamedTwice,
+    /// Below `refs/refgate/`.
+    Own,
+    /// Below `refs/replace/`.
+    Replace,
+    /// It names another ref.
+    Symbolic,
+    /// A patch set that is there already.
+    PatchSet,
+    /// Not a commit, and a branch holds nothing else.
+    NotACommit(Oid),
+    /// `receive.denyNonFastForwards`.
+    NonFastForward,
+    /// `receive.denyDeletes`.
+    Deletion,
+    /// Checked out in a work tree.
+    CheckedOut,
+    /// The branch that `HEAD` names is to be deleted.
+    DeletesCurrent,
+    /// The hook `update` said no.
+    HookDeclined,
+    /// Its history is not complete here.
+    Shallow,
+    /// Moved here since the client looked.
+    MovedHere(Option<Oid>),
+    /// The ref-db holds something else than this site.
+    Behind {
+        /// In the ref-db.
+        global: GlobalRef,
+        /// Here.
+        local: Option<Oid>,
+    },
+    /// It is here and the ref-db does not know it.
+    Untracked,
+    /// Another writer holds it in the ref-db.
+    Locked,
+    /// What the ref-db holds for it is no value.
+    Unreadable(String),
+    /// The ref-db does not answer.
+    RefDbDown(String),
+    /// Another site was faster.
+    Lost(GlobalRef),
+    /// Nobody knows whether the ref-db took it, or what became of it.
+    Unknown(String),
+    /// Another process of this site holds it.
+    Busy,
+    /// More at once than the ref-db can do all or nothing.
+    TooMany(usize),
+    /// Another ref that it stands or falls with was refused.
+    With {
+        /// That ref.
+        other: String,
+        /// The whole push stands or falls together.
+        atomic: bool,
+    },
+    /// Replication: the ref-db holds something else than what was sent.
+    NotGlobal(GlobalRef),
+    /// Replication: what is here is not accounted for.
+    Diverged,
+    /// Replication: the ref-db knows nothing of it, so nobody deletes it.
+    UntrackedDeletion,
+    /// git, or this machine, in its own words.
+    Failed(String),
+}
+
+impl Why {
+    /// Whether it says only that the ref is another one here than the client believes.
+    pub(super) fn is_move(&self) -> bool {
+        matches!(self, Why::MovedHere(_))
+    }
+
+    /// On the line of the ref. What git has words for is said in git's words.
+    pub(super) fn reason(&self, project: &Project) -> String {
+        match self {
+            Why::FunnyName => "funny refname".into(),
+            Why::NamedTwice => "named twice in one push".into(),
+            Why::Own => "refs/refgate/ is for refgate itself".into(),
+            Why::Replace => "refs/replace/ is not pushed: it would change what history says".into(),
+            Why::Symbolic => "it is a symbolic ref, and those are never written".into(),
+            Why::PatchSet => "patch sets are created, never changed".into(),
+            Why::NotACommit(oid) => format!("{} is no commit, and a branch holds nothing else", short(*oid)),
+            Why::NonFastForward => "non-fast-forward".into(),
+            Why::Deletion => "deletion prohibited".into(),
+            Why::CheckedOut => "branch is currently checked out".into(),
+            Why::DeletesCurrent => "deletion of the current branch prohibited".into(),
+            Why::HookDeclined => "hook declined".into(),
+            Why::Shallow => "shallow update not allowed".into(),
+            Why::MovedHere(now) => format!("it is {} here now: fetch first", absent_or(*now)),
+            Why::Behind { global, .. } => {
+                format!("not up to date: all sites together are at {}, this site is not", value(*global))
+            }
+            Why::Untracked => format!("not in the ref-db: run `refgate refdb seed {project}` at this site"),
+            Why::Locked => "locked in the ref-db by another writer: try again".into(),
+            Why::Unreadable(why) => format!("its entry in the ref-db cannot be read: {why}"),
+            Why::RefDbDown(_) => "the ref-db does not answer: try again later".into(),
+            Why::Lost(actual) => format!("another site was first: it is {} now", value(*actual)),
+            Why::Unknown(why) => format!("outcome unknown: {why}"),
+            Why::Busy => "busy: another process of this site moves it, try again".into(),
+            Why::TooMany(limit) => format!("the ref-db moves at most {limit} refs all or nothing"),
+            Why::With { other, atomic: true } => format!("atomic push failed: `{other}` was refused"),
+            Why::With { other, .. } => format!("`{other}` of the same change was refused"),
+            Why::NotGlobal(global) => format!("not up to date: the ref-db has {}", value(*global)),
+            Why::Diverged => "what is here is not accounted for".into(),
+            Why::UntrackedDeletion => "the ref-db records no deletion".into(),
+            Why::Failed(words) => words.clone(),
+        }
+    }
+
+    /// What to know and to do beyond the reason, in lines. `others` are the sites that might have what is not here.
+    pub(super) fn advice(&self, project: &Project, others: &[String]) -> Option<String> {
+        let elsewhere = match others {
+            [] => "another site".to_owned(),
+            names => names.join(" or "),
+        };
+        Some(match self {
+            Why::MovedHere(_) => "somebody else was faster; fetch, merge or rebase, then push again".into(),
+            Why::Behind { global, local } => format!(
+                "the newest value is {}, here it is {}. Wait until replication has brought it here, or fetch from \
+                 {elsewhere}; merge or rebase, then push again",
+                whole(*global),
+                local.map_or("absent".into(), |oid| oid.to_string()),
+            ),
+            Why::Lost(actual) => format!(
+                "the newest value is {} now. Wait until replication has brought it here, or fetch from {elsewhere}; \
+                 merge or rebase, then push again",
+                whole(*actual)
+            ),
+            Why::Untracked => format!(
+                "an operator of this site runs `refgate refdb seed {project}`, which records what is here and lists what \
+                 differs between sites"
+            ),
+            Why::RefDbDown(why) => format!("nothing was written. The ref-db says: {why}"),
+            Why::Unreadable(_) => {
+                format!("an operator looks at it with `refgate refdb ls {project}` and writes it anew")
+            }
+            Why::Unknown(_) => {
+                "fetch to see what became of it before you push again. This site finishes or drops the write by itself \
+                 at its next push, fetch or hook run"
+                    .into()
+            }
+            Why::CheckedOut => {
+                "a work tree of this repository has it checked out, and refgate moves no work trees: push to another \
+                 branch, or set receive.denyCurrentBranch = ignore"
+                    .into()
+            }
+            Why::DeletesCurrent => {
+                "HEAD names it; point HEAD to another branch first, or set receive.denyDeleteCurrent = ignore".into()
+            }
+            Why::PatchSet => "upload a new patch set under the next number".into(),
+            Why::TooMany(_) => "push without --atomic, or fewer refs at once".into(),
+            Why::Diverged => "this site has commits that what was sent does not contain; see `refgate refdb check`".into(),
+            _ => return None,
+        })
+    }
+}
+
+/// A value in the ref-db, for a line.
+fn value(global: GlobalRef) -> String {
+    match global {
+        GlobalRef::Untracked => "unknown there".into(),
+        GlobalRef::Deleted => "deleted".into(),
+        GlobalRef::At(oid) => short(oid),
+    }
+}
+
+fn whole(global: GlobalRef) -> String {
+    global.oid().map_or_else(|| value(global), |oid| oid.to_string())
+}
+
+fn absent_or(oid: Option<Oid>) -> String {
+    oid.map_or("absent".into(), short)
+}
+
+fn short(oid: Oid) -> String {
+    oid.to_string()[..12].to_owned()
+}

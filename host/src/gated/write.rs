@@ -1,0 +1,221 @@
+//! Steps 4 and 5: the ref-db moves, then the local refs. Only ever forward: nothing is put back, nothing is rolled back.
+
+use std::time::Duration;
+
+use refgate_core::{
+    Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, Project, RefDbErrorKind,
+};
+use refgate_git::{EditOutcome, GitError, RefEdit, Repository};
+
+use super::finish::is_accounted;
+use super::judge::is_accepted;
+use super::rows::Rows;
+use super::why::Why;
+use crate::Site;
+use crate::replicate::blocking;
+
+/// How long to ask what became of a write whose answer was lost.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(15);
+/// Between two such questions.
+const RESOLVE_PAUSE: Duration = Duration::from_millis(200);
+/// What git writes into the reflog for a push.
+pub(super) const REFLOG: &str = "push";
+
+/// Step 4: compare-and-put of every open tracked row, expecting what step 2 saw.
+pub(super) async fn put(site: &Site, project: &Project, rows: &mut Rows, fast_forward: &[bool]) {
+    for (places, atomicity) in batches(rows) {
+        let edit = |place: &usize| {
+            let row = &rows.rows[*place];
+            Edit::new(row.name.clone(), Expected::Exactly(row.entry.value), GlobalRef::at_or_deleted(row.new))
+                .fast_forward(fast_forward[*place])
+        };
+        let edits: Vec<Edit> = places.iter().map(edit).collect();
+        let outcomes = put_once(site, project, &edits, atomicity).await;
+        let loser = |rows: &Rows| {
+            let lost = |(place, outcome): (&usize, &Outcome)| {
+                matches!(outcome, Outcome::Mismatch { actual } if *actual != rows.rows[*place].entry.value)
+                    .then(|| rows.rows[*place].name.to_string())
+            };
+            places.iter().zip(outcomes.iter().flatten()).find_map(lost)
+        };
+        let loser = loser(rows).filter(|_| atomicity == Atomicity::AllOrNothing);
+        for (i, place) in places.into_iter().enumerate() {
+            let expected = rows.rows[place].entry.value;
+            rows.rows[place].refused = match outcomes.as_ref().map(|outcomes| outcomes.get(i)) {
+                Ok(Some(Outcome::Applied)) => None,
+                // Somebody wrote the same at another site, so this site may have it, too. A change is more than its
+                // `/meta`: the rest of it might be another one.
+                Ok(Some(Outcome::Mismatch { actual }))
+                    if *actual == GlobalRef::at_or_deleted(rows.rows[place].new)
+                        && rows.rows[place].group.is_none() =>
+                {
+                    None
+                }
+                Ok(Some(Outcome::Mismatch { actual })) if *actual != expected => Some(Why::Lost(*actual)),
+                Ok(Some(Outcome::Mismatch { .. })) => Some(match &loser {
+                    Some(other) => Why::With { other: other.clone(), atomic: rows.atomic },
+                    None => Why::Failed("the ref-db did not take it, try again".into()),
+                }),
+                Ok(Some(Outcome::Fenced) | None) => Some(Why::Unknown("the ref-db gave no answer".into())),
+                Err(why) => Some(why.clone()),
+            };
+        }
+    }
+    rows.settle();
+}
+
+/// What goes in one call: an atomic push at once, each change with several tracked refs on its own, the rest each by
+/// itself.
+fn batches(rows: &Rows) -> Vec<(Vec<usize>, Atomicity)> {
+    let tracked: Vec<usize> = rows
+        .open_places()
+        .into_iter()
+        .filter(|i| rows.rows[*i].is_tracked() && !rows.rows[*i].is_noop())
+        .collect();
+    let mut groups: Vec<u32> = tracked.iter().filter_map(|i| rows.rows[*i].group).collect();
+    groups.sort_unstable();
+    let several: Vec<u32> = groups.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+    let together = |i: &usize| rows.rows[*i].group.filter(|group| several.contains(group));
+    let mut batches: Vec<(Vec<usize>, Atomicity)> = Vec::new();
+    let alone: Vec<usize> = tracked.iter().copied().filter(|i| together(i).is_none()).collect();
+    if !alone.is_empty() {
+        batches.push((alone, Atomicity::Each));
+    }
+    groups.dedup();
+    for group in groups {
+        let places: Vec<usize> = tracked.iter().copied().filter(|i| together(i) == Some(group)).collect();
+        if !places.is_empty() {
+            batches.push((places, Atomicity::AllOrNothing));
+        }
+    }
+    batches
+}
+
+/// The rows that would have to go all or nothing with more others than the ref-db can do.
+pub(super) fn more_than(rows: &Rows, limit: usize) -> Vec<usize> {
+    let too_many = |(places, atomicity): &(Vec<usize>, Atomicity)| {
+        *atomicity == Atomicity::AllOrNothing && places.len() > limit
+    };
+    batches(rows).into_iter().filter(too_many).flat_map(|(places, _)| places).collect()
+}
+
+/// One compare-and-put, and when its answer is lost, what became of it.
+async fn put_once(
+    site: &Site,
+    project: &Project,
+    edits: &[Edit],
+    atomicity: Atomicity,
+) -> Result<Vec<Outcome>, Why> {
+    let (refdb, clock) = (site.gate.refdb(), site.gate.clock().as_ref());
+    let timeout = site.gate.config().ref_database.timeout;
+    let error = match refdb.compare_and_put(project, edits, atomicity, Deadline::after(clock, timeout)).await
+    {
+        Ok(outcomes) => return Ok(outcomes),
+        Err(e) => e,
+    };
+    // Nothing was applied, and nothing will be, says the contract. Of a call for each, some may have been.
+    if error.kind != RefDbErrorKind::Indeterminate
+        && (atomicity == Atomicity::AllOrNothing || edits.len() == 1)
+    {
+        return Err(Why::RefDbDown(error.message));
+    }
+    let end = Deadline::after(clock, RESOLVE_WITHIN);
+    loop {
+        match refdb.resolve(project, edits, Deadline::after(clock, timeout)).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(_) if end.left(clock).is_zero() => {
+                return Err(Why::Unknown(format!("the ref-db went away: {}", error.message)));
+            }
+            Err(_) => clock.sleep(RESOLVE_PAUSE.min(end.left(clock))).await,
+        }
+    }
+}
+
+/// Step 5: one local transaction with everything that is open. Returns whether nothing is left to do.
+///
+/// # Errors
+/// When the refs cannot be read; then nobody knows what moved.
+pub(super) async fn set_local(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    rows: &mut Rows,
+) -> Result<bool, GitError> {
+    let places: Vec<usize> = rows.open_places().into_iter().filter(|i| !rows.rows[*i].is_noop()).collect();
+    let edits: Vec<RefEdit> = places.iter().map(|i| rows.rows[*i].edit()).collect();
+    let outcomes = update(repository, edits).await?;
+    let failed: Vec<(usize, String)> = places
+        .into_iter()
+        .zip(outcomes)
+        .filter_map(|(place, outcome)| match outcome {
+            EditOutcome::Applied => None,
+            EditOutcome::Rejected(why) => Some((place, why)),
+        })
+        .collect();
+    let mut done = true;
+    for (place, why) in failed {
+        let recorded = rows.rows[place].is_tracked()
+            || rows.rows[place].group.is_some_and(|group| {
+                rows.rows.iter().any(|row| row.group == Some(group) && row.is_tracked() && !row.is_noop())
+            });
+        if !recorded {
+            // The ref-db has nothing to do with it, so neither has what follows.
+            rows.rows[place].refused = Some(Why::Failed(why));
+            continue;
+        }
+        let (accepted, moved) = once_more(site, project, repository, rows, place).await?;
+        done &= moved;
+        if !accepted {
+            rows.rows[place].refused = Some(Why::Unknown(why));
+        }
+    }
+    Ok(done)
+}
+
+/// After a local failure: whether the write counts as accepted, and whether this site has it now.
+async fn once_more(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    rows: &Rows,
+    place: usize,
+) -> Result<(bool, bool), GitError> {
+    let row = rows.rows[place].clone();
+    let local = {
+        let (repository, name) = (repository.clone(), row.name.clone());
+        blocking(move || repository.values(&[name])).await?.into_iter().next().flatten()
+    };
+    if local == row.new {
+        return Ok((true, true));
+    }
+    let edit = RefEdit { old: local, group: None, ..row.edit() };
+    if !row.is_tracked() {
+        // It goes with refs that the ref-db has taken. A value that is not the client's stays, whoever wrote it.
+        let moved = local == row.old && update(repository, vec![edit]).await? == [EditOutcome::Applied];
+        return Ok((moved, moved));
+    }
+    let Some(entry) = read(site, project, &row.name).await else { return Ok((false, false)) };
+    let (here, new, superseded) = (repository.clone(), row.new, entry.superseded.clone());
+    let global = entry.value.oid();
+    let (accounted, contained) = blocking(move || {
+        let pair: Vec<(Oid, Oid)> = new.zip(global).into_iter().collect();
+        Ok((is_accounted(&here, local, new, &superseded)?, here.ancestry(&pair)? == [true]))
+    })
+    .await?;
+    let mut moved = false;
+    if entry.value == GlobalRef::at_or_deleted(row.new) && accounted {
+        moved = update(repository, vec![edit]).await? == [EditOutcome::Applied];
+    }
+    Ok((is_accepted(row.new, &entry, contained), moved))
+}
+
+async fn read(site: &Site, project: &Project, name: &refgate_core::RefName) -> Option<Entry> {
+    let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
+    let found = site.gate.refdb().get_many(project, std::slice::from_ref(name), deadline).await.ok()?;
+    found.first().and_then(Lookup::entry).cloned()
+}
+
+async fn update(repository: &Repository, edits: Vec<RefEdit>) -> Result<Vec<EditOutcome>, GitError> {
+    let repository = repository.clone();
+    blocking(move || repository.update_refs(&edits, REFLOG)).await
+}
