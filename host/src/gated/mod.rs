@@ -1,11 +1,10 @@
 //! Gated writes: the writes of this site's own clients go through the ref-db first, then to the local refs.
 //!
 //! [`receive`] is what git's hook `proc-receive` does with a push. What a write is about to do stands in a record
-//! ([`journal`]) before the ref-db moves, so that a write whose process died is finished by the next catch-up
-//! ([`bring_up_to_date`]). [`observe`] is about those who write past the hook.
+//! ([`journal`]) before the ref-db moves, so that a write whose process died is finished by the next
+//! [catch-up](crate::replicate::catch_up_refs). [`observe`] is about those who write past the hook.
 
 mod failpoint;
-mod finish;
 pub mod install;
 pub mod journal;
 mod judge;
@@ -17,7 +16,6 @@ mod status;
 mod why;
 mod write;
 
-pub use finish::bring_up_to_date;
 pub use journal::{Journal, Record, RecordedRef};
 pub use receive::{Push, Received, receive};
 pub use status::{Status, Unfinished, status};

@@ -10,7 +10,7 @@
 //! | 5 | the local refs | the ref-db ahead: rolled forward |
 //! | 6 | the answer, the record goes | all done, the client unsure |
 //!
-//! Finishing what a kill left is [`bring_up_to_date`]. What was put into the ref-db is never put back, and a local ref is
+//! Finishing what a kill left is catch-up's. What was put into the ref-db is never put back, and a local ref is
 //! never rolled back: somebody may have built on it.
 
 use std::collections::HashSet;
@@ -23,8 +23,8 @@ use refgate_git::{GitError, GitErrorKind, RefLocks, Repository, Target};
 use super::journal::{Journal, Record, RecordedRef};
 use super::rows::{Row, Rows};
 use super::why::Why;
-use super::{REPLICATION, bring_up_to_date, failpoint, finish, judge, policy, write};
-use crate::replicate::blocking;
+use super::{REPLICATION, failpoint, judge, policy, write};
+use crate::replicate::{blocking, catch_up_refs};
 use crate::{Error, Site};
 
 /// How long a push waits for refs that another process of this site holds.
@@ -104,9 +104,11 @@ pub async fn receive(
     let config = site.gate.config();
     let gate = config.ref_database.enabled && site.gate.matches(project).await?;
     let mut rows = Rows::new(&push.commands, push.atomic, gate, project, &config.rules);
+    let mut received = Received::default();
     failpoint::at("begun", site.gate.clock().as_ref()).await;
     if gate {
-        finish::finish_records(site, project, repository).await?;
+        // Before anything is locked: what a kill left is finished, and the refs of this push are brought up to date.
+        received.details = catch_up_refs(site, project, repository, &rows.names()).await?.problems;
     }
     let here = repository.clone();
     let (mut rows, fast_forward) = blocking(move || {
@@ -115,7 +117,6 @@ pub async fn receive(
     })
     .await?;
     let mut writer = Writer { site, project, repository, push: &push, gate, fast_forward };
-    let mut received = Received::default();
     if rows.open().next().is_some() {
         writer.run(&mut rows, &mut received).await?;
     }
@@ -172,7 +173,7 @@ impl Writer<'_> {
     /// the refs.
     async fn lock_and_judge(&self, rows: &mut Rows) -> Result<Option<RefLocks>, Error> {
         let clock = self.site.gate.clock().as_ref();
-        let git_dir = self.repository.git_dir();
+        let git_dir = self.repository.common_dir();
         for last in [false, true] {
             let locks = match RefLocks::acquire(git_dir, &rows.names(), LOCK_WAIT, clock).await {
                 Ok(locks) => locks,
@@ -186,7 +187,7 @@ impl Writer<'_> {
             let verdicts = self.judge(rows).await?;
             if !last && self.may_catch_up(&verdicts).await? {
                 drop(locks);
-                bring_up_to_date(self.site, self.project, self.repository).await?;
+                catch_up_refs(self.site, self.project, self.repository, &rows.names()).await?;
                 continue;
             }
             for (row, verdict) in rows.open_mut().zip(verdicts) {

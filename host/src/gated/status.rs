@@ -88,7 +88,7 @@ pub async fn status(
         let mut unfinished = Vec::new();
         for record in Journal::of(&here).list()? {
             let refs: Vec<RefName> = record.refs.into_iter().map(|one| one.name).collect();
-            let (_locks, got) = RefLocks::try_acquire(here.git_dir(), &refs)?;
+            let (_locks, got) = RefLocks::try_acquire(here.common_dir(), &refs)?;
             unfinished.push(Unfinished { id: record.id, refs, running: got.contains(&false) });
         }
         Ok(Status {

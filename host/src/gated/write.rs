@@ -7,7 +7,6 @@ use refgate_core::{
 };
 use refgate_git::{EditOutcome, GitError, RefEdit, Repository};
 
-use super::finish::is_accounted;
 use super::judge::is_accepted;
 use super::rows::Rows;
 use super::why::Why;
@@ -207,6 +206,18 @@ async fn once_more(
         moved = update(repository, vec![edit]).await? == [EditOutcome::Applied];
     }
     Ok((is_accepted(row.new, &entry, contained), moved))
+}
+
+/// Whether `local` may be overwritten with `new`: absent, contained in it, or once global, or contained in what was.
+fn is_accounted(
+    repository: &Repository,
+    local: Option<Oid>,
+    new: Option<Oid>,
+    superseded: &[Oid],
+) -> Result<bool, GitError> {
+    let Some(local) = local else { return Ok(true) };
+    let pairs: Vec<(Oid, Oid)> = new.iter().chain(superseded).map(|later| (local, *later)).collect();
+    Ok(repository.ancestry(&pairs)?.contains(&true))
 }
 
 async fn read(site: &Site, project: &Project, name: &refgate_core::RefName) -> Option<Entry> {
