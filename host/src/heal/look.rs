@@ -125,10 +125,10 @@ pub(super) struct Look {
 pub(super) async fn look(site: &Site, project: &Project, repository: &Repository) -> Result<Look, Error> {
     let would = would_catch_up(site, project, repository).await?;
     let mut look = Look { records: would.records, problems: would.problems, ..Look::default() };
-    let entries: HashMap<RefName, Lookup> = all_entries(site, project).await?.into_iter().collect();
+    let entries = all_entries(site, project).await?;
     let ours = local_refs(repository).await?;
     look.findings.extend(unreadable(site, project, &entries));
-    let mut differ = behind(project, site, &entries, &ours);
+    let mut differ = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
     for moved in would.moved {
         let Some(value) = differ.remove(&moved.name) else { continue };
         let row = if value.is_some() { Row::CatchUp } else { Row::Delete };
@@ -156,7 +156,7 @@ fn at(values: &HashMap<RefName, Value>, name: &RefName) -> Option<Oid> {
     }
 }
 
-fn unreadable(site: &Site, project: &Project, entries: &HashMap<RefName, Lookup>) -> Vec<Finding> {
+fn unreadable(site: &Site, project: &Project, entries: &[(RefName, Lookup)]) -> Vec<Finding> {
     let rules = &site.gate.config().rules;
     let why = |found: &Lookup| match found {
         // A counter or the like: no ref of a repository is meant.

@@ -90,7 +90,8 @@ fn age(dir: &Path, id: &str, act: bool) -> io::Result<Duration> {
 fn now(dir: &Path) -> io::Result<SystemTime> {
     let probe = dir.join(format!(".now.{}", std::process::id()));
     let now = File::create(&probe)?.metadata()?.modified()?;
-    fs::remove_file(&probe)?;
+    // Another process may have tidied it away.
+    let _ = fs::remove_file(&probe);
     Ok(now)
 }
 

@@ -128,9 +128,9 @@ async fn run(
     let Ok(entries) = entries(site, project, only, &recorded).await else { return Ok(out) };
     let ours = match only {
         None => local_refs(repository).await?,
-        Some(_) => values(repository, entries.keys().cloned().collect()).await?,
+        Some(_) => values(repository, entries.iter().map(|(name, _)| name.clone()).collect()).await?,
     };
-    let mut wanted = behind(project, site, &entries, &ours);
+    let mut wanted = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
     if wanted.is_empty() && records.is_empty() {
         return Ok(out);
     }
@@ -254,12 +254,11 @@ async fn entries(
     project: &Project,
     only: Option<&[RefName]>,
     recorded: &[RefName],
-) -> Result<HashMap<RefName, Lookup>, RefDbError> {
-    let Some(only) = only else {
-        return Ok(all_entries(site, project).await?.into_iter().collect());
-    };
+) -> Result<Vec<(RefName, Lookup)>, RefDbError> {
+    let Some(only) = only else { return all_entries(site, project).await };
     let names: BTreeSet<RefName> = only.iter().chain(recorded).cloned().collect();
-    read(site, project, &names.into_iter().collect::<Vec<_>>()).await
+    let found = read(site, project, &names.into_iter().collect::<Vec<_>>()).await?;
+    Ok(found.into_iter().collect())
 }
 
 /// The entries of these refs.
@@ -288,10 +287,10 @@ pub(crate) fn deadline(site: &Site) -> Deadline {
 }
 
 /// The refs that the ref-db tracks and that are at another value here, with the value that it holds.
-pub(crate) fn behind(
+pub(crate) fn behind<'e>(
     project: &Project,
     site: &Site,
-    entries: &HashMap<RefName, Lookup>,
+    entries: impl IntoIterator<Item = (&'e RefName, &'e Lookup)>,
     ours: &HashMap<RefName, Value>,
 ) -> BTreeMap<RefName, Option<Oid>> {
     let mut behind = BTreeMap::new();
