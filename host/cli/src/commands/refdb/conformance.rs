@@ -85,7 +85,7 @@ fn location(file: &Path, url: Option<String>) -> Result<Location, Error> {
     }
     let config = site::config(file)?.ref_database;
     match config.url {
-        Some(url) => Ok(Location::new(url, config.base_dir)),
+        Some(url) => Ok(Location { url, base_dir: config.base_dir, access: config.access }),
         None => {
             Err(Error::usage("the configuration has no `ref-database.url`").hint("name a store with --url"))
         }
