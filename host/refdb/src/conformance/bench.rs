@@ -271,6 +271,17 @@ impl<'r> Client<'r> {
         Ok(self.db.put(&self.project, &name, value, self.run.deadline()).await?)
     }
 
+    /// Whether the store can hold this ref of this project at all. It holds no value afterwards.
+    pub(super) async fn holds(&self, name: &str) -> Checked<bool> {
+        match self.db.put(&self.project, &ref_name(name)?, at(0), self.run.deadline()).await {
+            Err(e) if e.kind == RefDbErrorKind::InvalidName => Ok(false),
+            result => {
+                result?;
+                self.remove_ref(name).await
+            }
+        }
+    }
+
     pub(super) async fn swap(&self, name: &str, from: &Entry, to: &Entry) -> Checked<bool> {
         let name = ref_name(name)?;
         Ok(self.db.swap_entry(&self.project, &name, from, to, self.run.deadline()).await?)

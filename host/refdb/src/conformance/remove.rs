@@ -35,7 +35,10 @@ async fn remove_ref(run: &Run) -> Checked {
 
 async fn remove_project(run: &Run) -> Checked {
     let client = run.client("p")?;
-    let neighbours = ["p/sub", "p/refs", "p2", "o"];
+    let mut neighbours = vec!["p/sub", "p2", "o"];
+    if client.at("p/refs")?.holds(A).await? {
+        neighbours.push("p/refs");
+    }
     for project in ["p"].iter().chain(&neighbours) {
         let client = client.at(project)?;
         client.put(A, at(1)).await?;

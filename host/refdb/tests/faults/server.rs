@@ -144,16 +144,17 @@ fn server_down(rig: &mut Rig) -> Result<(), Failed> {
     Ok(())
 }
 
-/// One write after another, each with one request more before the fault, until the fault comes after the write.
+/// One write after another, each with one request more before the fault, until a write needs no more requests than that.
 fn at_every_request(rig: &Rig, fault: fn(u64) -> Mode) -> Vec<(Option<RefDbErrorKind>, bool)> {
     let (store, truth) = (rig.store(), rig.truth());
     let mut seen = Vec::new();
-    for k in 1..=6 {
+    for k in 1..=20 {
         let name = &format!("refs/heads/{k}");
         store.put("p", name, at(1));
         rig.proxy.set(fault(k));
         let edit = edit(name, Expected::Exactly(at(1)), at(2));
         let result = cas(&store, &edit, 3_000);
+        let untouched = rig.proxy.mode() == fault(k);
         rig.proxy.set(Mode::Pass);
         let kind = result.as_ref().err().map(|e| e.kind);
         match result {
@@ -175,8 +176,11 @@ fn at_every_request(rig: &Rig, fault: fn(u64) -> Mode) -> Vec<(Option<RefDbError
         rig.recovered(&store);
         assert_eq!(truth.value("p", name), value, "request {k}: nothing comes later");
         seen.push((kind, value == at(2)));
+        if untouched {
+            return seen;
+        }
     }
-    seen
+    panic!("a write of one ref takes more than 20 requests: {seen:?}");
 }
 
 fn lost_replies(rig: &mut Rig) -> Result<(), Failed> {
@@ -380,7 +384,7 @@ fn broken_network(rig: &mut Rig) -> Result<(), Failed> {
         resolved += recording.resolved;
     }
     assert!(
-        applied > 50 && doubtful > 4,
+        applied > 50 && doubtful > 0,
         "nothing to check: {applied} applied, {doubtful} in doubt, {resolved} resolved"
     );
     Ok(())
