@@ -23,7 +23,7 @@ pub fn kinds() -> Vec<Kind> {
     let dir = tempfile::tempdir().unwrap();
     let mut init = clean("git", dir.path());
     init.args(["init", "-q", "--bare", "--ref-format=reftable"]).arg(dir.path());
-    match init.status().unwrap().success() {
+    match init.output().unwrap().status.success() {
         true => vec![Kind::Files, Kind::Reftable, Kind::Sha256],
         // A git older than 2.45 has no reftable to test.
         false => vec![Kind::Files, Kind::Sha256],
