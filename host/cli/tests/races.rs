@@ -29,7 +29,9 @@ fn main() {
             race(storage, &|_| format!("zookeeper://{}/gerrit/multi-site", server.address()))
         };
         let absent = missing("zookeeper", ZOOKEEPER);
-        trials.push(Trial::test(format!("zookeeper::{storage}"), zookeeper).with_ignored_flag(absent.is_some()));
+        trials.push(
+            Trial::test(format!("zookeeper::{storage}"), zookeeper).with_ignored_flag(absent.is_some()),
+        );
         #[cfg(feature = "etcd")]
         {
             let etcd = move || {
@@ -105,7 +107,10 @@ impl Sites {
             fs::write(&path, config).expect("a configuration");
             let repo = sites.repo(site);
             let storage = format!("--ref-format={storage}");
-            sites.out(sites.dir.path(), &["init", "-q", "--bare", "-b", "main", &storage, &repo.to_string_lossy()]);
+            sites.out(
+                sites.dir.path(),
+                &["init", "-q", "--bare", "-b", "main", &storage, &repo.to_string_lossy()],
+            );
             let client = sites.client(site);
             sites.out(sites.dir.path(), &["init", "-q", "-b", "main", &client.to_string_lossy()]);
             sites.out(&client, &["remote", "add", "origin", &repo.to_string_lossy()]);
@@ -158,7 +163,9 @@ impl Sites {
         let output = self.clean(REFGATE).current_dir(self.dir.path().join(site)).args(args).output()?;
         match output.status.code() {
             Some(0 | 3) => Ok(()),
-            _ => Err(format!("refgate {args:?} at {site}: {}", String::from_utf8_lossy(&output.stderr)).into()),
+            _ => {
+                Err(format!("refgate {args:?} at {site}: {}", String::from_utf8_lossy(&output.stderr)).into())
+            }
         }
     }
 
@@ -172,7 +179,9 @@ impl Sites {
         }
         command.env("HOME", self.dir.path()).env("GIT_CONFIG_NOSYSTEM", "1").env("LC_ALL", "C");
         for role in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{role}_NAME"), "t").env(format!("GIT_{role}_EMAIL"), "t@example.invalid");
+            command
+                .env(format!("GIT_{role}_NAME"), "t")
+                .env(format!("GIT_{role}_EMAIL"), "t@example.invalid");
         }
         command.stdin(Stdio::null());
         command

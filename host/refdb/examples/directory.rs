@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use refgate_core::future::ready;
 use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef, GlobalRefDb,
-    Lookup, Oid, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefName, escape,
+    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
+    GlobalRefDb, Lookup, Oid, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefName, escape,
 };
 use refgate_refdb::conformance::{Bench, Verdict, cases};
 
@@ -194,7 +194,8 @@ impl GlobalRefDb for Directory {
         let scan = || {
             let _guard = self.lock()?;
             let mut names = self.names(project)?;
-            names.retain(|name| name.as_bytes().starts_with(prefix) && cursor.is_none_or(|c| *name > c.after));
+            names
+                .retain(|name| name.as_bytes().starts_with(prefix) && cursor.is_none_or(|c| *name > c.after));
             let more = names.len() > limit;
             names.truncate(limit.max(1));
             let rows = names.into_iter().map(|name| Ok((name.clone(), self.read(project, &name)?)));
