@@ -73,3 +73,28 @@ fn a_push_that_waits_too_long_for_a_ref_is_told_that_it_is_busy() {
     ran.says(&["busy"]);
     g.is_at("a", "refs/heads/main", &c1);
 }
+
+#[test]
+fn who_loses_in_the_ref_db_is_told_and_the_same_value_from_two_sites_is_no_loss() {
+    for same in [false, true] {
+        let g = Gated::new(crate::lab::Kind::Files);
+        let (c1, other) = (g.commit(&[&g.c0], "c1"), g.commit(&[&g.c0], "other"));
+        let held = g.lab.path("held");
+        let mut slow = g.pushing("a", &[&format!("{c1}:refs/heads/main")]);
+        slow.env("REFGATE_HOLD_AT", format!("journal:{}", held.display()));
+        let slow = slow.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        until("the slow push arrives", || held.exists());
+        let first = if same { &c1 } else { &other };
+        g.accepted("b", &format!("{first}:refs/heads/main"));
+        std::fs::remove_file(&held).unwrap();
+        let ran = Ran::from(slow.wait_with_output().unwrap());
+        assert_eq!(ran.code == 0, same, "{}", ran.err);
+        if same {
+            g.is_at("a", "refs/heads/main", &c1);
+        } else {
+            ran.says(&["another site was first: it is", &other[..12], "push again"]);
+            assert_eq!((g.value("a", "refs/heads/main"), g.global("refs/heads/main")), (g.c0.clone(), other));
+        }
+        g.is_clean("a");
+    }
+}
