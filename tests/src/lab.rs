@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -204,6 +205,8 @@ impl Lab {
             "[site]\nname = {site}\nwrites = {}\n[ref-database]\nurl = sqlite:../refdb.sqlite\n",
             this.writes
         );
+        // Deadlines are counted from when this clock, which stands still, was made; the store looks at the real time.
+        text += "timeoutMs = 600000\n";
         for filter in ["push-filter", "fetch-filter"] {
             let _ = write!(text, "[replication \"{filter}\"]\nminWaitBeforeReloadLocalVersionMs = 10\n");
             let _ = writeln!(text, "maxRandomWaitBeforeReloadLocalVersionMs = 5");
@@ -214,7 +217,10 @@ impl Lab {
         }
         text += &this.extra;
         let file = self.dir.path().join(site).join("refgate.config");
-        fs::write(&file, text).expect("it is ours");
+        // As a whole: another thread may be reading it.
+        let mut half = tempfile::NamedTempFile::new_in(self.dir.path().join(site)).expect("it is ours");
+        half.write_all(text.as_bytes()).expect("there is room");
+        half.persist(&file).expect("it is ours");
         file
     }
 

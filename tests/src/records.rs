@@ -78,7 +78,7 @@ impl Lab {
     }
 
     fn deadline(&self) -> Deadline {
-        Deadline::after(self.clock().as_ref(), Duration::from_secs(60))
+        Deadline::after(self.clock().as_ref(), Duration::from_secs(600))
     }
 }
 
