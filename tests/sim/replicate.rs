@@ -1,0 +1,277 @@
+//! Replication sessions, step by step as the product runs them: push and fetch.
+
+use refgate_core::GlobalRef;
+use refgate_core::decision::metas_after;
+
+use crate::catch_up::catch_up;
+use crate::config::Rule;
+use crate::dag::{Commit, Value, show};
+use crate::ledger::commit;
+use crate::look::{Kept, Look, Purpose};
+use crate::refs::{self, COUNT, META, NAMES, Ref, short};
+use crate::say;
+use crate::task::step;
+use crate::world::{Change, Shared, World};
+
+/// `from` pushes to `to`.
+pub async fn push(sim: Shared, from: usize, to: usize) {
+    session(&sim, from, to).await;
+    catch_up(&sim, from).await;
+    step().await;
+    let theirs = sim.world().sites[to].refs;
+    step().await;
+    let ours = sim.world().sites[from].refs;
+    let offers = offers(&sim, &ours, &theirs, true).await;
+    let kept = Look::decide(&sim, Purpose::Push, from, to, &offers).await;
+    let waiting = metas_after(kept.iter().map(|k| &NAMES[k.change.name]));
+    let metas: Vec<usize> = waiting.iter().map(|(meta, _)| *meta).collect();
+    let of_round =
+        |second: bool| -> Vec<usize> { (0..kept.len()).filter(|i| metas.contains(i) == second).collect() };
+    let mut arrived = vec![false; kept.len()];
+    if sim.has(Rule::GroupOrder) {
+        receive(&sim, from, to, &kept, &of_round(false), &mut arrived).await;
+        let complete = |others: &[usize]| !sim.has(Rule::WholeChange) || others.iter().all(|i| arrived[*i]);
+        let (second, held): (Vec<_>, Vec<_>) = waiting.iter().partition(|(_, others)| complete(others));
+        let second: Vec<usize> = second.into_iter().map(|(meta, _)| *meta).collect();
+        held.iter().for_each(|_| sim.world().count("push: meta held back, a patch set was refused"));
+        receive(&sim, from, to, &kept, &second, &mut arrived).await;
+    } else {
+        receive(&sim, from, to, &kept, &of_round(true), &mut arrived).await;
+        receive(&sim, from, to, &kept, &of_round(false), &mut arrived).await;
+    }
+    end_session(&sim, from, to);
+}
+
+/// `to` fetches from `from`.
+pub async fn fetch(sim: Shared, to: usize, from: usize) {
+    session(&sim, to, from).await;
+    catch_up(&sim, to).await;
+    step().await;
+    let theirs = sim.world().sites[from].refs;
+    step().await;
+    let ours = sim.world().sites[to].refs;
+    let offers = offers(&sim, &theirs, &ours, false).await;
+    bring(&sim, to, from, &offers).await;
+    let kept = Look::decide(&sim, Purpose::Fetch, to, from, &offers).await;
+    step().await;
+    kept.iter().filter_map(|k| k.change.new).for_each(|new| sim.world().bring(to, new));
+    take(&sim, to, from, kept).await;
+    end_session(&sim, to, from);
+}
+
+/// At most one session per repository and remote.
+async fn session(sim: &Shared, site: usize, remote: usize) {
+    if !sim.has(Rule::OneSession) {
+        return;
+    }
+    loop {
+        step().await;
+        let mut world = sim.world();
+        let current = world.current;
+        let lock = &mut world.sites[site].sessions[remote];
+        if lock.is_none() {
+            *lock = Some(current);
+            return;
+        }
+    }
+}
+
+fn end_session(sim: &Shared, site: usize, remote: usize) {
+    let mut world = sim.world();
+    let current = world.current;
+    world.sites[site].sessions[remote].take_if(|task| *task == current);
+}
+
+/// What differs, as (ref, local value, remote value); deletions only where the ref-db records one.
+async fn offers(
+    sim: &Shared,
+    source: &[Value; COUNT],
+    destination: &[Value; COUNT],
+    push: bool,
+) -> Vec<(Ref, Value, Value)> {
+    let gone: Vec<Ref> = (0..COUNT).filter(|r| source[*r].is_none() && destination[*r].is_some()).collect();
+    let mut deleted = Vec::new();
+    if !gone.is_empty() && sim.has(Rule::DeletionCheck) {
+        let entries = sim.entries(&gone).await.unwrap_or_default();
+        let recorded =
+            gone.iter().zip(entries).filter(|(r, e)| refs::is_checked(**r) && e.value == GlobalRef::Deleted);
+        deleted.extend(recorded.map(|(r, _)| *r));
+    } else {
+        deleted = gone;
+    }
+    let differs = |r: &Ref| match source[*r] {
+        Some(_) => source[*r] != destination[*r],
+        None => deleted.contains(r),
+    };
+    let sides = |r: Ref| if push { (r, source[r], destination[r]) } else { (r, destination[r], source[r]) };
+    (0..COUNT).filter(differs).map(sides).collect()
+}
+
+/// The objects that verdicts of a fetch can depend on.
+async fn bring(sim: &Shared, to: usize, from: usize, offers: &[(Ref, Value, Value)]) {
+    let names: Vec<Ref> = offers.iter().map(|(name, ..)| *name).collect();
+    if names.is_empty() {
+        return;
+    }
+    let entries = sim.entries(&names).await;
+    step().await;
+    let mut world = sim.world();
+    for (i, (name, _, remote)) in offers.iter().enumerate() {
+        let wanted = match entries.as_ref().map(|e| e[i].value) {
+            _ if !refs::is_checked(*name) => true,
+            Some(GlobalRef::At(oid)) => remote.is_some_and(|r| r.oid() == oid),
+            Some(GlobalRef::Untracked) => true,
+            Some(GlobalRef::Deleted) | None => false,
+        };
+        if let (true, Some(remote)) = (wanted, remote) {
+            world.bring(to, *remote);
+        }
+        let listed = entries.iter().flat_map(|e| &e[i].superseded).map(|oid| Commit::of(*oid));
+        for commit in listed.filter(|_| sim.has(Rule::ListedObjects)) {
+            if world.is_here(from, commit) {
+                world.bring(to, commit);
+            }
+        }
+    }
+}
+
+/// Local locks in name order. Whoever waits here holds only smaller names.
+pub async fn lock(sim: &Shared, site: usize, names: &[Ref]) {
+    for name in names {
+        loop {
+            step().await;
+            if sim.world().try_lock(site, *name) {
+                break;
+            }
+        }
+    }
+}
+
+/// The check under the local lock: G must be what comes; an untracked ref must still be one, and fit its table.
+async fn checked(sim: &Shared, site: usize, changes: &[Change]) -> Vec<bool> {
+    let names: Vec<Ref> = changes.iter().map(|c| c.name).collect();
+    let entries = sim.entries(&names).await;
+    let world = sim.world();
+    let fits = |(i, change): (usize, &Change)| {
+        let local = world.value(site, change.name);
+        let extends = match refs::is_patch_set(change.name) {
+            true => local.is_none(),
+            false => world.dag.contains(change.new, local),
+        };
+        if !refs::is_checked(change.name) {
+            return change.new.is_some() && extends;
+        }
+        match entries.as_ref().map(|e| e[i].value) {
+            None => false,
+            Some(GlobalRef::Untracked) => change.new.is_some() && extends,
+            Some(value) => commit(value) == change.new,
+        }
+    };
+    changes.iter().enumerate().map(fits).collect()
+}
+
+/// The other side of a push: one round of commands.
+async fn receive(sim: &Shared, from: usize, to: usize, kept: &[Kept], which: &[usize], arrived: &mut [bool]) {
+    if which.is_empty() {
+        return;
+    }
+    step().await;
+    let gated = sim.world().sites[to].kind == refgate_core::SiteKind::Gated && sim.is_locked();
+    let mut names: Vec<Ref> = which.iter().map(|i| kept[*i].change.name).collect();
+    names.sort_unstable();
+    let mut passed = vec![true; which.len()];
+    if gated {
+        lock(sim, to, &names).await;
+        let changes: Vec<Change> = which.iter().map(|i| kept[*i].change).collect();
+        passed = checked(sim, to, &changes).await;
+    }
+    for (i, pass) in which.iter().zip(passed) {
+        step().await;
+        let (Kept { change, seen }, mut world) = (kept[*i], sim.world());
+        let expected = world.value(to, change.name) == change.old || !sim.has(Rule::ExpectedOld);
+        if !pass || !expected {
+            world.count(if pass { "push: moved meanwhile" } else { "push: refused by the check" });
+            say!(world, "{} refuses {} -> {}", World::site_name(to), short(change.name), show(change.new));
+            continue;
+        }
+        say!(
+            world,
+            "push {}->{}: {} {} -> {}",
+            World::site_name(from),
+            World::site_name(to),
+            short(change.name),
+            show(change.old),
+            show(change.new)
+        );
+        if let Some(new) = change.new {
+            world.bring(to, new);
+        }
+        if refs::is_checked(change.name) {
+            world.sends(change.name, seen, change.new);
+        }
+        world.count("push: applied");
+        world.set(to, change.name, change.new);
+        arrived[*i] = true;
+    }
+    sim.world().unlock(to, &names);
+}
+
+/// The end of a fetch: a local transaction, the refs of the change together.
+async fn take(sim: &Shared, to: usize, from: usize, mut kept: Vec<Kept>) {
+    if kept.is_empty() {
+        return;
+    }
+    if !sim.has(Rule::PinnedFetch) {
+        step().await;
+        let mut world = sim.world();
+        for one in kept.iter_mut().filter(|k| k.change.new.is_some()) {
+            one.change.new = world.value(from, one.change.name).or(one.change.new);
+            if let Some(new) = one.change.new {
+                world.bring(to, new);
+            }
+        }
+    }
+    let names: Vec<Ref> = kept.iter().map(|k| k.change.name).collect();
+    let mut passed = vec![true; kept.len()];
+    if sim.is_locked() {
+        lock(sim, to, &names).await;
+        let changes: Vec<Change> = kept.iter().map(|k| k.change).collect();
+        passed = checked(sim, to, &changes).await;
+    }
+    let is_change = |k: &Kept| k.change.name <= META;
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let (grouped, alone): (Vec<usize>, Vec<usize>) =
+        (0..kept.len()).partition(|i| is_change(&kept[*i]) && sim.has(Rule::GroupOrder));
+    groups.extend(Some(grouped).filter(|g| !g.is_empty()));
+    groups.extend(alone.into_iter().rev().map(|i| vec![i]));
+    step().await;
+    for group in groups {
+        if !sim.has(Rule::GroupOrder) {
+            step().await;
+        }
+        let mut world = sim.world();
+        let changes: Vec<Change> = group.iter().map(|i| kept[*i].change).collect();
+        let pass = group.iter().all(|i| passed[*i]);
+        if !pass || !world.transaction(to, &changes, sim.has(Rule::ExpectedOld)) {
+            world.count(if pass { "fetch: moved meanwhile" } else { "fetch: refused by the check" });
+            continue;
+        }
+        for i in group {
+            let Kept { change, seen } = kept[i];
+            say!(
+                world,
+                "fetch {}<-{}: {} {} -> {}",
+                World::site_name(to),
+                World::site_name(from),
+                short(change.name),
+                show(change.old),
+                show(change.new)
+            );
+            if refs::is_checked(change.name) {
+                world.sends(change.name, seen, change.new);
+            }
+            world.count("fetch: applied");
+        }
+    }
+    sim.world().unlock(to, &names);
+}
