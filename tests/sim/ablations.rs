@@ -20,6 +20,7 @@ rules! {
     fn without_the_accounted_test_a_fetch_loses_commits() AccountedFetch: "P1" in "ungated", "P1" in "unseeded";
     fn untracked_refs_are_only_created_or_fast_forwarded() FastForward: "P1" in "unlocked", "P1" in "ungated";
     fn without_the_list_forced_updates_never_spread() Superseded: "P4" in "gated", "P4" in "mirrors";
+    fn an_ungated_site_may_have_gone_back_on_purpose() UngatedSites: "P1" in "ungated", "P1" in "mixed";
     fn without_floor_and_filters_stale_values_spread() UpToDate: "P3" in "unlocked", "P3" in "gated";
     fn without_a_record_of_a_deletion_living_refs_go() DeletionCheck: "P3" in "unlocked", "P1" in "unlocked";
     fn an_unpinned_fetch_takes_what_nobody_judged() PinnedFetch: "P3" in "forced", "P3" in "changes-unlocked";

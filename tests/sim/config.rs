@@ -15,6 +15,8 @@ pub enum Rule {
     FastForward,
     /// Superseded values count as accounted.
     Superseded,
+    /// They do not at an ungated site.
+    UngatedSites,
     /// Only what is up to date goes (the floor and the filters).
     UpToDate,
     /// Only what the ref-db records as deleted is deleted.
@@ -65,6 +67,7 @@ pub const RULES: &[Rule] = &[
     Rule::AccountedFetch,
     Rule::FastForward,
     Rule::Superseded,
+    Rule::UngatedSites,
     Rule::UpToDate,
     Rule::DeletionCheck,
     Rule::PinnedFetch,

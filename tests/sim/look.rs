@@ -73,7 +73,7 @@ impl Look {
             peer: "peer",
             format: ObjectFormat::Sha1,
             updates: offers.iter().map(update).collect(),
-            kind: if catch_up { SiteKind::Gated } else { kind },
+            kind: if catch_up || !sim.has(Rule::UngatedSites) { SiteKind::Gated } else { kind },
             source_of_truth: false,
             mirror: true,
             gate: true,

@@ -35,9 +35,9 @@
 //! | the whole-record replay, for branches | catch-up finds them by the ref-db; it matters to changes |
 //! | the group rule, among gated sites | no losing patch set ever exists there; it matters beside ungated ones |
 //!
-//! Some rules go beyond what replication and catch-up of the product do today. The model has them because without them a
-//! property breaks; their tests show how: `ReloadedMeta`, `CatchUpChange`, `ListedObjects`. The same goes for two of those
-//! for whoever forgets records of deletions: `ForgetWriters` and `ForgetOnce`.
+//! Three rules go beyond what replication and catch-up of the product do today: `ReloadedMeta`, `CatchUpChange` and
+//! `ListedObjects`. Without them a property breaks, and their tests show how. `ForgetWriters` and `ForgetOnce` are for
+//! whoever comes to forget records of deletions; the product does not yet.
 //!
 //! # Not in the model
 //!
