@@ -93,3 +93,19 @@ fn a_source_of_truth_moves_the_ref_db_and_then_the_ref() {
         assert_eq!(lab.entry("A", "main").await.value, GlobalRef::At(c1));
     });
 }
+
+#[test]
+fn a_meta_without_a_record_waits_for_its_patch_sets() {
+    const META: &str = "refs/changes/01/1/meta";
+    run(async {
+        let lab = Lab::with(&["gated", "gated"]);
+        let repo = lab.repo("A");
+        let m0 = repo.advance(META, "m0");
+        lab.seed("A").await;
+        // As after a fetch that brought its objects and was killed before it moved refs.
+        let m1 = repo.commit(&[m0], "m1");
+        assert!(lab.record("A", META, GlobalRef::At(m0), GlobalRef::At(m1)).await);
+        assert_eq!(lab.push("A", "B").await.caught_up, 0);
+        assert_eq!(repo.get(META), Some(m0));
+    });
+}

@@ -96,3 +96,17 @@ fn a_site_that_slept_through_a_fast_forward_and_a_reset_follows() {
         assert_eq!(lab.repo("B").get("main"), Some(other));
     });
 }
+
+#[test]
+fn a_site_that_only_fetches_follows_a_deletion_over_values_that_it_never_had() {
+    run(async {
+        let lab = Lab::with(&["gated", "gated"]);
+        lab.commit("B", "main", "c0").await;
+        lab.fetch("A", "B").await;
+        let c1 = lab.commit("B", "main", "c1").await;
+        assert!(lab.write("B", "main", None).await);
+        assert!(!lab.repo("A").has(c1));
+        assert_eq!(told(&lab.fetch("A", "B").await), ["main=replicated"]);
+        assert_eq!(lab.repo("A").get("main"), None);
+    });
+}

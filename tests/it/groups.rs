@@ -102,3 +102,35 @@ fn a_patch_set_is_created_and_never_changed() {
         assert_eq!(lab.repo("B").refs(), before);
     });
 }
+
+#[test]
+fn a_meta_that_moves_while_it_is_decided_waits_for_the_run_that_has_its_patch_sets() {
+    run(async {
+        let lab = change().await;
+        let repo = lab.repo("A");
+        let old = repo.get(META).unwrap();
+        let new = repo.commit(&[old], "names patch set 3");
+        let third = repo.commit(&[], "patch set 3");
+        assert!(lab.record("A", META, GlobalRef::At(old), GlobalRef::At(new)).await);
+        let a = lab.repo("A");
+        lab.clock().during_sleep(move || {
+            Box::pin(async move {
+                a.set("refs/changes/01/1/3", third);
+                a.set(META, new);
+            })
+        });
+        let expected = [
+            "refs/changes/01/1/1=replicated",
+            "refs/changes/01/1/2=replicated",
+            "refs/changes/01/1/meta=group-incomplete",
+            "main=replicated",
+        ];
+        assert_eq!(told(&lab.push("A", "B").await), expected);
+        assert!(!lab.clock().has_hooks());
+        assert_eq!(
+            told(&lab.push("A", "B").await),
+            ["refs/changes/01/1/3=replicated", "refs/changes/01/1/meta=replicated"]
+        );
+        assert_eq!(lab.repo("A").refs(), lab.repo("B").refs());
+    });
+}

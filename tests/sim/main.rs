@@ -35,9 +35,9 @@
 //! | the whole-record replay, for branches | catch-up finds them by the ref-db; it matters to changes |
 //! | the group rule, among gated sites | no losing patch set ever exists there; it matters beside ungated ones |
 //!
-//! Three rules go beyond what replication and catch-up of the product do today: `ReloadedMeta`, `CatchUpChange` and
-//! `ListedObjects`. Without them a property breaks, and their tests show how. `ForgetWriters` and `ForgetOnce` are for
-//! whoever comes to forget records of deletions; the product does not yet.
+//! Three rules were found here and then built: `ReloadedMeta`, `CatchUpChange` and `ListedObjects`. Without them a property
+//! breaks, and their tests show how. Of the rules for forgetting, the product keeps `ForgetWriters` by its second look a
+//! day later; an entry that is made anew and deleted again in between looks the same to it (`ForgetOnce`).
 //!
 //! # Not in the model
 //!

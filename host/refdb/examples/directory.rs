@@ -4,8 +4,10 @@
 //! no locks for callers, no texts, and no all-or-nothing writes of more than one ref, because two files cannot be replaced
 //! in one step.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,9 +35,15 @@ impl Directory {
         Ok(Guard(file))
     }
 
-    /// Percent-encoding leaves no slash, so `p` and `p/sub` are neighbours.
+    /// Percent-encoding leaves no slash, so `p` and `p/sub` are strangers. A long name is several directories, each with a
+    /// `+` that `refs` has not.
     fn project(&self, project: &Project) -> PathBuf {
-        self.root.join(format!("p-{}", escape(project.as_str().as_bytes()).replace('/', "%2F")))
+        let encoded = escape(project.as_str().as_bytes()).replace('/', "%2F");
+        let mut path = self.root.clone();
+        for part in encoded.as_bytes().chunks(100) {
+            path.push(OsStr::from_bytes(&[b"+", part].concat()));
+        }
+        path.join("refs")
     }
 
     fn file(&self, project: &Project, name: &RefName) -> PathBuf {

@@ -107,8 +107,9 @@ pub async fn receive(
     let mut received = Received::default();
     failpoint::at("begun", site.gate.clock().as_ref()).await;
     if gate {
-        // Before anything is locked: what a kill left is finished, and the refs of this push are brought up to date.
-        received.details = catch_up_refs(site, project, repository, &rows.names()).await?.problems;
+        // What a kill left is finished before anything else. The refs of this push catch up when local policy has let them
+        // through: the objects that make it possible may have come with the push itself.
+        received.details = catch_up_refs(site, project, repository, &[]).await?.problems;
     }
     let here = repository.clone();
     let (mut rows, fast_forward) = blocking(move || {

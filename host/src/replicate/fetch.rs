@@ -18,7 +18,7 @@ use super::catch_up::deadline;
 use super::locked::lock;
 use super::offers::{Listing, Sides, Value, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
 use crate::Error;
 use crate::report::{RefResult, Report};
 
@@ -58,11 +58,18 @@ pub async fn fetch(
     let source = Source { repository: repository.clone(), url, progress: progress.clone() };
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
     let missing = source.bring(wanted).await?;
+    bring_listed(site, project, &updates, &source).await;
     let taken = |update: &RefUpdate| !matches!(update.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid));
     let (updates, gone): (Vec<RefUpdate>, Vec<RefUpdate>) = updates.into_iter().partition(taken);
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
+    let listed = |update: &RefUpdate| match update.remote {
+        RemoteValue::Known(value) => value,
+        RemoteValue::Unknown => None,
+    };
+    let offered = updates.iter().map(|update| (update.name.clone(), listed(update))).collect();
     let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
+    hold_moved_metas(&mut decision, &offered);
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     decision.refs.extend(gone.iter().map(outrun));
@@ -159,6 +166,32 @@ async fn wanted_objects(
         remote(update).filter(|oid| needs_objects(class, entry, *oid, source_of_truth))
     });
     wanted.collect()
+}
+
+/// Brings superseded values that are not here, where a local value stands in the way that is not listed itself: whether it
+/// is an ancestor of a listed one can only be told beside their objects. A site that only fetches would else stay diverged
+/// for ever. The remote may have dropped them; then the ref is held back as before.
+async fn bring_listed(site: &Site, project: &Project, updates: &[RefUpdate], source: &Source) {
+    if !site.gate.is_on(Direction::Fetch) || !site.gate.config().site.writes.trusts_superseded() {
+        return;
+    }
+    let Ok(entries) = site.entries(project, updates).await else { return };
+    let mut listed: Vec<Oid> = Vec::new();
+    for (update, found) in updates.iter().zip(&entries) {
+        let Some(entry) = found.entry() else { continue };
+        let settled = |local| entry.value == GlobalRef::At(local) || entry.superseded.contains(&local);
+        if update.local.is_some_and(|local| !settled(local)) {
+            listed.extend(&entry.superseded);
+        }
+    }
+    if listed.is_empty() {
+        return;
+    }
+    let repository = source.repository.clone();
+    if let Ok(absent) = blocking(move || repository.missing(&listed)).await {
+        // A remote that refuses them is no reason to fetch nothing.
+        drop(source.bring(absent).await);
+    }
 }
 
 /// The remote of this fetch.

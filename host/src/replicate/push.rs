@@ -8,7 +8,7 @@ use refgate_core::{Direction, Project, Reason, RefName, escape};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
 use crate::Error;
 use crate::gated::REPLICATION;
 use crate::report::{RefResult, Report};
@@ -47,7 +47,9 @@ pub async fn push(
     let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
+    let offered = updates.iter().map(|update| (update.name.clone(), update.local)).collect();
     let mut decision = site.gate.push(project, remote, updates).await?;
+    hold_moved_metas(&mut decision, &offered);
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     let mut results: Vec<RefResult> =

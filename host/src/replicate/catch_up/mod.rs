@@ -15,8 +15,8 @@ use refgate_core::decision::{Decision, RefUpdate, Request, decide};
 use refgate_core::refdb::scan_all;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Class, Deadline, Direction, FilterSet, GlobalRef, Lookup, Oid, Project, RefDbError, RefName, ReloadWait,
-    SiteKind,
+    ChangePart, ChangeRef, Class, Deadline, Direction, FilterSet, GlobalRef, Lookup, Oid, Project,
+    RefDbError, RefName, ReloadWait, SiteKind,
 };
 use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
 
@@ -131,6 +131,8 @@ async fn run(
         Some(_) => values(repository, entries.iter().map(|(name, _)| name.clone()).collect()).await?,
     };
     let mut wanted = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
+    // A `/meta` goes with its patch sets: by a record, or by a fetch. That its objects are here says nothing about theirs.
+    wanted.retain(|name, value| value.is_none() || !is_meta(name));
     if wanted.is_empty() && records.is_empty() {
         return Ok(out);
     }
@@ -307,6 +309,11 @@ pub(crate) fn behind<'e>(
         }
     }
     behind
+}
+
+/// Whether `name` is the `/meta` of a change.
+pub(crate) fn is_meta(name: &RefName) -> bool {
+    ChangeRef::of(name).is_some_and(|change| change.part == ChangePart::Meta)
 }
 
 /// What is to be judged: refs that are still behind, and whose entry is the one that was looked at.
