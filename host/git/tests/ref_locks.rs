@@ -68,6 +68,30 @@ fn a_held_ref_excludes_others_and_its_neighbours_do_not() {
 }
 
 #[test]
+fn very_many_refs_are_locked_by_spans_around_what_others_hold() {
+    block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = clock();
+        let many: Vec<RefName> =
+            (0..50_000).map(|i| RefName::new(format!("refs/heads/b{i}")).unwrap()).collect();
+        let theirs = [many[7].clone(), many[40_000].clone()];
+        let held = RefLocks::acquire(dir.path(), &theirs, Duration::ZERO, &*clock).await.unwrap();
+        let (mine, got) = RefLocks::try_acquire(dir.path(), &many).unwrap();
+        let busy: Vec<&RefName> = many.iter().zip(&got).filter(|(_, got)| !**got).map(|(n, _)| n).collect();
+        assert_eq!(busy, theirs.iter().collect::<Vec<_>>());
+        drop(mine);
+        let wait = Duration::from_millis(50);
+        let e = RefLocks::acquire(dir.path(), &many, wait, &*clock).await.unwrap_err();
+        assert_eq!(e.kind, GitErrorKind::Busy);
+        assert!(theirs.iter().any(|name| e.message.contains(&format!("`{name}`"))), "{e}");
+        drop(held);
+        let _all = RefLocks::acquire(dir.path(), &many, wait, &*clock).await.unwrap();
+        let (_, got) = RefLocks::try_acquire(dir.path(), &many[123..124]).unwrap();
+        assert_eq!(got, [false]);
+    });
+}
+
+#[test]
 fn another_process_is_excluded_until_it_dies() {
     block_on(async {
         let dir = tempfile::tempdir().unwrap();
