@@ -266,7 +266,9 @@ fn one_word_per_thing() {
         if !read || path.ends_with("tidy.rs") || path == "docs/gerrit.md" {
             continue;
         }
-        let text = text.to_lowercase();
+        // ZooKeeper's own word, in its configuration and in what it says.
+        let text =
+            text.to_lowercase().replace("4lw.commands.whitelist", "").replace("not in the whitelist", "");
         found
             .extend(others.iter().filter(|word| text.contains(**word)).map(|word| format!("{path}: {word}")));
     }

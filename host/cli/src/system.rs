@@ -57,5 +57,5 @@ pub fn unique_id() -> Result<String, Error> {
 /// The time of day, as the time since 1970.
 #[expect(clippy::disallowed_methods, reason = "for people who read when something happened")]
 pub fn unix_time() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }

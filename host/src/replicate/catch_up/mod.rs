@@ -132,7 +132,7 @@ async fn run(
     };
     let mut wanted = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
     // A `/meta` goes with its patch sets: by a record, or by a fetch. That its objects are here says nothing about theirs.
-    wanted.retain(|name, value| value.is_none() || !is_meta(name));
+    wanted.retain(|name, value| value.is_none() || !is_meta(name) || recorded.contains(name));
     if wanted.is_empty() && records.is_empty() {
         return Ok(out);
     }
