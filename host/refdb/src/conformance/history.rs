@@ -1,4 +1,4 @@
-//! Records what several clients did to a few refs at once, for [`linear::check`](super::linear::check).
+//! Records what several clients did to a few refs at once, for [`linear::check`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
