@@ -53,12 +53,12 @@ fn as_root_a_full_disk_under_the_ref_db_leaves_what_was_there() {
     let first = lab.commit("a", "refs/heads/main", &[]);
     lab.configure("a", "[ref-database]\n    url = sqlite:../tiny/refdb.sqlite");
     let script = format!(
-        "\"$0\" refdb seed {PROJECT} && head -c 99999 /dev/zero > ../tiny/fill\n\
+        "\"$0\" refdb seed {PROJECT} && head -c 199999 /dev/zero > ../tiny/fill\n\
          \"$0\" refdb put {PROJECT} refs/heads/x {first} && exit 98\n\
          \"$0\" push {PROJECT} b --create && exit 97\n\
          rm ../tiny/fill && \"$0\" refdb ls {PROJECT}"
     );
-    let ran = with_little_room(&lab, "64k", &script);
+    let ran = with_little_room(&lab, "128k", &script);
     let ls = ran.exits(0).strip_prefix("1 seeded, 0 different\n").unwrap();
     assert!(ls.contains(&format!("refs/heads/main  {first}")) && !ls.contains("refs/heads/x"), "{ls}");
     assert_eq!(ran.err.matches("error: ref-db `").count(), 2, "{}", ran.err);
@@ -72,12 +72,22 @@ fn as_root_a_ref_db_that_does_not_fit_is_not_begun() {
     let lab = Lab::new();
     lab.commit("a", "refs/heads/main", &[]);
     lab.configure("a", "[ref-database]\n    url = sqlite:../tiny/refdb.sqlite");
-    let script = format!(
-        "head -c 60000 /dev/zero > ../tiny/fill\n\"$0\" refdb seed {PROJECT}; echo $?; ls -A ../tiny"
-    );
-    let ran = with_little_room(&lab, "64k", &script);
-    assert_eq!(ran.ok(), "1\nfill\n");
-    ran.says(&["refdb.sqlite`: the disk is full"]);
+    // From no room at all to nearly enough: what is there in the end is a whole ref-db or none.
+    for room in (0..=96).step_by(4) {
+        let script = format!(
+            "head -c $(((96 - {room}) * 1024)) /dev/zero > ../tiny/fill\n\"$0\" refdb seed {PROJECT}; echo $?\n\
+             rm ../tiny/fill; ls -A ../tiny; \"$0\" refdb ls {PROJECT}"
+        );
+        let ran = with_little_room(&lab, "96k", &script);
+        assert!(!ran.err.contains("damaged"), "{room} KiB: {}", ran.err);
+        if ran.out.starts_with("1\nrefdb") || room == 0 {
+            ran.says(&["refdb.sqlite`: "]);
+        }
+        if room == 0 {
+            assert!(ran.out.starts_with("1\n") && !ran.out.contains("refdb"), "{}", ran.out);
+            ran.says(&["the disk is full"]);
+        }
+    }
 }
 
 #[test]

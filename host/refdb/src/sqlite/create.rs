@@ -50,7 +50,9 @@ fn fill(path: &Path) -> Result<(), rusqlite::Error> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     set_journal_mode(&connection)?;
     schema::fill(&connection)?;
-    // Closing brings everything into the main file, which is the one that is linked.
+    // Everything has to be in the main file, which is the one that is linked. Closing would do that, too, and say nothing
+    // when the disk is full.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     connection.close().map_err(|(_, e)| e)
 }
 
