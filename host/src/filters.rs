@@ -139,7 +139,7 @@ pub async fn matches(set: &FilterSet, project: &Project) -> Result<bool, Error> 
         let answer = matcher.matches(one.clone()).await;
         let answer =
             answer.map_err(|e| Error::failed(format!("project matcher `{}` failed: {e}", matcher.name())))?;
-        if answer != [true] {
+        if answer.selected != [true] {
             return Ok(false);
         }
     }

@@ -6,7 +6,8 @@ use rand::Rng;
 use refgate_core::decision::{Decision, RefUpdate, Request, Sources, decide};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Clock, Direction, FilterSet, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project, RemoteRefs, SiteKind,
+    Clock, Direction, FilterSet, FilterSource, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project,
+    RemoteRefs, SiteKind,
 };
 
 use crate::config::{Config, Remote};
@@ -27,7 +28,7 @@ pub struct GateParts {
     /// The repositories of this site.
     pub local: Arc<dyn LocalRefs>,
     /// The filters.
-    pub filters: FilterSet,
+    pub filters: Arc<dyn FilterSource>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness for the wait.
@@ -55,9 +56,9 @@ impl Gate {
         &self.parts.clock
     }
 
-    /// The filters that decide.
-    pub fn filters(&self) -> &FilterSet {
-        &self.parts.filters
+    /// The filters that decide now.
+    pub fn filters(&self) -> Arc<FilterSet> {
+        self.parts.filters.current()
     }
 
     /// Decides which of `updates` may go to `remote`. Offer the value that the remote advertised as
@@ -109,7 +110,7 @@ impl Gate {
     /// # Errors
     /// A matcher that fails; then nothing of the project replicates.
     pub async fn matches(&self, project: &Project) -> Result<bool, Error> {
-        filters::matches(&self.parts.filters, project).await
+        filters::matches(&self.filters(), project).await
     }
 
     /// The configuration of a remote.
@@ -166,7 +167,9 @@ impl Gate {
             },
             refdb_timeout: config.ref_database.timeout,
         };
-        decide(request, self.sources(listing), &self.parts.filters).await
+        // One generation from the first look to the last.
+        let filters = self.filters();
+        decide(request, self.sources(listing), &filters).await
     }
 
     /// Where a decision gets its facts.

@@ -87,7 +87,7 @@ impl Site {
         let gate = Gate::new(GateParts {
             refdb,
             local: Arc::new(repositories.clone()),
-            filters,
+            filters: filters.into(),
             clock: system.clock.clone(),
             rng: system.rng.clone(),
             config,

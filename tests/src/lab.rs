@@ -135,7 +135,7 @@ impl Lab {
     pub async fn open(&self, site: &str) -> Result<Site, Error> {
         let system = self.system();
         let config = Config::load(&self.write_config(site))?;
-        let filters = loader(&system).load(&config)?;
+        let filters = loader(&system).load(&config)?.into();
         let refdb = open_refdb(&config, true, Arc::new(RealClock)).await?.db;
         let repositories = GitRepositories::new(config.site.base_path.clone());
         let local = Arc::new(repositories.clone());
@@ -149,7 +149,7 @@ impl Lab {
         let refdb = Arc::new(FarRefDb(gate.refdb().clone()));
         let system = self.system();
         let (local, filters, config) =
-            (Arc::new(repositories.clone()), gate.filters().clone(), gate.config().clone());
+            (Arc::new(repositories.clone()), Arc::new(gate.filters()), gate.config().clone());
         let (clock, rng) = (system.clock, system.rng);
         Site { gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }), repositories }
     }

@@ -98,4 +98,40 @@ impl RefBatch {
     pub fn select_prefix(&self, prefix: &[u8]) -> Vec<u32> {
         (0..self.len()).filter(|i| self.name(*i).starts_with(prefix)).map(|i| i as u32).collect()
     }
+
+    /// A batch of the refs `indices` alone, in that order.
+    ///
+    /// # Panics
+    /// When an index is not below `len`.
+    pub fn subset(&self, indices: &[u32]) -> RefBatch {
+        let oids = |column: &[u8]| {
+            let mut some = Vec::with_capacity(indices.len() * self.oid_len);
+            for i in indices {
+                let start = *i as usize * self.oid_len;
+                some.extend_from_slice(&column[start..start + self.oid_len]);
+            }
+            some
+        };
+        let words = |column: &[u32]| indices.iter().map(|i| column[*i as usize]).collect();
+        let (mut names, mut name_ends) = (Vec::new(), Vec::with_capacity(indices.len()));
+        for i in indices {
+            names.extend_from_slice(self.name(*i as usize));
+            name_ends.push(names.len() as u32);
+        }
+        RefBatch {
+            direction: self.direction,
+            project: self.project.clone(),
+            peer: self.peer.clone(),
+            oid_len: self.oid_len,
+            attempt: self.attempt,
+            states: words(&self.states),
+            names,
+            name_ends,
+            new_oids: oids(&self.new_oids),
+            old_oids: oids(&self.old_oids),
+            local_oids: oids(&self.local_oids),
+            global_oids: oids(&self.global_oids),
+            groups: words(&self.groups),
+        }
+    }
 }

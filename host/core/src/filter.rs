@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::chain::Said;
 use crate::{BoxFuture, Direction, Project, RefBatch};
 
 /// A push or fetch filter.
@@ -18,7 +19,16 @@ pub trait ProjectMatcher: Send + Sync {
     /// The plugin's name: the stem of its file.
     fn name(&self) -> &str;
     /// One answer per project, in the same order.
-    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Vec<bool>, FilterError>>;
+    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Matched, FilterError>>;
+}
+
+/// What a matcher said about projects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// Whether it selects the project, in the order of the question.
+    pub selected: Vec<bool>,
+    /// What went wrong although there is an answer, for the log.
+    pub problems: Vec<String>,
 }
 
 /// What a filter said about a batch. Every index is within the batch; a ref may be named twice.
@@ -28,6 +38,9 @@ pub struct Answer {
     pub discards: Vec<(Vec<u32>, String)>,
     /// Refs to look at again after the wait. A ref that is discarded too is discarded.
     pub rechecks: Vec<u32>,
+    /// What went wrong although there is an answer, for the log: a filter that failed and is configured to let pass, or to
+    /// be answered for by its last good build.
+    pub problems: Vec<String>,
 }
 
 /// A filter that did not answer as it must: a trap, a limit, an error or an answer outside the contract.
@@ -55,6 +68,34 @@ pub struct FilterSet {
     pub projects: Vec<Arc<dyn ProjectMatcher>>,
     /// Name and digest (`sha256:…`) of every plugin, in name order.
     pub plugins: Vec<PluginId>,
+    /// Is told of every look, with what the whole chain said.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// Where decisions get their filters: a set that stays, or one that is swapped while decisions run.
+pub trait FilterSource: Send + Sync {
+    /// The set that decides now. A decision asks once and keeps what it got.
+    fn current(&self) -> Arc<FilterSet>;
+}
+
+impl FilterSource for Arc<FilterSet> {
+    fn current(&self) -> Arc<FilterSet> {
+        self.clone()
+    }
+}
+
+impl From<FilterSet> for Arc<dyn FilterSource> {
+    fn from(set: FilterSet) -> Self {
+        Arc::new(Arc::new(set))
+    }
+}
+
+/// Sees what filters are asked and what they say, to record it, to compare another set with it, or to count.
+///
+/// Called on the way of a decision: it must not block.
+pub trait Observer: Send + Sync {
+    /// One look of a chain at a batch, and what came out for every ref of it.
+    fn looked(&self, set: &FilterSet, batch: &Arc<RefBatch>, said: &[Said]);
 }
 
 /// Which build of a plugin took part.

@@ -4,6 +4,7 @@
 //! [`GlobalRefDb`], [`LocalRefs`], [`RemoteRefs`], [`RefFilter`], [`ProjectMatcher`] and [`Clock`].
 
 mod batch;
+pub mod chain;
 pub mod decision;
 mod entry;
 mod filter;
@@ -22,7 +23,9 @@ mod wait;
 
 pub use batch::{RefBatch, state};
 pub use entry::{Entry, GlobalRef};
-pub use filter::{Answer, FilterError, FilterSet, PluginId, ProjectMatcher, RefFilter};
+pub use filter::{
+    Answer, FilterError, FilterSet, FilterSource, Matched, Observer, PluginId, ProjectMatcher, RefFilter,
+};
 pub use future::BoxFuture;
 pub use group::{ChangePart, ChangeRef, is_patch_set};
 pub use local::{AncestryQuery, LocalError, LocalRefs, RemoteRefs};

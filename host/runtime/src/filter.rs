@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use refgate_core::{Answer, BoxFuture, FilterError, Project, ProjectMatcher, RefBatch, RefFilter};
+use refgate_core::{Answer, BoxFuture, FilterError, Matched, Project, ProjectMatcher, RefBatch, RefFilter};
 
 use crate::inspect::World;
 use crate::plugin::Plugin;
@@ -29,7 +29,7 @@ impl ProjectMatcher for WasmFilter {
         &self.plugin.name
     }
 
-    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Vec<bool>, FilterError>> {
+    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Matched, FilterError>> {
         let plugin = self.plugin.clone();
         Box::pin(off_thread(move || plugin.matches(projects)))
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use refgate_core::{Answer, FilterError, Project, RefBatch};
+use refgate_core::{Answer, FilterError, Matched, Project, RefBatch};
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, Resource, TypedFunc};
 use wasmtime::{Store, Trap};
 
@@ -99,7 +99,7 @@ impl LoadedPlugin {
     }
 
     /// One answer per project, on this thread.
-    pub fn matches(&self, projects: Arc<[Project]>) -> Result<Vec<bool>, FilterError> {
+    pub fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, FilterError> {
         self.plugin.matches(projects)
     }
 }
@@ -253,13 +253,15 @@ impl Plugin {
         }
     }
 
-    pub(crate) fn matches(&self, projects: Arc<[Project]>) -> Result<Vec<bool>, FilterError> {
+    pub(crate) fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, FilterError> {
         let instance = self.take()?;
         let matcher = instance.matcher.ok_or_else(|| self.failed("it is no project-matcher"))?;
         let len = projects.len();
         let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
         match self.call(instance, matcher, handles, Call::Match(projects, Selected::new(len)), len)? {
-            Call::Match(_, selected) => Ok(selected.into_answer()),
+            Call::Match(_, selected) => {
+                Ok(Matched { selected: selected.into_answer(), problems: Vec::new() })
+            }
             _ => Err(self.failed("its call went astray")),
         }
     }

@@ -77,7 +77,10 @@ fn projects_are_matched_by_pattern() {
         runtime.filter_set(None, &settings, &embedded())
     };
     let set = with(&["foo/b*", "^x"]).unwrap();
-    assert_eq!(wait(set.projects[0].matches(projects.clone())), Ok(vec![true, false, true]));
+    assert_eq!(
+        wait(set.projects[0].matches(projects.clone())).map(|m| m.selected),
+        Ok(vec![true, false, true])
+    );
     let refused = with(&["ok", "^("]).unwrap_err().to_string();
     assert!(
         refused.starts_with("plugin `project-matcher`: it refuses its settings: /pattern/1: "),
@@ -89,7 +92,7 @@ fn projects_are_matched_by_pattern() {
         .map(|name| Project::new(name).unwrap())
         .into_iter()
         .collect();
-    assert_eq!(wait(costly.projects[0].matches(long)), Ok(vec![false, true]));
+    assert_eq!(wait(costly.projects[0].matches(long)).map(|m| m.selected), Ok(vec![false, true]));
     let lines = lines.lock().unwrap();
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].0 == LogLevel::Error && lines[0].1.contains("(a+)+"), "{lines:?}");

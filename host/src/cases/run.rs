@@ -95,7 +95,7 @@ async fn outcome(case: &Case, make: &MakeFilters<'_>, start: Instant) -> Outcome
 async fn matched(filters: &FilterSet, project: Project) -> Outcome {
     for matcher in &filters.projects {
         match matcher.matches([project.clone()].into()).await {
-            Ok(answer) if answer == [true] => {}
+            Ok(answer) if answer.selected == [true] => {}
             Ok(_) => return Outcome::Matched(false),
             Err(e) => return Outcome::Refused(e.to_string()),
         }

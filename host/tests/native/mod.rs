@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use refgate_core::{
-    Answer, BoxFuture, Direction, FilterError, FilterSet, Project, ProjectMatcher, RefBatch, RefFilter,
-    future::ready,
+    Answer, BoxFuture, Direction, FilterError, FilterSet, Matched, Project, ProjectMatcher, RefBatch,
+    RefFilter, future::ready,
 };
 use refgate_filter_fetch::Fetch;
 use refgate_filter_push::Push;
@@ -37,7 +37,11 @@ impl RefFilter for Native {
             Direction::Push => run_push(&Push, &source),
             Direction::Fetch => run_fetch(&Fetch, &source),
         };
-        ready(answer.map(|a| Answer { discards: a.discards, rechecks: a.rechecks }).map_err(FilterError))
+        ready(
+            answer
+                .map(|a| Answer { discards: a.discards, rechecks: a.rechecks, ..Answer::default() })
+                .map_err(FilterError),
+        )
     }
 }
 
@@ -48,9 +52,10 @@ impl ProjectMatcher for NativeMatcher {
         "project-matcher"
     }
 
-    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Vec<bool>, FilterError>> {
+    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Matched, FilterError>> {
         let names: Vec<&str> = projects.iter().map(Project::as_str).collect();
-        ready(run_matcher(&self.0, &names).map(|(answers, _)| answers).map_err(FilterError))
+        let matched = |(selected, _)| Matched { selected, ..Matched::default() };
+        ready(run_matcher(&self.0, &names).map(matched).map_err(FilterError))
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::look::{Facts, Unreadable};
 use super::{Decision, HOST, RefDecision, Request, Sources, Verdict, Wait, groups};
+use crate::chain::{self, Said};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Seen};
-use crate::{Answer, Direction, FilterError, FilterSet, Reason, RefFilter};
+use crate::{Direction, FilterError, FilterSet, Reason};
 
 /// Most refs in one call of a filter.
 const CHUNK_REFS: usize = 262_144;
@@ -96,8 +97,14 @@ async fn project_discard(
     let project: Arc<[crate::Project]> = Arc::new([request.project.clone()]);
     for matcher in &filters.projects {
         let answer = match matcher.matches(project.clone()).await {
-            Ok(answer) if answer.len() == 1 => Ok(answer[0]),
-            Ok(answer) => Err(FilterError(format!("{} answers for one project", answer.len()))),
+            Ok(matched) => {
+                let said = matched.problems.into_iter();
+                problems.extend(said.map(|p| format!("project matcher `{}`: {p}", matcher.name())));
+                match matched.selected[..] {
+                    [selected] => Ok(selected),
+                    ref other => Err(FilterError(format!("{} answers for one project", other.len()))),
+                }
+            }
             Err(e) => Err(e),
         };
         match answer {
@@ -122,51 +129,25 @@ async fn look(
     verdicts: &mut [Option<Verdict>],
     problems: &mut Vec<String>,
 ) -> Vec<(usize, String)> {
-    let mut rechecks: Vec<Option<&str>> = vec![None; request.updates.len()];
-    for filter in filters.chain(request.direction) {
-        let alive: Vec<usize> = which.iter().copied().filter(|i| verdicts[*i].is_none()).collect();
-        for chunk in chunks(request, facts, alive) {
-            let batch = Arc::new(facts.batch(request, &chunk, attempt));
-            match checked_answer(filter.as_ref(), batch).await {
-                Ok(answer) => {
-                    for (indices, reason) in answer.discards {
-                        let reason = Reason::from_name(&reason);
-                        for i in indices.into_iter().map(|i| chunk[i as usize]) {
-                            let verdict =
-                                discard(&facts.judgements[i], reason.clone(), filter.name(), problems);
-                            verdicts[i].get_or_insert(verdict);
-                        }
-                    }
-                    for i in answer.rechecks {
-                        rechecks[chunk[i as usize]].get_or_insert(filter.name());
-                    }
-                }
-                Err(e) => {
-                    problems.push(format!("filter `{}`: {e}", filter.name()));
-                    for i in chunk {
-                        let (reason, by) = (Reason::FilterFailed, filter.name().to_owned());
-                        verdicts[i].get_or_insert(Verdict::Discard { reason, by });
-                    }
+    let mut rechecks = Vec::new();
+    for chunk in chunks(request, facts, which.to_vec()) {
+        let batch = Arc::new(facts.batch(request, &chunk, attempt));
+        let look = chain::look(filters, &batch).await;
+        problems.extend(look.problems);
+        for (i, said) in chunk.into_iter().zip(look.said) {
+            match said {
+                Said::Keep => {}
+                Said::Recheck { by } => rechecks.push((i, by.to_string())),
+                Said::Discard { reason, by } => {
+                    let reason = Reason::from_name(&reason);
+                    verdicts[i] = Some(discard(&facts.judgements[i], reason, &by, problems));
                 }
             }
         }
     }
-    which
-        .iter()
-        .filter(|i| verdicts[**i].is_none())
-        .filter_map(|i| rechecks[*i].map(|by| (*i, by.to_owned())))
-        .collect()
-}
-
-/// A filter is a stranger: an index outside the batch is a failure, whoever let it through.
-async fn checked_answer(filter: &dyn RefFilter, batch: Arc<crate::RefBatch>) -> Result<Answer, FilterError> {
-    let len = batch.len();
-    let answer = filter.look(batch).await?;
-    let indices = answer.discards.iter().flat_map(|(indices, _)| indices).chain(&answer.rechecks);
-    match indices.copied().find(|i| *i as usize >= len) {
-        Some(i) => Err(FilterError(format!("it named ref {i} of a batch of {len}"))),
-        None => Ok(answer),
-    }
+    // Chunks put the refs of a change side by side; the wait and the result are in the order of the offers.
+    rechecks.sort_unstable_by_key(|(i, _)| *i);
+    rechecks
 }
 
 /// A final reason must not hide a ref that is only held back for now.

@@ -64,8 +64,9 @@ fn h9_the_floor_is_what_stops_a_filter_that_keeps_everything() {
 #[test]
 fn filters_see_what_those_before_left_and_the_first_discard_counts() {
     let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
-    let first =
-        Custom::filter("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![0] }));
+    let first = Custom::filter("a", |_| {
+        Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![0], ..Answer::default() })
+    });
     let second = Custom::filter("b", |batch| {
         assert_eq!((batch.len(), batch.name(0)), (1, &b"refs/heads/b"[..]));
         Ok(Answer::default())
@@ -79,8 +80,9 @@ fn filters_see_what_those_before_left_and_the_first_discard_counts() {
 #[test]
 fn a_filter_that_fails_holds_back_what_it_saw_and_no_more() {
     let mut world = World::push(&["refs/heads/a=a<-", "refs/heads/b=a<-"]);
-    let first =
-        Custom::filter("a", |_| Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![] }));
+    let first = Custom::filter("a", |_| {
+        Ok(Answer { discards: vec![(vec![0], "mine".into())], rechecks: vec![], ..Answer::default() })
+    });
     let broken = Custom::filter("b", |_| Err(FilterError("it trapped".into())));
     let decision = world.decide(&[first, broken]);
     assert_eq!(
@@ -88,7 +90,8 @@ fn a_filter_that_fails_holds_back_what_it_saw_and_no_more() {
         ["mine a", "filter-failed b"]
     );
     assert!(decision.problems[0].contains("it trapped"), "{:?}", decision.problems);
-    let liar = Custom::filter("c", |_| Ok(Answer { discards: vec![], rechecks: vec![7] }));
+    let liar =
+        Custom::filter("c", |_| Ok(Answer { discards: vec![], rechecks: vec![7], ..Answer::default() }));
     let decision = world.decide(&[liar]);
     assert!(world.reasons(&decision).iter().all(|r| r.1 == "filter-failed c"));
 }
@@ -98,7 +101,7 @@ fn a_final_reason_must_not_hide_a_held_back_ref() {
     let mut world = World::push(&["refs/heads/a=a<-"]);
     for reason in ["already-up-to-date", "deleted-globally", "project-not-matched"] {
         let liar = Custom::filter("c", move |_| {
-            Ok(Answer { discards: vec![(vec![0], reason.into())], rechecks: vec![] })
+            Ok(Answer { discards: vec![(vec![0], reason.into())], rechecks: vec![], ..Answer::default() })
         });
         let decision = world.decide(&[liar]);
         assert_eq!(world.reasons(&decision)[0].1, "filter-failed c");
@@ -108,7 +111,8 @@ fn a_final_reason_must_not_hide_a_held_back_ref() {
 #[test]
 fn a_second_recheck_counts_as_discard() {
     let mut world = World::push(&["refs/heads/a=a<-"]);
-    let never_satisfied = Custom::filter("again", |_| Ok(Answer { discards: vec![], rechecks: vec![0] }));
+    let never_satisfied =
+        Custom::filter("again", |_| Ok(Answer { discards: vec![], rechecks: vec![0], ..Answer::default() }));
     let decision = world.decide(&[never_satisfied]);
     assert_eq!(world.reasons(&decision)[0].1, "not-up-to-date again");
     assert_eq!(decision.waits.len(), 1);

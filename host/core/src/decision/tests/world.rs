@@ -53,7 +53,7 @@ impl RefFilter for Custom {
 pub fn shipped() -> Arc<dyn RefFilter> {
     Custom::filter("push", |batch| {
         let rechecks = batch.select(state::RECHECK_HELPS, state::RECHECK_HELPS);
-        Ok(Answer { discards: vec![], rechecks })
+        Ok(Answer { discards: vec![], rechecks, ..Answer::default() })
     })
 }
 
