@@ -34,6 +34,28 @@ pub struct Look {
     pub problems: Vec<String>,
 }
 
+/// A ref about which two chains differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its index in the batch.
+    pub index: usize,
+    /// What the first chain said.
+    pub was: Said,
+    /// What the other one says.
+    pub now: Said,
+}
+
+/// Where two looks at one batch differ in verdict or reason; which filter said it does not count.
+pub fn changes(was: &[Said], now: &[Said]) -> Vec<Change> {
+    let same = |a: &Said, b: &Said| match (a, b) {
+        (Said::Keep, Said::Keep) | (Said::Recheck { .. }, Said::Recheck { .. }) => true,
+        (Said::Discard { reason: a, .. }, Said::Discard { reason: b, .. }) => a == b,
+        _ => false,
+    };
+    let pairs = was.iter().zip(now).enumerate().filter(|(_, (a, b))| !same(a, b));
+    pairs.map(|(index, (was, now))| Change { index, was: was.clone(), now: now.clone() }).collect()
+}
+
 /// Asks the filters of `set` for the batch's direction, in name order. A filter that fails discards what it saw with
 /// `filter-failed`; a ref that one filter wants to see again and another discards is discarded.
 pub async fn look(set: &FilterSet, batch: &Arc<RefBatch>) -> Look {
@@ -101,5 +123,19 @@ async fn checked_answer(filter: &dyn RefFilter, batch: Arc<RefBatch>) -> Result<
     match indices.copied().find(|i| *i as usize >= len) {
         Some(i) => Err(FilterError(format!("it named ref {i} of a batch of {len}"))),
         None => Ok(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_another_verdict_or_reason() {
+        let discard = |reason: &str, by: &str| Said::Discard { reason: reason.into(), by: by.into() };
+        let was = [Said::Keep, discard("a", "x"), discard("a", "x"), Said::Keep];
+        let now = [Said::Keep, discard("a", "y"), discard("b", "x"), Said::Recheck { by: "x".into() }];
+        let indices: Vec<usize> = changes(&was, &now).into_iter().map(|c| c.index).collect();
+        assert_eq!(indices, [2, 3]);
     }
 }
