@@ -1,6 +1,6 @@
 //! The engine that all plugins of a process share, and the thread that makes its deadlines pass.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,12 +11,13 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use crate::bindings::Imports;
+use crate::directory::{self, Found, Listing, Staged};
 use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
 use crate::limits::TICK;
 use crate::plugin::{LoadedPlugin, PluginSource};
-use crate::set::{self, EmbeddedPlugin};
-use crate::{Limits, LoadError, LogLevel, LogSink};
+use crate::set::{EmbeddedPlugin, Loaded, Plan};
+use crate::{Limits, LoadError, LogLevel, LogSink, Settings};
 
 /// What a runtime needs from its host.
 #[derive(Clone)]
@@ -112,23 +113,48 @@ impl Runtime {
     pub fn filter_set(
         &self,
         plugins_dir: Option<&Path>,
-        settings: &BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+        settings: &Settings,
         embedded: &[EmbeddedPlugin],
     ) -> Result<FilterSet, LoadError> {
-        let mut set = set::build(&self.shared, plugins_dir, settings, embedded)?;
-        set.generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(set)
+        let listing = plugins_dir.map_or_else(|| Ok(Listing::default()), directory::list)?;
+        let plan =
+            Plan::new(listing, settings, embedded).map_err(|mut refused| refused.swap_remove(0).error)?;
+        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(|refused| refused.error)?;
+        Ok(loaded.set(self.next_generation(), None))
     }
 
     /// A set of one plugin file alone, without the embedded ones. Settings of other plugins are left aside.
-    pub fn filter_set_of_file(
+    pub fn filter_set_of_file(&self, file: &Path, settings: &Settings) -> Result<FilterSet, LoadError> {
+        let (name, found) = directory::file(file)?;
+        self.alone(name, found, settings)
+    }
+
+    /// The same for a component that is no file: `name` is what its file would be called, without `.wasm`.
+    pub fn filter_set_of_bytes(
         &self,
-        file: &Path,
-        settings: &BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+        name: &str,
+        wasm: &[u8],
+        settings: &Settings,
     ) -> Result<FilterSet, LoadError> {
-        let mut set = set::of_file(&self.shared, file, settings)?;
-        set.generation = self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(set)
+        if !directory::legal_name(name) {
+            return Err(LoadError::plugin(name, directory::NAME_RULE));
+        }
+        let staged =
+            Staged { path: name.into(), digest: inspect::digest(wasm), wasm: wasm.to_vec(), signature: None };
+        self.alone(name.to_owned(), Found { wasm: Some(staged), policy: None }, settings)
+    }
+
+    fn alone(&self, name: String, found: Found, settings: &Settings) -> Result<FilterSet, LoadError> {
+        let own = settings.get(&name).map(|own| (name.clone(), own.clone())).into_iter().collect();
+        let listing = Listing { found: [(name, found)].into(), refused: Vec::new() };
+        let plan = Plan::new(listing, &own, &[]).map_err(|mut refused| refused.swap_remove(0).error)?;
+        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(|refused| refused.error)?;
+        Ok(loaded.set(self.next_generation(), None))
+    }
+
+    /// A number for a generation that nothing keeps after this process.
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.shared.generations.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// What a component is and could do, without running it. `name` is for the error.

@@ -5,6 +5,7 @@
 //! own call with a [`refgate_core::FilterError`] and nothing else; the next call finds a fresh instance.
 
 mod bindings;
+mod directory;
 mod engine;
 mod error;
 mod filter;
@@ -13,13 +14,22 @@ mod inspect;
 mod limits;
 mod log;
 mod plugin;
+mod policy;
 mod set;
+mod state;
+mod swap;
 mod verdicts;
 
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::LoadError;
+pub use filter::FailureSink;
 pub use inspect::{Interface, PluginInfo, World, digest};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink};
 pub use plugin::{LoadedPlugin, Origin, PluginSource};
-pub use set::EmbeddedPlugin;
+pub use policy::{Isolation, LimitOverrides, OnFailure, Policy, Scope};
+pub use set::{EmbeddedPlugin, Settings};
+pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};
+pub use swap::{
+    Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release, roll_back,
+};

@@ -149,6 +149,11 @@ impl Plugin {
         }
     }
 
+    /// `sha256:…` of the component.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+
     fn code(&self) -> Result<&Code, LoadError> {
         self.code.get_or_init(|| self.compile()).as_ref().map_err(LoadError::clone)
     }

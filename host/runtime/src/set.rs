@@ -1,23 +1,24 @@
-//! The set of one generation: embedded plugins, files of the plugin directory, settings.
+//! The set of one generation: embedded plugins, files of the plugin directory, what is said about each, settings.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata};
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::{FilterSet, PluginId};
+use serde_json::{Map, Value};
 
-use crate::LoadError;
+use crate::directory::{Found, Listing, Refused, Staged};
 use crate::engine::Shared;
-use crate::filter::WasmFilter;
+use crate::filter::{FailureSink, WasmFilter};
 use crate::inspect::World;
-use crate::limits::COMPONENT_BYTES;
 use crate::plugin::{LoadedPlugin, Origin, PluginSource};
+use crate::{LoadError, OnFailure, Policy, digest};
 
-type Settings = serde_json::Map<String, serde_json::Value>;
+/// Settings by plugin name.
+pub type Settings = BTreeMap<String, Map<String, Value>>;
 
 /// A plugin that is part of the program.
 #[derive(Clone, Copy, Debug)]
@@ -32,165 +33,224 @@ pub struct EmbeddedPlugin {
     pub inert_without_settings: bool,
 }
 
-/// Bytes of a plugin's name.
-const NAME_BYTES: usize = 64;
+/// What tells two builds of one plugin apart: its code, what is said about it, and its settings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MemberId {
+    pub(crate) name: String,
+    /// `sha256:…` of the component.
+    pub(crate) wasm: String,
+    /// `sha256:…` of its `NAME.toml`.
+    pub(crate) policy: Option<String>,
+    /// `sha256:…` of its settings.
+    pub(crate) settings: String,
+}
 
-/// What a plugin may be called; `host` is how results name refgate itself.
-const NAME_RULE: &str = "the name of the file is not usable: write 1 to 64 of `a-z A-Z 0-9 - _` before `.wasm`, beginning \
-                         with a letter or digit, and not `host`";
+/// One plugin of a set that is not started yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) id: MemberId,
+    pub(crate) shipped: Option<EmbeddedPlugin>,
+    /// `None` for the embedded one.
+    pub(crate) staged: Option<Staged>,
+    pub(crate) policy_text: Option<String>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) settings: Map<String, Value>,
+}
 
-pub(crate) fn build(
-    shared: &Arc<Shared>,
-    plugins_dir: Option<&Path>,
-    settings: &BTreeMap<String, Settings>,
-    embedded: &[EmbeddedPlugin],
-) -> Result<FilterSet, LoadError> {
-    let files = plugins_dir.map_or_else(|| Ok(BTreeMap::new()), files)?;
-    let names: BTreeSet<&str> =
-        files.keys().map(String::as_str).chain(embedded.iter().map(|e| e.name)).collect();
-    if let Some(unknown) = settings.keys().find(|name| !names.contains(name.as_str())) {
-        let all = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let cause = format!("there are settings for it, but no such plugin; plugins are {all}");
-        return Err(LoadError::plugin(unknown, cause));
+/// A set that is not started yet, in name order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) members: Vec<Member>,
+}
+
+/// A started set, and what it was made from.
+#[derive(Clone, Default)]
+pub(crate) struct Loaded {
+    pub(crate) members: Vec<(Member, LoadedPlugin)>,
+    /// By name: what answered before the present build.
+    last_good: BTreeMap<String, LoadedPlugin>,
+}
+
+impl Plan {
+    /// Puts together what was found with the embedded plugins. Everything that cannot be used is named, not only the first.
+    pub(crate) fn new(
+        listing: Listing,
+        settings: &Settings,
+        embedded: &[EmbeddedPlugin],
+    ) -> Result<Plan, Vec<Refused>> {
+        let Listing { mut found, mut refused } = listing;
+        for shipped in embedded {
+            found.entry(shipped.name.to_owned()).or_default();
+        }
+        // A `NAME.toml` whose `NAME.wasm` is still to come says nothing yet.
+        found.retain(|name, f| f.wasm.is_some() || embedded.iter().any(|e| e.name == name));
+        for name in settings.keys().filter(|name| !found.contains_key(*name)) {
+            if refused.iter().any(|r| r.name == *name) {
+                continue;
+            }
+            let all = found.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let cause = format!("there are settings for it, but no such plugin; plugins are {all}");
+            refused.push(Refused { name: name.clone(), digest: None, error: LoadError::plugin(name, cause) });
+        }
+        let mut plan = Plan::default();
+        for (name, found) in found {
+            let shipped = embedded.iter().find(|e| e.name == name).copied();
+            match Member::new(&name, found, settings.get(&name), shipped) {
+                Ok(member) => plan.members.push(member),
+                Err((digest, error)) => refused.push(Refused { name, digest, error }),
+            }
+        }
+        if refused.is_empty() { Ok(plan) } else { Err(refused) }
     }
-    let mut set = FilterSet::default();
-    // One pass in name order puts every chain into name order.
-    for name in names {
-        let own = settings.get(name).cloned().unwrap_or_default();
-        let shipped = embedded.iter().find(|e| e.name == name);
-        match files.get(name) {
-            Some(path) => {
-                let plugin = LoadedPlugin::load(shared, read(name, path, own)?)?;
-                if let Some(shipped) = shipped.filter(|shipped| !plugin.worlds().contains(&shipped.world)) {
-                    let cause = format!(
-                        "it has the name of the embedded {} but is none: give the file another name",
-                        shipped.world
-                    );
-                    return Err(LoadError::plugin(&path.display().to_string(), cause));
+
+    pub(crate) fn ids(&self) -> Vec<MemberId> {
+        self.members.iter().map(|m| m.id.clone()).collect()
+    }
+
+    /// Starts every plugin; those that `before` has running already go on as they are.
+    pub(crate) fn load(self, shared: &Arc<Shared>, before: &Loaded) -> Result<Loaded, Refused> {
+        let mut loaded = Loaded::default();
+        for member in self.members {
+            let name = member.id.name.clone();
+            let old = before.members.iter().find(|(m, _)| m.id.name == name);
+            let plugin = match old {
+                Some((same, plugin)) if same.id == member.id => {
+                    if let Some(last) = before.last_good.get(&name) {
+                        loaded.last_good.insert(name, last.clone());
+                    }
+                    plugin.clone()
                 }
-                add(&mut set, &plugin, true);
+                _ => {
+                    if let Some((_, plugin)) = old {
+                        loaded.last_good.insert(name.clone(), plugin.clone());
+                    }
+                    let digest = Some(member.id.wasm.clone());
+                    member.load(shared).map_err(|error| Refused { name, digest, error })?
+                }
+            };
+            loaded.members.push((member, plugin));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Member {
+    fn new(
+        name: &str,
+        found: Found,
+        config: Option<&Map<String, Value>>,
+        shipped: Option<EmbeddedPlugin>,
+    ) -> Result<Member, (Option<String>, LoadError)> {
+        let wasm = match (&found.wasm, shipped) {
+            (Some(staged), _) => staged.digest.clone(),
+            (None, Some(shipped)) => digest(shipped.wasm),
+            (None, None) => String::new(),
+        };
+        let shown = found.wasm.as_ref().map_or_else(|| name.to_owned(), |s| s.path.display().to_string());
+        let (text, policy) = found.policy.map_or((None, Policy::default()), |(text, p)| (Some(text), p));
+        let both = |key: &String| policy.settings.contains_key(key);
+        let mut settings = policy.settings.clone();
+        for (key, value) in config.into_iter().flatten() {
+            if both(key) {
+                let cause = format!(
+                    "its setting `{key}` stands in the configuration file and in `{name}.toml`: take it out of one of them"
+                );
+                return Err((Some(wasm), LoadError::settings(&shown, cause)));
             }
-            None => {
-                let Some(shipped) = shipped else { continue };
-                let idle = own.is_empty() && shipped.inert_without_settings;
-                let plugin = embedded_plugin(shared, shipped, own)?;
-                add(&mut set, &plugin, !idle);
+            settings.insert(key.clone(), value.clone());
+        }
+        let id = MemberId {
+            name: name.to_owned(),
+            wasm,
+            policy: text.as_ref().map(|text| digest(text.as_bytes())),
+            settings: digest(Value::Object(settings.clone()).to_string().as_bytes()),
+        };
+        Ok(Member { id, shipped, staged: found.wasm, policy_text: text, policy: Arc::new(policy), settings })
+    }
+
+    fn source(&self) -> PluginSource {
+        let (origin, bytes) = match (&self.staged, &self.shipped) {
+            (Some(staged), _) => (Origin::File(staged.path.clone()), Cow::Owned(staged.wasm.clone())),
+            (None, Some(shipped)) => (Origin::Embedded, Cow::Borrowed(shipped.wasm)),
+            (None, None) => (Origin::Embedded, Cow::Borrowed(&[][..])),
+        };
+        PluginSource { name: self.id.name.clone(), origin, bytes, settings: self.settings.clone() }
+    }
+
+    fn load(&self, shared: &Arc<Shared>) -> Result<LoadedPlugin, LoadError> {
+        match (&self.staged, self.shipped) {
+            // With settings a plugin is loaded at once, so that bad ones are found now and not at the first decision.
+            (None, Some(shipped)) if self.settings.is_empty() => {
+                Ok(LoadedPlugin::later(shared, self.source(), shipped.world))
+            }
+            (None, _) => LoadedPlugin::load(shared, self.source()),
+            (Some(staged), shipped) => {
+                let plugin = LoadedPlugin::load(shared, self.source())?;
+                let missing = shipped.filter(|shipped| !plugin.worlds().contains(&shipped.world));
+                match missing {
+                    None => Ok(plugin),
+                    Some(shipped) => {
+                        let cause = format!(
+                            "it has the name of the embedded {} but is none: give the file another name",
+                            shipped.world
+                        );
+                        Err(LoadError::plugin(&staged.path.display().to_string(), cause))
+                    }
+                }
             }
         }
     }
-    Ok(set)
-}
 
-pub(crate) fn of_file(
-    shared: &Arc<Shared>,
-    file: &Path,
-    settings: &BTreeMap<String, Settings>,
-) -> Result<FilterSet, LoadError> {
-    let name = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    if !legal_name(name) {
-        return Err(LoadError::plugin(&file.display().to_string(), NAME_RULE));
-    }
-    let own = settings.get(name).cloned().unwrap_or_default();
-    let mut set = FilterSet::default();
-    add(&mut set, &LoadedPlugin::load(shared, read(name, file, own)?)?, true);
-    Ok(set)
-}
-
-/// With settings a plugin is loaded at once, so that bad ones are found now and not at the first decision.
-fn embedded_plugin(
-    shared: &Arc<Shared>,
-    shipped: &EmbeddedPlugin,
-    settings: Settings,
-) -> Result<LoadedPlugin, LoadError> {
-    let at_once = !settings.is_empty();
-    let source = PluginSource {
-        name: shipped.name.to_owned(),
-        origin: Origin::Embedded,
-        bytes: Cow::Borrowed(shipped.wasm),
-        settings,
-    };
-    if at_once {
-        LoadedPlugin::load(shared, source)
-    } else {
-        Ok(LoadedPlugin::later(shared, source, shipped.world))
+    /// Listed, and not asked.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.staged.is_none()
+            && self.settings.is_empty()
+            && self.shipped.is_some_and(|s| s.inert_without_settings)
     }
 }
 
-fn add(set: &mut FilterSet, plugin: &LoadedPlugin, active: bool) {
-    for world in plugin.worlds().iter().copied() {
-        set.plugins.push(PluginId {
-            name: plugin.name().to_owned(),
-            world: world.name(),
-            digest: plugin.digest().to_owned(),
-        });
-        if !active {
-            continue;
+impl Loaded {
+    pub(crate) fn ids(&self) -> Vec<MemberId> {
+        self.members.iter().map(|(m, _)| m.id.clone()).collect()
+    }
+
+    /// As decisions use it. One pass in name order puts every chain into name order.
+    pub(crate) fn set(&self, generation: u64, failures: Option<&FailureSink>) -> FilterSet {
+        let mut set = FilterSet { generation, ..FilterSet::default() };
+        for (member, plugin) in &self.members {
+            for world in plugin.worlds().iter().copied() {
+                set.plugins.push(PluginId {
+                    name: plugin.name().to_owned(),
+                    world: world.name(),
+                    digest: plugin.digest().to_owned(),
+                });
+                if member.is_idle() {
+                    continue;
+                }
+                let last_good = match member.policy.on_failure {
+                    OnFailure::LastGood => self.last_good.get(plugin.name()).map(|l| l.plugin().clone()),
+                    _ => None,
+                };
+                let filter = Arc::new(WasmFilter {
+                    plugin: plugin.plugin().clone(),
+                    world,
+                    policy: member.policy.clone(),
+                    last_good,
+                    failures: failures.cloned(),
+                });
+                match world {
+                    World::PushFilter => set.push.push(filter),
+                    World::FetchFilter => set.fetch.push(filter),
+                    World::ProjectMatcher => set.projects.push(filter),
+                }
+            }
         }
-        let filter = Arc::new(WasmFilter { plugin: plugin.plugin().clone(), world });
-        match world {
-            World::PushFilter => set.push.push(filter),
-            World::FetchFilter => set.fetch.push(filter),
-            World::ProjectMatcher => set.projects.push(filter),
-        }
+        set
     }
-}
-
-/// The `.wasm` files of the directory by plugin name.
-fn files(dir: &Path) -> Result<BTreeMap<String, PathBuf>, LoadError> {
-    let unreadable = |e: std::io::Error| LoadError::directory(dir, format!("it cannot be read: {e}"));
-    let metadata = fs::metadata(dir).map_err(unreadable)?;
-    if !metadata.is_dir() {
-        return Err(LoadError::directory(dir, "it is not a directory"));
-    }
-    check_owner(dir, &metadata).map_err(|cause| LoadError::directory(dir, cause))?;
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension() != Some("wasm".as_ref()) {
-            continue;
-        }
-        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        if !legal_name(name) {
-            return Err(LoadError::plugin(&path.display().to_string(), NAME_RULE));
-        }
-        files.insert(name.to_owned(), path);
-    }
-    Ok(files)
-}
-
-/// `host` is how results name refgate itself.
-fn legal_name(name: &str) -> bool {
-    name.len() <= NAME_BYTES
-        && name != "host"
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-fn read(name: &str, path: &Path, settings: Settings) -> Result<PluginSource, LoadError> {
-    let refuse = |cause: String| LoadError::plugin(&path.display().to_string(), cause);
-    let unreadable = |e: std::io::Error| refuse(format!("it cannot be read: {e}"));
-    let file = File::open(path).map_err(unreadable)?;
-    // What is checked is the file that is read, whatever the name points at by then.
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(refuse("it is not a file".to_owned()));
-    }
-    check_owner(path, &metadata).map_err(refuse)?;
-    let mut bytes = Vec::new();
-    file.take(COMPONENT_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > COMPONENT_BYTES {
-        return Err(refuse(format!("it is larger than {} MiB", COMPONENT_BYTES >> 20)));
-    }
-    Ok(PluginSource {
-        name: name.to_owned(),
-        origin: Origin::File(path.to_owned()),
-        bytes: bytes.into(),
-        settings,
-    })
 }
 
 /// A plugin decides what replicates; whoever can write it could open the gate.
-fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), String> {
+pub(crate) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), String> {
     let us = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
     if owner != us && owner != 0 {

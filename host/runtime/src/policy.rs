@@ -1,0 +1,190 @@
+//! `NAME.toml` beside `NAME.wasm`: where a plugin applies, within what limits, with what settings, and what counts when it fails.
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// What an operator says about one plugin; the default is a plugin without a file.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// `sha256:…` of the component: another one is refused.
+    pub digest: Option<String>,
+    /// Projects it is asked about.
+    pub projects: Scope,
+    /// Remotes it is asked about; a project matcher is asked for all of them.
+    pub remotes: Scope,
+    /// What counts when it fails.
+    pub on_failure: OnFailure,
+    /// Whether instances serve more than one call.
+    pub isolation: Isolation,
+    /// Limits that differ from the host's.
+    pub limits: LimitOverrides,
+    /// Settings for `configure`.
+    pub settings: Map<String, Value>,
+}
+
+/// What counts when a plugin fails to answer: a trap, a limit, an error, an answer outside the contract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Everything it was asked about is held back as `filter-failed`.
+    #[default]
+    Closed,
+    /// It holds nothing back; the host's tables count all the same.
+    Open,
+    /// The build that was live before it is asked; `closed` when there is none or it fails too.
+    LastGood,
+}
+
+/// Whether instances of a plugin are used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// An instance serves many calls and is replaced now and then.
+    #[default]
+    Reuse,
+    /// Every call gets an instance of its own.
+    Fresh,
+}
+
+/// The part of `[limits]` that was written; `None` keeps the host's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LimitOverrides {
+    /// Milliseconds for a call, before the part per item.
+    pub call_ms: Option<u64>,
+    /// Microseconds that every ref or project adds.
+    pub per_item_us: Option<u64>,
+    /// Milliseconds to start and configure an instance.
+    pub start_ms: Option<u64>,
+    /// MiB of linear memory of an instance.
+    pub memory_mib: Option<usize>,
+    /// Tables of an instance.
+    pub tables: Option<usize>,
+    /// Elements of one table.
+    pub table_elements: Option<usize>,
+    /// Core instances of one instance.
+    pub instances: Option<usize>,
+    /// Linear memories of an instance.
+    pub memories: Option<usize>,
+    /// Calls into the host during one call.
+    pub host_calls: Option<u64>,
+    /// MiB that one call may move between host and plugin.
+    pub host_mib: Option<u64>,
+    /// KiB of log text in one call.
+    pub log_kib: Option<usize>,
+    /// Different reasons in one call.
+    pub reasons: Option<usize>,
+    /// Calls that an instance serves.
+    pub calls_per_instance: Option<u32>,
+}
+
+/// A set of globs; none at all means everything. `*` crosses slashes.
+#[derive(Clone, Debug, Default)]
+pub struct Scope(Option<GlobSet>);
+
+impl Scope {
+    fn new(key: &str, globs: &[String]) -> Result<Scope, String> {
+        if globs.is_empty() {
+            return Ok(Scope(None));
+        }
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            if glob.is_empty() {
+                return Err(format!("`{key}` has an empty glob: leave the key out to mean everything"));
+            }
+            set.add(Glob::new(glob).map_err(|e| format!("`{key}`: `{glob}` is not a glob: {}", e.kind()))?);
+        }
+        set.build().map(|set| Scope(Some(set))).map_err(|e| format!("`{key}`: {e}"))
+    }
+
+    /// Whether `name` is in it.
+    pub fn covers(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|set| set.is_match(name))
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    digest: Option<String>,
+    #[serde(default)]
+    projects: Vec<String>,
+    #[serde(default)]
+    remotes: Vec<String>,
+    #[serde(default)]
+    on_failure: OnFailure,
+    #[serde(default)]
+    isolation: Isolation,
+    #[serde(default)]
+    limits: LimitOverrides,
+    #[serde(default)]
+    settings: Map<String, Value>,
+}
+
+impl Policy {
+    /// Reads the text of a `NAME.toml`. An error names the place, what is wrong and what is allowed.
+    pub fn parse(text: &str) -> Result<Policy, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        if let Some(digest) = &file.digest {
+            let hex = digest.strip_prefix("sha256:");
+            if !hex
+                .is_some_and(|h| h.len() == 64 && h.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+            {
+                return Err(format!(
+                    "`digest` is `{digest}`: write `sha256:` and 64 hex digits in lower case, as `refgate plugins \
+                     inspect` prints them"
+                ));
+            }
+        }
+        Ok(Policy {
+            digest: file.digest,
+            projects: Scope::new("projects", &file.projects)?,
+            remotes: Scope::new("remotes", &file.remotes)?,
+            on_failure: file.on_failure,
+            isolation: file.isolation,
+            limits: file.limits,
+            settings: file.settings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_read() {
+        let policy = Policy::parse(
+            "digest = 'sha256:0000000000000000000000000000000000000000000000000000000000000000'\n\
+             projects = ['team/*']\nremotes = ['site-?']\non-failure = 'last-good'\nisolation = 'fresh'\n\
+             [limits]\ncall-ms = 1\n[settings]\nmax = 5\n",
+        )
+        .unwrap();
+        assert!(policy.projects.covers("team/a/b") && !policy.projects.covers("teams"));
+        assert!(policy.remotes.covers("site-b") && !policy.remotes.covers("site-bb"));
+        assert_eq!((policy.on_failure, policy.isolation), (OnFailure::LastGood, Isolation::Fresh));
+        assert_eq!(policy.limits.call_ms, Some(1));
+        assert_eq!(policy.settings["max"], 5);
+        let nothing = Policy::parse("").unwrap();
+        assert!(nothing.projects.covers("x") && nothing.remotes.covers(""));
+        assert_eq!(nothing.on_failure, OnFailure::Closed);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, said) in [
+            ("on-failure = 'ajar'", "unknown variant `ajar`, expected one of `closed`, `open`, `last-good`"),
+            ("colour = 1", "unknown field `colour`"),
+            ("[limits]\nspeed = 1", "unknown field `speed`"),
+            ("digest = 'sha256:12'", "64 hex digits"),
+            ("projects = ['a[']", "`a[` is not a glob"),
+            ("projects = ['']", "empty glob"),
+            ("a = ", "line 1"),
+        ] {
+            let error = Policy::parse(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

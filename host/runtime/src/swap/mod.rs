@@ -1,0 +1,393 @@
+//! Swaps the set that decides while decisions run.
+//!
+//! A set goes through these steps, and any failure leaves the last good set live:
+//!
+//! ```text
+//! read -> checked -> compiled -> started and configured -> proved -> [shadow] -> live -> retired
+//!            \__________________ a failure: the build is quarantined with its reason
+//! ```
+//!
+//! A set becomes live by one store of one pointer, and a decision takes the pointer once; so no decision sees two sets.
+//! Everything here runs on the caller's thread: who watches the directory, and when, is the host's matter.
+
+mod event;
+mod shadow;
+mod status;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use refgate_core::{FilterSet, FilterSource, Observer};
+
+pub use event::Event;
+pub use shadow::{Shadow, ShadowCounts};
+pub use status::{PluginStatus, Standing};
+pub use store::{release, roll_back};
+
+use crate::directory::{self, Listing, Refused};
+use crate::set::{Loaded, MemberId, Plan};
+use crate::state::Quarantined;
+use crate::{EmbeddedPlugin, FailureSink, LoadError, Runtime, Settings, State};
+
+/// Proves a set before it becomes live: the candidate, the live one, and the names that are new in it. An error says what
+/// went wrong; otherwise what was tried, in words.
+pub type Prove = Arc<dyn Fn(&FilterSet, &FilterSet, &[String]) -> Result<String, String> + Send + Sync>;
+
+/// What a [`Swapper`] works on.
+#[derive(Clone)]
+pub struct SwapOptions {
+    /// Where plugins are; without it there are the embedded ones alone.
+    pub directory: Option<PathBuf>,
+    /// What survives a restart; without it nothing does.
+    pub state: Option<State>,
+    /// Settings by plugin.
+    pub settings: Settings,
+    /// The plugins of the program.
+    pub embedded: Vec<EmbeddedPlugin>,
+    /// Plugins whose file must be there.
+    pub require: Vec<String>,
+    /// The time of day in milliseconds since 1970.
+    pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The last test before a set becomes live.
+    pub prove: Option<Prove>,
+    /// Told of every look of every set that becomes live.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Told of every failed call of the live set.
+    pub failures: Option<FailureSink>,
+    /// Looks that a new set only watches before it becomes live; 0 for none.
+    pub shadow_looks: u64,
+    /// Most verdicts that may change while it watches, in percent of the refs; 100 is no bound.
+    pub max_changed_percent: f64,
+}
+
+/// Holds the live set. Shared between whoever decides, which costs one load of a pointer, and whoever swaps.
+pub struct Swapper {
+    runtime: Runtime,
+    options: SwapOptions,
+    live: ArcSwap<FilterSet>,
+    /// One at a time looks at the directory; compiling is done under this lock and no other.
+    turn: Mutex<()>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    loaded: Loaded,
+    generation: u64,
+    /// The set before the live one.
+    previous: Option<Loaded>,
+    quarantine: Vec<Quarantined>,
+    /// What the last look at the directory refused.
+    refused: Vec<Refused>,
+    /// The last set that could be read and still could not become live: it is not tried again until something changes.
+    failed: Option<Vec<MemberId>>,
+    shadow: Option<(Loaded, Arc<Shadow>)>,
+}
+
+impl FilterSource for Swapper {
+    fn current(&self) -> Arc<FilterSet> {
+        self.live.load_full()
+    }
+}
+
+impl Swapper {
+    /// For a command: the set that the directory holds now. What cannot be used refuses all of it, with one exception: a
+    /// build that was rolled back is left aside, and the saved set decides; the events say so.
+    pub fn start_strict(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
+        let swapper = Swapper::empty(runtime, options);
+        let mut events = Vec::new();
+        swapper.read_state(&mut events)?;
+        let plan = match swapper.plan() {
+            Ok(plan) => plan,
+            Err(mut refused) => return Err(refused.swap_remove(0).error),
+        };
+        let rolled_back = swapper.inner().quarantined(&plan.ids()).filter(|q| q.rolled_back).cloned();
+        if let Some(quarantined) = rolled_back {
+            swapper.resume_saved(None)?;
+            events.push(Event::LeftAside { name: quarantined.name, reason: quarantined.reason });
+        } else {
+            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(|r| r.error)?;
+            swapper.publish(loaded, &mut events);
+        }
+        Ok((swapper, events))
+    }
+
+    /// For a host that runs on: the set that was live when it ended, then what the directory holds by now, if it can be
+    /// used. Without a saved set the directory must be usable.
+    pub fn start(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
+        let swapper = Swapper::empty(runtime, options);
+        let mut events = Vec::new();
+        swapper.read_state(&mut events)?;
+        let unchanged = match (swapper.plan(), swapper.saved_ids()?) {
+            (Ok(plan), Some(saved)) => plan.ids() == saved,
+            (Ok(_), None) => true,
+            (Err(mut refused), None) => return Err(refused.swap_remove(0).error),
+            (Err(_), Some(_)) => false,
+        };
+        if unchanged {
+            let plan = swapper.plan().map_err(|mut refused| refused.swap_remove(0).error)?;
+            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(|r| r.error)?;
+            swapper.publish(loaded, &mut events);
+        } else {
+            swapper.resume_saved(None)?;
+            events.push(Event::Resumed { generation: swapper.generation() });
+            events.extend(swapper.scan());
+        }
+        Ok((swapper, events))
+    }
+
+    fn empty(runtime: &Runtime, options: SwapOptions) -> Swapper {
+        let inner = Inner {
+            settings: options.settings.clone(),
+            loaded: Loaded::default(),
+            generation: 0,
+            previous: None,
+            quarantine: Vec::new(),
+            refused: Vec::new(),
+            failed: None,
+            shadow: None,
+        };
+        Swapper {
+            runtime: runtime.clone(),
+            options,
+            live: ArcSwap::from_pointee(FilterSet::default()),
+            turn: Mutex::default(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Looks at the directory and makes what it holds the live set if that can be used. Does nothing when nothing changed.
+    /// What happened is in the events; the live set is never worse than before.
+    pub fn scan(&self) -> Vec<Event> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = Vec::new();
+        if let Err(e) = self.follow(&mut events) {
+            events.push(Event::StateFailed { error: e.to_string() });
+        }
+        match self.plan() {
+            Err(refused) => self.refuse(refused, None, &mut events),
+            Ok(plan) => {
+                let ids = plan.ids();
+                let mut inner = self.inner();
+                if inner.failed.as_ref() == Some(&ids) {
+                    return events;
+                }
+                inner.failed = None;
+                inner.refused.clear();
+                if ids == inner.loaded.ids() {
+                    inner.shadow = None;
+                } else if inner.shadow.as_ref().is_some_and(|(s, _)| s.ids() == ids) {
+                    drop(inner);
+                    self.end_shadow(&mut events);
+                } else if inner.quarantined(&ids).is_none() {
+                    drop(inner);
+                    self.try_swap(plan, &mut events);
+                }
+            }
+        }
+        events
+    }
+
+    /// Other settings: a new set of the same plugins, or of what the directory holds by now.
+    pub fn set_settings(&self, settings: Settings) -> Vec<Event> {
+        let mut inner = self.inner();
+        inner.settings = settings;
+        inner.failed = None;
+        drop(inner);
+        self.scan()
+    }
+
+    /// Goes back to the set before the live one, and quarantines what is new in the live one.
+    ///
+    /// # Errors
+    /// There is none to go back to, or it does not load any more.
+    pub fn rollback(&self, reason: &str) -> Result<Vec<Event>, LoadError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.go_back(reason)
+    }
+
+    /// The number of the live set.
+    pub fn generation(&self) -> u64 {
+        self.inner().generation
+    }
+
+    /// The set that watches, if there is one.
+    pub fn shadow(&self) -> Option<Arc<Shadow>> {
+        self.inner().shadow.as_ref().map(|(_, shadow)| shadow.clone())
+    }
+
+    /// How every plugin stands.
+    pub fn status(&self) -> Vec<PluginStatus> {
+        let inner = self.inner();
+        status::of(&inner.loaded, &inner.quarantine, &inner.refused, inner.shadow.as_ref().map(|(l, _)| l))
+    }
+
+    fn try_swap(&self, plan: Plan, events: &mut Vec<Event>) {
+        let before = self.inner().loaded.clone();
+        let ids = plan.ids();
+        let loaded = match plan.load(&self.runtime.shared, &before) {
+            Ok(loaded) => loaded,
+            Err(refused) => return self.refuse(vec![refused], Some(ids), events),
+        };
+        let new = new_in(&loaded, &before);
+        let mut proof = None;
+        if let Some(prove) = &self.options.prove {
+            match prove(&loaded.set(0, None), &self.current(), &new) {
+                Ok(tried) => proof = Some(tried),
+                Err(why) => return self.refuse(blamed(&loaded, &new, &why), Some(ids), events),
+            }
+        }
+        if self.options.shadow_looks > 0 && !new.is_empty() {
+            let shadow = Arc::new(Shadow::new(Arc::new(loaded.set(0, None))));
+            self.inner().shadow = Some((loaded, shadow));
+            events.push(Event::Shadowing { plugins: new, looks: self.options.shadow_looks });
+            return;
+        }
+        self.publish(loaded, events);
+        if let (Some(proof), Some(Event::Live { proof: said, .. })) = (proof, events.last_mut()) {
+            *said = Some(proof);
+        }
+    }
+
+    /// Publishes a set that has watched for long enough, or quarantines it when it changes too much.
+    fn end_shadow(&self, events: &mut Vec<Event>) {
+        let Some((loaded, shadow)) = self.inner().shadow.clone() else { return };
+        let counts = shadow.counts();
+        if counts.looks < self.options.shadow_looks {
+            return;
+        }
+        self.inner().shadow = None;
+        let percent = counts.changed as f64 * 100.0 / counts.refs.max(1) as f64;
+        if percent <= self.options.max_changed_percent {
+            events.push(Event::Shadowed { counts });
+            return self.publish(loaded, events);
+        }
+        let new = new_in(&loaded, &self.inner().loaded);
+        let why = format!(
+            "in the shadow of the live set it changed {} of {} verdicts, and {} % is allowed",
+            counts.changed, counts.refs, self.options.max_changed_percent
+        );
+        self.refuse(blamed(&loaded, &new, &why), Some(loaded.ids()), events);
+    }
+
+    /// What the directory holds, if all of it can be used.
+    fn plan(&self) -> Result<Plan, Vec<Refused>> {
+        let whole = |error| vec![Refused { name: String::new(), digest: None, error }];
+        let mut listing = match &self.options.directory {
+            Some(dir) => directory::list(dir).map_err(whole)?,
+            None => Listing::default(),
+        };
+        for name in &self.options.require {
+            if listing.found.get(name).is_some_and(|f| f.wasm.is_some()) {
+                continue;
+            }
+            if !listing.refused.iter().any(|r| r.name == *name) {
+                let place = match &self.options.directory {
+                    Some(dir) => format!("`{}` is not there", dir.join(format!("{name}.wasm")).display()),
+                    None => "no plugin directory is configured".to_owned(),
+                };
+                let cause = format!(
+                    "the configuration requires it: {place}; put the file back, or take the name out of `plugins.require`"
+                );
+                let error = LoadError::plugin(name, cause);
+                listing.refused.push(Refused { name: name.clone(), digest: None, error });
+            }
+        }
+        let settings = self.inner().settings.clone();
+        Plan::new(listing, &settings, &self.options.embedded)
+    }
+
+    /// Makes `loaded` the live set, and saves it.
+    fn publish(&self, loaded: Loaded, events: &mut Vec<Event>) {
+        let before = self.inner().loaded.clone();
+        let new = new_in(&loaded, &before);
+        let gone: Vec<String> = new_in(&before, &loaded).into_iter().filter(|n| !new.contains(n)).collect();
+        let generation = match self.save_live(&loaded) {
+            Ok(id) => id,
+            Err(e) => {
+                events.push(Event::StateFailed { error: e.to_string() });
+                self.runtime.next_generation()
+            }
+        };
+        self.make_live(loaded, generation);
+        events.push(Event::Live { generation, new, gone, proof: None });
+    }
+
+    fn make_live(&self, loaded: Loaded, generation: u64) {
+        let mut set = loaded.set(generation, self.options.failures.as_ref());
+        set.observer = self.options.observer.clone();
+        let mut inner = self.inner();
+        let old = std::mem::replace(&mut inner.loaded, loaded);
+        inner.previous = (!old.members.is_empty()).then_some(old);
+        inner.generation = generation;
+        inner.shadow = None;
+        // What is live now was mended.
+        inner.quarantine.retain(|q| q.rolled_back);
+        inner.refused.clear();
+        self.live.store(Arc::new(set));
+    }
+
+    /// Notes what is not used, once per build, and keeps the live set. `failed` is the set that could be read at least.
+    fn refuse(&self, refused: Vec<Refused>, failed: Option<Vec<MemberId>>, events: &mut Vec<Event>) {
+        let now = (self.options.now_ms)();
+        let mut inner = self.inner();
+        inner.shadow = None;
+        inner.failed = failed;
+        let known = std::mem::replace(&mut inner.refused, refused.clone());
+        let fresh: Vec<Refused> = refused.into_iter().filter(|one| !known.contains(one)).collect();
+        for one in &fresh {
+            inner.quarantine.retain(|q| q.rolled_back || q.name != one.name);
+            inner.quarantine.push(Quarantined {
+                name: one.name.clone(),
+                wasm: one.digest.clone().unwrap_or_default(),
+                policy: None,
+                reason: one.error.to_string(),
+                since_ms: now,
+                rolled_back: false,
+            });
+        }
+        drop(inner);
+        if fresh.is_empty() {
+            return;
+        }
+        for one in fresh {
+            events.push(Event::Refused { name: one.name, digest: one.digest, reason: one.error.to_string() });
+        }
+        if let Err(e) = self.save_quarantine() {
+            events.push(Event::StateFailed { error: e.to_string() });
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// The first of these builds that is not used.
+    fn quarantined(&self, ids: &[MemberId]) -> Option<&Quarantined> {
+        self.quarantine
+            .iter()
+            .filter(|q| q.rolled_back)
+            .find(|q| ids.iter().any(|id| id.name == q.name && id.wasm == q.wasm && id.policy == q.policy))
+    }
+}
+
+/// Names of plugins in `a` that `b` lacks or has in another build.
+fn new_in(a: &Loaded, b: &Loaded) -> Vec<String> {
+    let others = b.ids();
+    a.ids().into_iter().filter(|id| !others.contains(id)).map(|id| id.name).collect()
+}
+
+/// The plugins that are new in a set, each with the reason why the set is not used.
+fn blamed(loaded: &Loaded, new: &[String], why: &str) -> Vec<Refused> {
+    let members = loaded.members.iter().filter(|(m, _)| new.contains(&m.id.name));
+    let blame = |(m, _): &(crate::set::Member, crate::LoadedPlugin)| Refused {
+        name: m.id.name.clone(),
+        digest: Some(m.id.wasm.clone()),
+        error: LoadError::plugin(&m.id.name, why),
+    };
+    members.map(blame).collect()
+}
