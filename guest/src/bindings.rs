@@ -8,9 +8,10 @@ pub mod imports {
         inline: r#"
             package refgate:sdk;
             world imports {
-                import refgate:filter/batches@0.1.0;
-                import refgate:filter/project-batches@0.1.0;
-                import refgate:filter/log@0.1.0;
+                import refgate:filter/batches@0.1.1;
+                import refgate:filter/project-batches@0.1.1;
+                import refgate:filter/log@0.1.1;
+                import refgate:filter/clock@0.1.1;
             }
         "#,
         world: "refgate:sdk/imports",
@@ -19,6 +20,7 @@ pub mod imports {
 }
 
 pub use imports::refgate::filter::batches::{RefBatch, Verdicts};
+pub use imports::refgate::filter::clock;
 pub use imports::refgate::filter::log;
 pub use imports::refgate::filter::project_batches::{ProjectBatch, Selection};
 
@@ -29,7 +31,7 @@ pub use imports::refgate::filter::project_batches::{ProjectBatch, Selection};
 pub mod lifecycle {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package refgate:sdk; world lifecycle { export refgate:filter/lifecycle@0.1.0; }",
+        inline: "package refgate:sdk; world lifecycle { export refgate:filter/lifecycle@0.1.1; }",
         world: "refgate:sdk/lifecycle",
         generate_all,
         pub_export_macro: true,
@@ -41,10 +43,10 @@ pub mod lifecycle {
 pub mod push {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package refgate:sdk; world push { export refgate:filter/push@0.1.0; }",
+        inline: "package refgate:sdk; world push { export refgate:filter/push@0.1.1; }",
         world: "refgate:sdk/push",
         with: {
-            "refgate:filter/batches@0.1.0": crate::bindings::imports::refgate::filter::batches,
+            "refgate:filter/batches@0.1.1": crate::bindings::imports::refgate::filter::batches,
         },
         generate_all,
         pub_export_macro: true,
@@ -56,10 +58,10 @@ pub mod push {
 pub mod fetch {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package refgate:sdk; world fetch { export refgate:filter/fetch@0.1.0; }",
+        inline: "package refgate:sdk; world fetch { export refgate:filter/fetch@0.1.1; }",
         world: "refgate:sdk/fetch",
         with: {
-            "refgate:filter/batches@0.1.0": crate::bindings::imports::refgate::filter::batches,
+            "refgate:filter/batches@0.1.1": crate::bindings::imports::refgate::filter::batches,
         },
         generate_all,
         pub_export_macro: true,
@@ -71,10 +73,10 @@ pub mod fetch {
 pub mod projects {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package refgate:sdk; world projects { export refgate:filter/projects@0.1.0; }",
+        inline: "package refgate:sdk; world projects { export refgate:filter/projects@0.1.1; }",
         world: "refgate:sdk/projects",
         with: {
-            "refgate:filter/project-batches@0.1.0": crate::bindings::imports::refgate::filter::project_batches,
+            "refgate:filter/project-batches@0.1.1": crate::bindings::imports::refgate::filter::project_batches,
         },
         generate_all,
         pub_export_macro: true,

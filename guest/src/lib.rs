@@ -33,6 +33,7 @@ mod batch;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
+pub mod clock;
 mod export;
 mod filter;
 mod json;

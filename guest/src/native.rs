@@ -26,6 +26,12 @@ impl Answer {
     }
 }
 
+/// Runs `call`, and every look in it, at a time of day: milliseconds since 1970 (UTC), for [`clock`](crate::clock).
+/// Counts for this thread.
+pub fn at<T>(now_ms: u64, call: impl FnOnce() -> T) -> T {
+    crate::clock::backend::at(now_ms, call)
+}
+
 /// One look of a push filter. The error is the filter's own; a panic is not caught.
 pub fn run_push<F: PushFilter>(filter: &F, source: &dyn RefSource) -> Result<Answer, String> {
     look(source, |batch, verdicts| filter.filter(batch, verdicts))

@@ -21,10 +21,12 @@
 //! assert_eq!(answer.reason(0), None);
 //! assert_eq!(answer.reason(1), Some("not-up-to-date"));
 //! ```
+//!
+//! A filter that asks the [`clock`](crate::clock) runs within [`at`]: `at(1_766_000_000_000, || run_push(…))`.
 
 use serde::de::DeserializeOwned;
 
-pub use crate::native::{Answer, run_fetch, run_matcher, run_push};
+pub use crate::native::{Answer, at, run_fetch, run_matcher, run_push};
 use crate::{Column, OidColumn, Problems, RefSource, settings};
 
 /// A batch in memory.

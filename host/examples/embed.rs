@@ -1,5 +1,5 @@
 //! A replication tool that asks refgate which of its pushes may go: `cargo run --example embed`.
-use std::{error::Error, sync::Arc, time::Duration, time::Instant};
+use std::{error::Error, sync::Arc, time::Duration, time::Instant, time::SystemTime};
 
 use refgate_core::{BoxFuture, Clock};
 use refgate_host::{Config, Gate, Project, RefName, RefUpdate, RemoteValue, System};
@@ -13,6 +13,9 @@ impl Clock for Now {
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
+    }
+    fn unix_time(&self) -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 }
 

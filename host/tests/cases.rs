@@ -27,6 +27,10 @@ impl Clock for NoClock {
     fn sleep(&self, _: Duration) -> BoxFuture<'_, ()> {
         ready(())
     }
+
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn loader() -> Loader {
@@ -132,6 +136,14 @@ fn what_is_no_case_file_is_refused_with_its_place() {
         (
             r#"{"cases":[{"name":"n","direction":"push","project":"p","expect":{},"offer":[{"ref":"a b"}]}]}"#,
             "`a b` is not a legal name",
+        ),
+        (
+            r#"{"cases":[{"name":"n","direction":"push","project":"p","now":"Friday","expect":{}}]}"#,
+            "`Friday` is no time like `2026-12-24T18:00:00Z`",
+        ),
+        (
+            r#"{"cases":[{"name":"n","direction":"push","project":"p","now":"1969-12-31T23:59:59Z","expect":{}}]}"#,
+            "`1969-12-31T23:59:59Z` is before 1970",
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();

@@ -64,4 +64,8 @@ impl Clock for Sim {
             Poll::Pending
         }))
     }
+
+    fn unix_time(&self) -> Duration {
+        Duration::from_millis(self.world().time)
+    }
 }

@@ -73,6 +73,10 @@ impl Clock for TestClock {
             }
         })
     }
+
+    fn unix_time(&self) -> Duration {
+        self.state().slept.iter().sum()
+    }
 }
 
 /// The real time, for the ref-db alone: it gives up when its file does not answer in time, and this file is real.
@@ -86,5 +90,9 @@ impl Clock for RealClock {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
     }
 }

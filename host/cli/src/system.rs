@@ -19,6 +19,10 @@ impl Clock for RealClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+
+    fn unix_time(&self) -> Duration {
+        unix_time()
+    }
 }
 
 /// The time of day, for what is kept longer than a process.

@@ -51,6 +51,9 @@ pub struct RefBatch {
     pub oid_len: usize,
     /// 0 on the first look, 1 after the wait and the reload.
     pub attempt: u32,
+    /// The time of day when the look began, in milliseconds since 1970 (UTC): one value for all filters and calls of a
+    /// look; the second look has its own.
+    pub now_ms: u64,
     /// One state word per ref, see [`state`].
     pub states: Vec<u32>,
     /// The local ref names, back to back.
@@ -124,6 +127,7 @@ impl RefBatch {
             peer: self.peer.clone(),
             oid_len: self.oid_len,
             attempt: self.attempt,
+            now_ms: self.now_ms,
             states: words(&self.states),
             names,
             name_ends,

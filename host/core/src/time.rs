@@ -10,6 +10,9 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Instant;
     /// Resolves after `duration`; dropping the future cancels it.
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
+    /// The time of day: since 1970 (UTC), zero for a clock that is set before. People set it, so it can go back; measure
+    /// with [`now`](Clock::now).
+    fn unix_time(&self) -> Duration;
 }
 
 /// The moment by which a call must have answered.

@@ -33,6 +33,10 @@ impl Clock for Virtual {
         *self.now.lock().unwrap() += duration;
         Box::pin(std::future::ready(()))
     }
+
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {

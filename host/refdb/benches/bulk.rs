@@ -28,6 +28,9 @@ impl Clock for RealClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {

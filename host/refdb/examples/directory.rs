@@ -298,6 +298,9 @@ impl Clock for RealClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Every case of the suite on a new store at `root`: the lines to print, and whether none failed.

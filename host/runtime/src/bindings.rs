@@ -7,9 +7,10 @@ wasmtime::component::bindgen!({
     inline: r#"
         package refgate:host;
         world imports {
-            import refgate:filter/batches@0.1.0;
-            import refgate:filter/project-batches@0.1.0;
-            import refgate:filter/log@0.1.0;
+            import refgate:filter/batches@0.1.1;
+            import refgate:filter/project-batches@0.1.1;
+            import refgate:filter/log@0.1.1;
+            import refgate:filter/clock@0.1.1;
         }
     "#,
     world: "refgate:host/imports",

@@ -11,7 +11,7 @@ use refgate_core::{Project, RefBatch};
 use wasmtime::component::Resource;
 use wasmtime::{Result, bail};
 
-use crate::bindings::refgate::filter::{batches, log, project_batches};
+use crate::bindings::refgate::filter::{batches, clock, log, project_batches};
 use crate::limits::Meter;
 use crate::log::{LogLevel, PluginLog};
 use crate::verdicts::{Gathered, Selected};
@@ -228,6 +228,15 @@ impl project_batches::HostSelection for HostState {
 
     fn drop(&mut self, _: Resource<project_batches::Selection>) -> Result<()> {
         Ok(())
+    }
+}
+
+impl clock::Host for HostState {
+    fn now_ms(&mut self) -> Result<u64> {
+        match &self.call {
+            Call::Look(batch, _) => Ok(batch.now_ms),
+            _ => bail!("it asked for the time outside of a look"),
+        }
     }
 }
 

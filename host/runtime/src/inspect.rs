@@ -16,7 +16,7 @@ const PACKAGE: &str = "refgate:filter/";
 const VERSION: &str = "0.1.";
 
 /// Interfaces that a plugin may import.
-const OFFERED: [&str; 3] = ["batches", "project-batches", "log"];
+const OFFERED: [&str; 4] = ["batches", "project-batches", "log", "clock"];
 
 /// What a plugin can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use common::{Lines, batch, hostile, runtime, setting};
+use common::{Lines, NOW_MS, batch, hostile, runtime, setting};
 use refgate_core::{Answer, FilterError};
 use refgate_runtime::{Limits, LoadError, LoadedPlugin, LogLevel, Origin, PluginSource, World};
 
@@ -99,6 +99,20 @@ fn a_panic_is_logged_and_the_next_call_works() {
     assert_eq!(lines[0].0, LogLevel::Error);
     assert!(lines[0].1.starts_with("hostile: panicked at "), "{}", lines[0].1);
     assert!(lines[0].1.contains("the second look"), "{}", lines[0].1);
+}
+
+#[test]
+fn the_time_is_that_of_the_look_and_there_is_none_outside() {
+    let (plugin, _) = load("time");
+    for _ in 0..2 {
+        let answer = look(&plugin, 3, 0).unwrap();
+        assert_eq!(answer.discards, [(vec![0, 1, 2], format!("t-{NOW_MS}"))]);
+    }
+    let refused = load_with("time-in-configure", limits()).0.err().unwrap().to_string();
+    assert!(refused.ends_with("it does not start: it asked for the time outside of a look"), "{refused}");
+    let info = runtime(limits()).0.inspect("hostile", &hostile()).unwrap();
+    let clock = info.imports.iter().find(|i| i.name == "refgate:filter/clock@0.1.1").unwrap();
+    assert_eq!(clock.functions, ["now-ms"]);
 }
 
 #[test]

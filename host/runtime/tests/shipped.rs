@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{batch, embedded, runtime, setting, wait};
 use refgate_core::{Answer, Project, RefBatch};
-use refgate_runtime::{Limits, LogLevel};
+use refgate_runtime::{Limits, LogLevel, Origin, PluginSource, World};
 
 /// By ref: the reason, or `recheck`.
 fn said(answer: &Answer, refs: usize) -> Vec<Option<String>> {
@@ -57,13 +57,41 @@ fn imports_are_the_whole_list_of_capabilities() {
         assert_eq!(info.worlds, [plugin.world], "{}", plugin.name);
         let imports: Vec<_> = info.imports.iter().map(|i| i.name.as_str()).collect();
         let expected = match plugin.name {
-            "project-matcher" => ["refgate:filter/log@0.1.0", "refgate:filter/project-batches@0.1.0"],
-            _ => ["refgate:filter/batches@0.1.0", "refgate:filter/log@0.1.0"],
+            "project-matcher" => ["refgate:filter/log@0.1.1", "refgate:filter/project-batches@0.1.1"],
+            _ => ["refgate:filter/batches@0.1.1", "refgate:filter/log@0.1.1"],
         };
         let mut sorted = imports.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, expected, "{}", plugin.name);
         assert_eq!(info.exports.len(), 2, "{}: {:?}", plugin.name, info.exports);
+    }
+}
+
+/// Names of 0.1.0 everywhere: what a component built against the first release of the contract looks like.
+#[test]
+fn components_for_the_first_contract_still_run() {
+    let (runtime, _) = runtime(Limits::default());
+    for plugin in embedded() {
+        let mut bytes = plugin.wasm.to_vec();
+        let names = b"@0.1.1";
+        let found: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i..].starts_with(names)).collect();
+        found.iter().for_each(|i| bytes[i + names.len() - 1] = b'0');
+        let info = runtime.inspect(plugin.name, &bytes).unwrap();
+        assert!(info.imports.iter().chain(&info.exports).all(|i| i.name.ends_with("@0.1.0")), "{info:?}");
+        let source = PluginSource {
+            name: plugin.name.to_owned(),
+            origin: Origin::Embedded,
+            bytes: bytes.into(),
+            settings: Default::default(),
+        };
+        let old = runtime.load(source).unwrap();
+        match plugin.world {
+            World::ProjectMatcher => {
+                let projects: Arc<[Project]> = Arc::new([Project::new("x").unwrap()]);
+                assert_eq!(old.matches(projects).unwrap().selected, [true]);
+            }
+            world => assert_eq!(old.look(world, batch(vec![1; 3], 0)), Ok(Answer::default())),
+        }
     }
 }
 

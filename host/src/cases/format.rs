@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use refgate_core::{Oid, RefName};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -28,6 +30,9 @@ pub struct Case {
     /// The remote whose keys in `config` count; without it a gated one.
     #[serde(default)]
     pub remote: Option<String>,
+    /// The time of day at the first look; the second one is as much later as the wait is long.
+    #[serde(default)]
+    pub now: Moment,
     /// Configuration keys as `section.subsection.key`, each with its values.
     #[serde(default)]
     pub config: BTreeMap<String, OneOrMany>,
@@ -260,6 +265,28 @@ impl TryFrom<String> for Value {
 
 fn parse_oid(text: &str) -> Result<Option<Oid>, String> {
     Oid::parse_or_zero(text.as_bytes()).map_err(|e| format!("`{text}`: {e}"))
+}
+
+/// A time of day, as the time since 1970 (UTC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Moment(pub Duration);
+
+/// 2026-01-01T00:00:00Z, a Thursday.
+impl Default for Moment {
+    fn default() -> Moment {
+        Moment(Duration::from_secs(1_767_225_600))
+    }
+}
+
+impl TryFrom<String> for Moment {
+    type Error = String;
+    fn try_from(text: String) -> Result<Moment, String> {
+        let moment: Timestamp =
+            text.parse().map_err(|e| format!("`{text}` is no time like `2026-12-24T18:00:00Z`: {e}"))?;
+        let since = u64::try_from(moment.as_millisecond()).map_err(|_| format!("`{text}` is before 1970"))?;
+        Ok(Moment(Duration::from_millis(since)))
+    }
 }
 
 /// A ref name, with `%XX` for bytes that are not UTF-8.

@@ -169,6 +169,10 @@ impl Clock for World<'_> {
         *self.slept.lock().unwrap_or_else(|p| p.into_inner()) += duration;
         ready(())
     }
+
+    fn unix_time(&self) -> Duration {
+        self.case.now.0 + *self.slept.lock().unwrap_or_else(|p| p.into_inner())
+    }
 }
 
 impl Entries for World<'_> {

@@ -17,6 +17,10 @@ impl Clock for BenchClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The median time of `rounds` runs, after one that is not counted.

@@ -19,6 +19,15 @@ pub(super) struct Facts {
     pub problems: Vec<String>,
 }
 
+/// When filters are asked.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// 0 on the first look, 1 on the second.
+    pub attempt: u32,
+    /// The time of day, in milliseconds since 1970 (UTC).
+    pub now_ms: u64,
+}
+
 /// The local repository could not be read at all.
 pub(super) struct Unreadable(pub String);
 
@@ -256,14 +265,15 @@ impl Facts {
     }
 
     /// The columns for `which`, in that order.
-    pub fn batch(&self, request: &Request<'_>, which: &[usize], attempt: u32) -> RefBatch {
+    pub fn batch(&self, request: &Request<'_>, which: &[usize], at: Moment) -> RefBatch {
         let oid_len = request.format.oid_len();
         let mut batch = RefBatch {
             direction: request.direction,
             project: request.project.clone(),
             peer: request.peer.to_owned(),
             oid_len,
-            attempt,
+            attempt: at.attempt,
+            now_ms: at.now_ms,
             states: Vec::with_capacity(which.len()),
             names: Vec::new(),
             name_ends: Vec::with_capacity(which.len()),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::look::{Facts, Unreadable};
+use super::look::{Facts, Moment, Unreadable};
 use super::{Decision, HOST, RefDecision, Request, Sources, Verdict, Wait, groups};
 use crate::chain::{self, Said};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Seen};
@@ -48,9 +48,11 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
         }
     };
     let mut verdicts: Vec<Option<Verdict>> = vec![None; request.updates.len()];
+    // One time of day per look, whatever it takes: filters that depend on it agree with each other.
+    let now = |attempt| Moment { attempt, now_ms: sources.clock.unix_time().as_millis() as u64 };
     let everything: Vec<usize> = (0..request.updates.len()).collect();
     let rechecks =
-        look(&request, &facts, filters, &everything, 0, &mut verdicts, &mut decision.problems).await;
+        look(&request, &facts, filters, now(0), &everything, &mut verdicts, &mut decision.problems).await;
     if !rechecks.is_empty() {
         let again: Vec<usize> = rechecks.iter().map(|(i, _)| *i).collect();
         if let Some(pause) = draw(&request, sources) {
@@ -60,7 +62,8 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
         match facts.reload(&request, sources, &again).await {
             Ok(()) => {
                 let twice =
-                    look(&request, &facts, filters, &again, 1, &mut verdicts, &mut decision.problems).await;
+                    look(&request, &facts, filters, now(1), &again, &mut verdicts, &mut decision.problems)
+                        .await;
                 for (i, by) in twice {
                     verdicts[i] = Some(Verdict::Discard { reason: Reason::NotUpToDate, by });
                 }
@@ -124,14 +127,14 @@ async fn look(
     request: &Request<'_>,
     facts: &Facts,
     filters: &FilterSet,
+    at: Moment,
     which: &[usize],
-    attempt: u32,
     verdicts: &mut [Option<Verdict>],
     problems: &mut Vec<String>,
 ) -> Vec<(usize, String)> {
     let mut rechecks = Vec::new();
     for chunk in chunks(request, facts, which.to_vec()) {
-        let batch = Arc::new(facts.batch(request, &chunk, attempt));
+        let batch = Arc::new(facts.batch(request, &chunk, at));
         let look = chain::look(filters, &batch).await;
         problems.extend(look.problems);
         for (i, said) in chunk.into_iter().zip(look.said) {

@@ -18,6 +18,9 @@ impl Clock for PausedClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 pub(super) fn run<F: Future>(future: F) -> F::Output {

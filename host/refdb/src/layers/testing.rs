@@ -21,6 +21,9 @@ impl Clock for PausedClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 pub(super) fn clock() -> Arc<dyn Clock> {

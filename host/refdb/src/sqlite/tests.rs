@@ -26,6 +26,9 @@ impl Clock for TestClock {
     fn sleep(&self, _: Duration) -> BoxFuture<'_, ()> {
         Box::pin(self.late.notified())
     }
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 #[allow(clippy::disallowed_methods)]

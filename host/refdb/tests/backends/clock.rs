@@ -37,4 +37,8 @@ impl Clock for VirtualClock {
             Poll::Pending
         }))
     }
+
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }

@@ -24,6 +24,9 @@ impl Clock for RealClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
         Box::pin(tokio::time::sleep(duration))
     }
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 pub fn now() -> Instant {

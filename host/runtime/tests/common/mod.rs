@@ -47,6 +47,9 @@ pub fn hostile() -> Vec<u8> {
     .unwrap()
 }
 
+/// The time of every batch.
+pub const NOW_MS: u64 = 1_766_000_000_123;
+
 /// Refs `refs/heads/0`... with the given states, all oids but the global ones set to `index % 251 + 1`.
 pub fn batch(states: Vec<u32>, attempt: u32) -> Arc<RefBatch> {
     let (mut names, mut name_ends, mut oids) = (Vec::new(), Vec::new(), Vec::new());
@@ -61,6 +64,7 @@ pub fn batch(states: Vec<u32>, attempt: u32) -> Arc<RefBatch> {
         peer: "site-b".to_owned(),
         oid_len: 20,
         attempt,
+        now_ms: NOW_MS,
         groups: (0..states.len() as u32).map(|i| i / 2).collect(),
         names,
         name_ends,

@@ -1,6 +1,6 @@
 //! A push filter that does whatever wrong its setting asks for. For tests of the host only.
 
-use refgate_guest::{Batch, Problem, Problems, PushFilter, Verdicts, export_push_filter, log};
+use refgate_guest::{Batch, Problem, Problems, PushFilter, Verdicts, clock, export_push_filter, log};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -44,6 +44,10 @@ enum Deed {
     ReadAll,
     /// Counts its calls and says so as a reason.
     Count,
+    /// Asks for the time while it starts.
+    TimeInConfigure,
+    /// Says the time as a reason.
+    Time,
     /// Keeps everything.
     KeepAll,
 }
@@ -73,6 +77,7 @@ impl PushFilter for Hostile {
                     [Problem::new("deed", "is refused"), Problem::at("deed", 1, "is\nrefused too")];
                 Err(problems.to_vec().into())
             }
+            Deed::TimeInConfigure => panic!("it is {}", clock::now_ms()),
             deed => Ok(Hostile { deed, calls: Default::default() }),
         }
     }
@@ -105,7 +110,12 @@ impl PushFilter for Hostile {
                 self.calls.set(self.calls.get() + 1);
                 verdicts.discard_all(&format!("call-{}", self.calls.get()));
             }
-            Deed::KeepAll | Deed::LoopInConfigure | Deed::PanicInConfigure | Deed::Refuse => {}
+            Deed::Time => verdicts.discard_all(&format!("t-{}", clock::now_ms())),
+            Deed::KeepAll
+            | Deed::LoopInConfigure
+            | Deed::PanicInConfigure
+            | Deed::TimeInConfigure
+            | Deed::Refuse => {}
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use self::world::{Custom, World, keep_all, name, oid, shipped};
 use crate::table::RemoteValue;
@@ -21,6 +21,25 @@ fn a_stale_ref_that_catches_up_is_kept_with_the_reloaded_value() {
     assert_eq!(decision.waits.len(), 1);
     assert_eq!(decision.waits[0].refs, 1);
     assert_eq!(world.slept(), vec![decision.waits[0].ms]);
+}
+
+#[test]
+fn every_call_of_a_look_has_one_time_and_the_second_look_has_its_own() {
+    let offers: Vec<String> = (0..270_000).map(|i| format!("refs/heads/x{i}=a<c")).collect();
+    let mut world = World::push(&offers.iter().map(String::as_str).collect::<Vec<_>>());
+    world.global("refs/heads/x7", GlobalRef::At(oid("b")));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watch = |name| {
+        let seen = seen.clone();
+        Custom::filter(name, move |batch| {
+            seen.lock().unwrap().push((batch.attempt, batch.now_ms));
+            Ok(Answer::default())
+        })
+    };
+    let decision = world.decide(&[watch("a"), shipped(), watch("z")]);
+    let later = 1_000_000 + decision.waits[0].ms;
+    let first = [(0, 1_000_000); 4];
+    assert_eq!(*seen.lock().unwrap(), [&first[..], &[(1, later); 2]].concat());
 }
 
 #[test]
@@ -235,7 +254,7 @@ fn many_refs_are_split_between_groups_not_within() {
         );
     }
     let mut world = World::push(&offers.iter().map(String::as_str).collect::<Vec<_>>());
-    let sizes = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sizes = Arc::new(Mutex::new(Vec::new()));
     let seen = sizes.clone();
     let counting = Custom::filter("count", move |batch| {
         assert_eq!(batch.direction, Direction::Push);

@@ -256,6 +256,11 @@ impl Clock for World {
         }
         ready(())
     }
+
+    fn unix_time(&self) -> Duration {
+        let slept: u64 = self.slept.lock().unwrap().iter().sum();
+        Duration::from_secs(1_000) + Duration::from_millis(slept)
+    }
 }
 
 /// Counts and may fail its reads; everything else is the memory backend.
