@@ -17,7 +17,7 @@ use crate::inspect::{self, PluginInfo};
 use crate::limits::TICK;
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::set::{EmbeddedPlugin, Loaded, Plan};
-use crate::{Limits, LoadError, LogLevel, LogSink, Settings};
+use crate::{Limits, LoadError, LogLevel, LogSink, Manifest, Settings};
 
 /// What a runtime needs from its host.
 #[derive(Clone)]
@@ -159,8 +159,9 @@ impl Runtime {
 
     /// What a component is and could do, without running it. `name` is for the error.
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, LoadError> {
+        let manifest = Manifest::read(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
         let component = self.shared.compile(name, bytes)?;
-        inspect::info(&self.shared.engine, &component, bytes)
+        Ok(inspect::info(&self.shared.engine, &component, bytes, manifest))
     }
 }
 

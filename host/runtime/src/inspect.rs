@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use crate::LoadError;
+use crate::Manifest;
 
 /// The package of refgate's interfaces, with the separator.
 const PACKAGE: &str = "refgate:filter/";
@@ -81,6 +81,8 @@ pub struct PluginInfo {
     pub imports: Vec<Interface>,
     /// What it exports.
     pub exports: Vec<Interface>,
+    /// What its author wrote down about it.
+    pub manifest: Option<Manifest>,
     /// Bytes of the file.
     pub size: usize,
     /// `sha256:` and 64 hex digits of the file.
@@ -116,7 +118,12 @@ pub(crate) fn check_header(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// What `component` says about itself.
-pub(crate) fn info(engine: &Engine, component: &Component, bytes: &[u8]) -> Result<PluginInfo, LoadError> {
+pub(crate) fn info(
+    engine: &Engine,
+    component: &Component,
+    bytes: &[u8],
+    manifest: Option<Manifest>,
+) -> PluginInfo {
     let ty = component.component_type();
     let interface = |(name, item): (&str, wasmtime::component::types::ComponentExtern<'_>)| Interface {
         name: name.to_owned(),
@@ -133,7 +140,7 @@ pub(crate) fn info(engine: &Engine, component: &Component, bytes: &[u8]) -> Resu
     let exports: Vec<Interface> = ty.exports(engine).map(interface).collect();
     let worlds =
         World::ALL.into_iter().filter(|world| exported(&exports, world.export().0).is_some()).collect();
-    Ok(PluginInfo { worlds, imports, exports, size: bytes.len(), digest: digest(bytes) })
+    PluginInfo { worlds, imports, exports, manifest, size: bytes.len(), digest: digest(bytes) }
 }
 
 impl PluginInfo {

@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::log::{PluginLog, cut};
 use crate::verdicts::{Gathered, Selected};
-use crate::{LoadError, digest};
+use crate::{LoadError, Manifest, digest};
 
 /// Where a plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,12 @@ impl PluginSource {
             Origin::File(path) => path.display().to_string(),
         }
     }
+
+    /// What can refuse it before it is compiled; its settings become what its manifest says.
+    fn admit(&mut self) -> Result<Option<Manifest>, LoadError> {
+        Manifest::admit(&self.bytes, &mut self.settings)
+            .map_err(|(settings, cause)| LoadError { settings, ..LoadError::plugin(&self.shown(), cause) })
+    }
 }
 
 /// A plugin that is ready for calls, or will be at its first one.
@@ -58,20 +64,23 @@ impl PluginSource {
 pub struct LoadedPlugin {
     plugin: Arc<Plugin>,
     worlds: Vec<World>,
+    manifest: Option<Arc<Manifest>>,
 }
 
 impl LoadedPlugin {
-    pub(crate) fn load(shared: &Arc<Shared>, source: PluginSource) -> Result<LoadedPlugin, LoadError> {
+    pub(crate) fn load(shared: &Arc<Shared>, mut source: PluginSource) -> Result<LoadedPlugin, LoadError> {
+        let manifest = source.admit()?.map(Arc::new);
         let plugin = Plugin::new(shared.clone(), source);
         let worlds = plugin.code()?.worlds.clone();
         let first = plugin.start()?;
         plugin.put_back(first);
-        Ok(LoadedPlugin { plugin: Arc::new(plugin), worlds })
+        Ok(LoadedPlugin { plugin: Arc::new(plugin), worlds, manifest })
     }
 
     /// A plugin known to be of `world`, which is compiled when it is first called.
     pub(crate) fn later(shared: &Arc<Shared>, source: PluginSource, world: World) -> LoadedPlugin {
-        LoadedPlugin { plugin: Arc::new(Plugin::new(shared.clone(), source)), worlds: vec![world] }
+        let manifest = Manifest::read(&source.bytes).ok().flatten().map(Arc::new);
+        LoadedPlugin { plugin: Arc::new(Plugin::new(shared.clone(), source)), worlds: vec![world], manifest }
     }
 
     /// The name.
@@ -87,6 +96,11 @@ impl LoadedPlugin {
     /// `sha256:` and 64 hex digits of the component.
     pub fn digest(&self) -> &str {
         &self.plugin.digest
+    }
+
+    /// What its author wrote down about it.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_deref()
     }
 
     pub(crate) fn plugin(&self) -> &Arc<Plugin> {
@@ -161,7 +175,7 @@ impl Plugin {
     fn compile(&self) -> Result<Code, LoadError> {
         let refuse = |cause: String| LoadError::plugin(&self.shown, cause);
         let component = self.shared.compile(&self.shown, &self.bytes)?;
-        let info = inspect::info(&self.shared.engine, &component, &self.bytes)?;
+        let info = inspect::info(&self.shared.engine, &component, &self.bytes, None);
         info.check().map_err(refuse)?;
         let pre = self.shared.linker.instantiate_pre(&component).map_err(|e| {
             refuse(format!("it imports a function that this version of refgate does not have: {e:#}"))
