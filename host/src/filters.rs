@@ -1,13 +1,13 @@
 //! From a configuration to the filters that decide.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use refgate_core::{FilterSet, Project};
+use refgate_core::{Clock, FilterSet, FilterSource, Project};
 use refgate_filters::EMBEDDED;
 use refgate_runtime::{
-    EmbeddedPlugin, Limits, LoadError, LogLevel, PluginInfo, Runtime, RuntimeConfig, World,
+    EmbeddedPlugin, Event, Limits, LoadError, LogLevel, LogSink, PluginInfo, PluginStatus, Runtime,
+    RuntimeConfig, Settings, State, SwapOptions, Swapper, World,
 };
 use serde_json::Value;
 
@@ -28,9 +28,22 @@ pub enum Source {
     Alone(PathBuf),
 }
 
+/// How the plugins of a configuration stand.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// In name order.
+    pub plugins: Vec<PluginStatus>,
+    /// The number of the set that is live or, when nothing is refused, will be with the next command.
+    pub generation: u64,
+    /// Why a command that starts now would not: exit code 2.
+    pub refused: Option<Error>,
+}
+
 /// Loads filters. Components are compiled once for all configurations.
 pub struct Loader {
     runtime: Runtime,
+    clock: Arc<dyn Clock>,
+    log: LogSink,
 }
 
 impl Loader {
@@ -42,47 +55,105 @@ impl Loader {
             log_level: LogLevel::Info,
             pause: system.pause.clone(),
         });
-        Ok(Loader { runtime: runtime.map_err(refused)? })
+        Ok(Loader {
+            runtime: runtime.map_err(refused)?,
+            clock: system.clock.clone(),
+            log: system.log.clone(),
+        })
     }
 
-    /// The set of a configuration: its plugin directory beside the shipped filters.
+    /// The set of a configuration: its plugin directory beside the shipped filters. What becomes live by it is saved where
+    /// `plugins.state` says, and what an operator rolled back stays out.
     ///
     /// # Errors
     /// Any plugin that cannot be used, or that must be there and is not, refuses the whole set.
     pub fn load(&self, config: &Config) -> Result<FilterSet, Error> {
-        let source = match &config.plugins.directory {
-            Some(dir) => Source::Directory(dir.clone()),
-            None => Source::Shipped,
-        };
-        for name in &config.plugins.require {
-            let file = config.plugins.directory.as_ref().map(|dir| dir.join(format!("{name}.wasm")));
-            if !file.as_ref().is_some_and(|f| f.is_file()) {
-                let place = match file {
-                    Some(file) => format!("`{}` is not there", file.display()),
-                    None => "no plugin directory is configured".to_owned(),
-                };
-                return Err(Error::usage(format!(
-                    "plugin `{name}` is required by the configuration: {place}"
-                ))
-                .hint("put the file back, or take the name out of `plugins.require`"));
-            }
-        }
-        self.load_from(&source, config)
+        let (swapper, events) = self.swapper(config, Swapper::start_strict)?;
+        events.iter().filter(|event| event.is_warning()).for_each(|event| self.report(event));
+        Ok((*swapper.current()).clone())
     }
 
-    /// The set of a configuration with filters from somewhere else.
+    /// A swapper for a configuration, started by `start`.
+    pub(crate) fn swapper(
+        &self,
+        config: &Config,
+        start: impl FnOnce(&Runtime, SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError>,
+    ) -> Result<(Swapper, Vec<Event>), Error> {
+        start(&self.runtime, self.options(config)).map_err(refused)
+    }
+
+    /// What a swapper needs to know of a configuration.
+    pub(crate) fn options(&self, config: &Config) -> SwapOptions {
+        let clock = self.clock.clone();
+        SwapOptions {
+            directory: config.plugins.directory.clone(),
+            state: self.state(config),
+            settings: settings(config),
+            embedded: embedded(),
+            require: config.plugins.require.clone(),
+            now_ms: Arc::new(move || clock.unix_time().as_millis() as u64),
+            prove: None,
+            observer: None,
+            failures: None,
+            shadow_looks: 0,
+            max_changed_percent: config.plugins.max_changed_percent,
+        }
+    }
+
+    /// Without a place to save the live set decisions are as good; only a restart or a rollback has nothing to go by.
+    fn state(&self, config: &Config) -> Option<State> {
+        let dir = config.plugins.state.as_ref()?;
+        match State::open(dir) {
+            Ok(state) => Some(state),
+            Err(e) => {
+                let text = format!(
+                    "{e}; the live set is not saved, and what was rolled back is not known: run refgate as the user who \
+                     owns it, or set `plugins.state`"
+                );
+                self.log_line(LogLevel::Warn, &text);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn report(&self, event: &Event) {
+        let level = if event.is_warning() { LogLevel::Warn } else { LogLevel::Info };
+        self.log_line(level, &event.to_string());
+    }
+
+    pub(crate) fn log_line(&self, level: LogLevel, text: &str) {
+        // No plugin says this: refgate does.
+        (self.log)(level, "", text);
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// How every plugin of a configuration stands, without making anything live or saving it.
+    ///
+    /// # Errors
+    /// The saved state cannot be read. A plugin that cannot be used is in the result.
+    pub fn survey(&self, config: &Config) -> Result<Survey, Error> {
+        let surveyed = Swapper::survey(&self.runtime, self.options(config)).map_err(refused)?;
+        let (plugins, generation, error) = surveyed;
+        Ok(Survey { plugins, generation, refused: error.map(refused) })
+    }
+
+    /// The set of a configuration with filters from somewhere else; nothing is saved.
     pub fn load_from(&self, source: &Source, config: &Config) -> Result<FilterSet, Error> {
-        let mut settings = config.plugin_settings.clone();
-        if !config.patterns.is_empty() {
-            let patterns = config.patterns.iter().map(|p| Value::String(p.clone())).collect();
-            let key = settings.entry(MATCHER.to_owned()).or_default();
-            key.insert("pattern".to_owned(), Value::Array(patterns));
-        }
-        match source {
-            Source::Shipped => self.set(None, &settings),
-            Source::Directory(dir) => self.set(Some(dir), &settings),
-            Source::Alone(file) => self.runtime.filter_set_of_file(file, &settings).map_err(refused),
-        }
+        let settings = settings(config);
+        let set = match source {
+            Source::Shipped => self.runtime.filter_set(None, &settings, &embedded()),
+            Source::Directory(dir) => self.runtime.filter_set(Some(dir), &settings, &embedded()),
+            Source::Alone(file) => self.runtime.filter_set_of_file(file, &settings),
+        };
+        set.map_err(refused)
+    }
+
+    /// The set of one component alone that is no file, with the settings of a configuration.
+    pub fn load_bytes(&self, name: &str, wasm: &[u8], config: &Config) -> Result<FilterSet, Error> {
+        self.runtime.filter_set_of_bytes(name, wasm, &settings(config)).map_err(refused)
     }
 
     /// Whether the plugins of a source can be used at all; their settings are left aside.
@@ -90,7 +161,7 @@ impl Loader {
     /// # Errors
     /// What [`load_from`](Self::load_from) would say whatever the configuration.
     pub fn probe(&self, source: &Source) -> Result<(), Error> {
-        let none = BTreeMap::new();
+        let none = Settings::new();
         let set = match source {
             Source::Shipped => return Ok(()),
             Source::Directory(dir) => self.runtime.filter_set(Some(dir), &none, &embedded()),
@@ -106,14 +177,17 @@ impl Loader {
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, Error> {
         self.runtime.inspect(name, bytes).map_err(refused)
     }
+}
 
-    fn set(
-        &self,
-        dir: Option<&Path>,
-        settings: &BTreeMap<String, serde_json::Map<String, Value>>,
-    ) -> Result<FilterSet, Error> {
-        self.runtime.filter_set(dir, settings, &embedded()).map_err(refused)
+/// The settings of a configuration, by plugin.
+fn settings(config: &Config) -> Settings {
+    let mut settings = config.plugin_settings.clone();
+    if !config.patterns.is_empty() {
+        let patterns = config.patterns.iter().map(|p| Value::String(p.clone())).collect();
+        let key = settings.entry(MATCHER.to_owned()).or_default();
+        key.insert("pattern".to_owned(), Value::Array(patterns));
     }
+    settings
 }
 
 /// The shipped filters as the runtime takes them.
@@ -147,6 +221,6 @@ pub async fn matches(set: &FilterSet, project: &Project) -> Result<bool, Error> 
 }
 
 /// A plugin that does not load is a matter of configuration.
-fn refused(e: LoadError) -> Error {
+pub(crate) fn refused(e: LoadError) -> Error {
     Error::usage(e.to_string())
 }

@@ -20,6 +20,7 @@ pub mod forget;
 mod gate;
 pub mod gated;
 pub mod heal;
+pub mod live;
 mod open;
 pub mod replicate;
 mod report;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::Rng;
-use refgate_core::{Clock, FilterSet, GlobalRefDb, NoopRefDb};
+use refgate_core::{Clock, FilterSet, FilterSource, GlobalRefDb, NoopRefDb};
 use refgate_git::GitRepositories;
 use refgate_refdb::{Location, OpenMode, Opened};
 use refgate_runtime::LogSink;
@@ -22,7 +22,7 @@ pub struct System {
     pub rng: Arc<Mutex<dyn Rng + Send>>,
     /// Blocks the calling thread for a real length of time: the time limits of filters rest on it.
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
-    /// Takes the log lines of filters: level, plugin, text.
+    /// Takes the log lines of filters: level, plugin, text. The plugin is empty where refgate speaks of all of them.
     pub log: LogSink,
 }
 
@@ -60,7 +60,7 @@ impl Site {
     /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
     pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
         let filters = Loader::new(system)?.load(&config)?;
-        Site::with(config, system, filters).await
+        Site::open_with(config, system, filters.into()).await
     }
 
     /// The same for writes of this site's own clients: no filter decides about those. Loads filters only where one of
@@ -74,10 +74,18 @@ impl Site {
             || !config.plugin_settings.is_empty()
             || config.plugins.directory.as_ref().is_some_and(|dir| !holds_no_plugin(dir));
         let filters = if selects { Loader::new(system)?.load(&config)? } else { FilterSet::default() };
-        Site::with(config, system, filters).await
+        Site::open_with(config, system, filters.into()).await
     }
 
-    async fn with(config: Config, system: &System, filters: FilterSet) -> Result<Site, Error> {
+    /// The same with filters from elsewhere, such as a [`Live`](crate::live::Live) set.
+    ///
+    /// # Errors
+    /// As [`Site::open`].
+    pub async fn open_with(
+        config: Config,
+        system: &System,
+        filters: Arc<dyn FilterSource>,
+    ) -> Result<Site, Error> {
         let refdb: Arc<dyn GlobalRefDb> = match config.ref_database.enabled {
             true => open_refdb(&config, false, system.clock.clone()).await?.db,
             // Nothing is read, so nothing needs to be there.
@@ -87,7 +95,7 @@ impl Site {
         let gate = Gate::new(GateParts {
             refdb,
             local: Arc::new(repositories.clone()),
-            filters: filters.into(),
+            filters,
             clock: system.clock.clone(),
             rng: system.rng.clone(),
             config,

@@ -304,8 +304,27 @@ pub enum HookCommand {
 /// `plugins …`
 #[derive(Subcommand, Debug)]
 pub enum PluginsCommand {
-    /// Every filter that takes part, and where it comes from
+    /// Every filter, how it stands, and where it comes from
     List,
+    /// Would these plugins load and pass their cases; without any the plugin directory
+    Check {
+        /// .wasm files or directories
+        #[arg(value_name = "PLUGIN")]
+        plugins: Vec<PathBuf>,
+    },
+    /// Go back to the set before the live one
+    Rollback {
+        /// Why, for those who read the list later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Use a plugin again that was rolled back
+    Release {
+        /// Its name
+        name: String,
+    },
+    /// Keep the live set as a running host does, and print what happens, until it is ended
+    Watch,
     /// What a filter imports and exports, without running it
     Inspect {
         /// A plugin's name, or a .wasm file
@@ -377,6 +396,10 @@ impl Command {
                 HookCommand::ReferenceTransaction { .. } => "hook reference-transaction",
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",
+            Command::Plugins(PluginsCommand::Check { .. }) => "plugins check",
+            Command::Plugins(PluginsCommand::Rollback { .. }) => "plugins rollback",
+            Command::Plugins(PluginsCommand::Release { .. }) => "plugins release",
+            Command::Plugins(PluginsCommand::Watch) => "plugins watch",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",
             Command::Build(_) => "build",
             Command::Test(_) => "test",

@@ -184,7 +184,20 @@ pub fn note(text: &str) {
 
 /// A line of a filter's log.
 pub fn log(level: &str, plugin: &str, message: &str) {
-    warn_as(level, &format!("filter {plugin}: {message}"));
+    let label = if level == "warn" { "warning" } else { level };
+    match plugin {
+        // refgate itself, about the set of plugins.
+        "" => warn_as(label, message),
+        _ => warn_as(level, &format!("filter {plugin}: {message}")),
+    }
+}
+
+/// A line on standard output at once, for commands that do not end by themselves. A reader that went away ends the process.
+pub fn line(text: &str) {
+    let mut out = io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
 }
 
 fn warn_as(label: &str, text: &str) {

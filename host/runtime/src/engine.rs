@@ -16,7 +16,7 @@ use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
 use crate::limits::TICK;
 use crate::plugin::{LoadedPlugin, PluginSource};
-use crate::set::{EmbeddedPlugin, Loaded, Plan};
+use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
 use crate::{Limits, LoadError, LogLevel, LogSink, Manifest, Settings};
 
 /// What a runtime needs from its host.
@@ -117,9 +117,8 @@ impl Runtime {
         embedded: &[EmbeddedPlugin],
     ) -> Result<FilterSet, LoadError> {
         let listing = plugins_dir.map_or_else(|| Ok(Listing::default()), directory::list)?;
-        let plan =
-            Plan::new(listing, settings, embedded).map_err(|mut refused| refused.swap_remove(0).error)?;
-        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(|refused| refused.error)?;
+        let plan = Plan::new(listing, settings, embedded).map_err(first)?;
+        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }
 
@@ -147,8 +146,8 @@ impl Runtime {
     fn alone(&self, name: String, found: Found, settings: &Settings) -> Result<FilterSet, LoadError> {
         let own = settings.get(&name).map(|own| (name.clone(), own.clone())).into_iter().collect();
         let listing = Listing { found: [(name, found)].into(), refused: Vec::new() };
-        let plan = Plan::new(listing, &own, &[]).map_err(|mut refused| refused.swap_remove(0).error)?;
-        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(|refused| refused.error)?;
+        let plan = Plan::new(listing, &own, &[]).map_err(first)?;
+        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }
 

@@ -35,5 +35,6 @@ pub use policy::{Isolation, LimitOverrides, OnFailure, Policy, Scope};
 pub use set::{EmbeddedPlugin, Settings};
 pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};
 pub use swap::{
-    Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release, roll_back,
+    Candidate, Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release,
+    roll_back,
 };

@@ -72,12 +72,22 @@ pub(crate) struct Loaded {
 }
 
 impl Plan {
-    /// Puts together what was found with the embedded plugins. Everything that cannot be used is named, not only the first.
+    /// Puts together what was found with the embedded plugins, if all of it can be used.
     pub(crate) fn new(
         listing: Listing,
         settings: &Settings,
         embedded: &[EmbeddedPlugin],
     ) -> Result<Plan, Vec<Refused>> {
+        let (plan, refused) = Plan::of_usable(listing, settings, embedded);
+        if refused.is_empty() { Ok(plan) } else { Err(refused) }
+    }
+
+    /// The same of what can be used, and everything that cannot.
+    pub(crate) fn of_usable(
+        listing: Listing,
+        settings: &Settings,
+        embedded: &[EmbeddedPlugin],
+    ) -> (Plan, Vec<Refused>) {
         let Listing { mut found, mut refused } = listing;
         for shipped in embedded {
             found.entry(shipped.name.to_owned()).or_default();
@@ -100,16 +110,16 @@ impl Plan {
                 Err((digest, error)) => refused.push(Refused { name, digest, error }),
             }
         }
-        if refused.is_empty() { Ok(plan) } else { Err(refused) }
+        (plan, refused)
     }
 
     pub(crate) fn ids(&self) -> Vec<MemberId> {
         self.members.iter().map(|m| m.id.clone()).collect()
     }
 
-    /// Starts every plugin; those that `before` has running already go on as they are.
-    pub(crate) fn load(self, shared: &Arc<Shared>, before: &Loaded) -> Result<Loaded, Refused> {
-        let mut loaded = Loaded::default();
+    /// Starts every plugin; those that `before` has running already go on as they are. All that do not start are named.
+    pub(crate) fn load(self, shared: &Arc<Shared>, before: &Loaded) -> Result<Loaded, Vec<Refused>> {
+        let (mut loaded, mut refused) = (Loaded::default(), Vec::new());
         for member in self.members {
             let name = member.id.name.clone();
             let old = before.members.iter().find(|(m, _)| m.id.name == name);
@@ -124,13 +134,18 @@ impl Plan {
                     if let Some((_, plugin)) = old {
                         loaded.last_good.insert(name.clone(), plugin.clone());
                     }
-                    let digest = Some(member.id.wasm.clone());
-                    member.load(shared).map_err(|error| Refused { name, digest, error })?
+                    match member.load(shared) {
+                        Ok(plugin) => plugin,
+                        Err(error) => {
+                            refused.push(Refused { name, digest: Some(member.id.wasm.clone()), error });
+                            continue;
+                        }
+                    }
                 }
             };
             loaded.members.push((member, plugin));
         }
-        Ok(loaded)
+        if refused.is_empty() { Ok(loaded) } else { Err(refused) }
     }
 }
 
@@ -207,6 +222,12 @@ impl Member {
             && self.settings.is_empty()
             && self.shipped.is_some_and(|s| s.inert_without_settings)
     }
+}
+
+/// The first of several reasons, where one has to do.
+pub(crate) fn first(refused: Vec<Refused>) -> LoadError {
+    let nothing = || LoadError::plugin("?", "it is refused");
+    refused.into_iter().next().map_or_else(nothing, |refused| refused.error)
 }
 
 impl Loaded {

@@ -48,6 +48,10 @@ pub enum Kind {
     PositiveMillis,
     /// Whole hours, 1 or more.
     Hours,
+    /// A whole number, 0 or more.
+    Count,
+    /// 0 to 100, with decimals.
+    Percent,
     /// A number and a unit, as in `30 s`; a bare number is milliseconds.
     Time,
     /// A path, relative to the file that says it.
@@ -70,6 +74,8 @@ impl Kind {
             Kind::Boolean => "true or false",
             Kind::Millis | Kind::PositiveMillis => "milliseconds",
             Kind::Hours => "hours",
+            Kind::Count => "number",
+            Kind::Percent => "percent",
             Kind::Time => "time",
             Kind::Path => "path",
             Kind::Writes => "gated, none or ungated",
@@ -96,6 +102,8 @@ impl Kind {
                 _ => Ok(()),
             },
             Kind::Hours => values::hours(text).map(drop),
+            Kind::Count => values::count(text).map(drop),
+            Kind::Percent => values::percent(text).map(drop),
             Kind::Time => values::time(text).map(drop),
             Kind::Writes => match SiteKind::from_name(text) {
                 Some(_) => Ok(()),

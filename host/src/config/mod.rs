@@ -85,12 +85,24 @@ pub struct RefDatabase {
 }
 
 /// `[plugins]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plugins {
     /// Where `.wasm` files are; without it only the embedded filters count.
     pub directory: Option<PathBuf>,
     /// Names of plugins whose file must be there.
     pub require: Vec<String>,
+    /// Where the live set is saved; `None` without a plugin directory, unless it was written.
+    pub state: Option<PathBuf>,
+    /// Case files that a new set has to pass before a running host uses it.
+    pub cases: Vec<PathBuf>,
+    /// Looks that a new set only watches; 0 for none.
+    pub shadow_looks: u64,
+    /// Most verdicts that a new set may change, in percent of the refs.
+    pub max_changed_percent: f64,
+    /// Failed calls after which a running host takes a new plugin back; 0 is never.
+    pub rollback_failures: u64,
+    /// The time within which they have to fail.
+    pub rollback_within: Duration,
 }
 
 /// `[remote "NAME"]`.

@@ -51,6 +51,16 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
         plugins: Plugins {
             directory: read.path("plugins", "directory"),
             require: read.texts("plugins", None, "require"),
+            state: read.path("plugins", "state").or_else(|| {
+                let state = || base.join(read.or_default("plugins", None, "state"));
+                read.last("plugins", None, "directory").map(|_| state())
+            }),
+            cases: read.paths("plugins", "cases"),
+            shadow_looks: read.count("shadowLooks"),
+            max_changed_percent: values::percent(&read.or_default("plugins", None, "maxChanged"))
+                .unwrap_or_default(),
+            rollback_failures: read.count("rollbackFailures"),
+            rollback_within: Duration::from_secs(read.count("rollbackSeconds")),
         },
         plugin_settings: read.plugin_settings(),
         remotes: read.names("remote").into_iter().map(|name| (name.to_owned(), read.remote(name))).collect(),
@@ -220,6 +230,16 @@ impl<'i> Reader<'i> {
     fn path(&self, section: &str, key: &str) -> Option<PathBuf> {
         let item = self.last(section, None, key)?;
         Some(directory(item).join(item.value.as_deref()?))
+    }
+
+    fn paths(&self, section: &str, key: &str) -> Vec<PathBuf> {
+        let path = |item: &Item| Some(directory(item).join(item.value.as_deref()?));
+        self.all(section, None, key).filter_map(path).collect()
+    }
+
+    /// A number of `[plugins]`.
+    fn count(&self, key: &str) -> u64 {
+        values::count(&self.or_default("plugins", None, key)).unwrap_or_default()
     }
 
     fn access(&self) -> Access {

@@ -58,7 +58,10 @@ mod tests {
             "`minWaitBeforeReloadLocalVersionMs` belongs below `[replication \"push-filter\"]`"
         );
         assert_eq!(key("remote", None, "colour"), "write `[remote \"NAME\"]`");
-        assert_eq!(key("plugins", None, "colour"), "the keys here are `directory`, `require`");
+        assert_eq!(
+            key("plugins", None, "colour"),
+            "the keys here are `directory`, `require`, `state`, `cases`, `shadowLooks`, `maxChanged`, `rollbackFailures`, `rollbackSeconds`"
+        );
         assert_eq!(section("project"), Some("projects"));
         assert_eq!(section("gerrit"), None);
     }

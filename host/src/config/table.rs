@@ -2,7 +2,9 @@
 
 use super::keys::{KeyDoc, Kind, Subsection};
 
-use Kind::{Boolean, Hours, Millis, Path, PositiveMillis, RemoteUrl, Rule, Text, Time, Writes};
+use Kind::{
+    Boolean, Count, Hours, Millis, Path, Percent, PositiveMillis, RemoteUrl, Rule, Text, Time, Writes,
+};
 use Subsection::{Any, Named, None as Plain};
 
 /// Every key, in the order of the documentation.
@@ -189,6 +191,47 @@ static KEYS: &[KeyDoc] = &[
         "where the filters are; without it only the built-in ones count",
     ),
     many("plugins", Plain, "require", Text, "", "a plugin that must be there, by name"),
+    one(
+        "plugins",
+        Plain,
+        "state",
+        Path,
+        "plugins.state",
+        "where the live set is saved, with a cache of compiled plugins; used when there is a plugin directory",
+    ),
+    many(
+        "plugins",
+        Plain,
+        "cases",
+        Path,
+        "",
+        "a case file that a new set of plugins has to pass before a running host uses it",
+    ),
+    one(
+        "plugins",
+        Plain,
+        "shadowLooks",
+        Count,
+        "0",
+        "for how many batches a new set only watches in a running host before it decides",
+    ),
+    one(
+        "plugins",
+        Plain,
+        "maxChanged",
+        Percent,
+        "100",
+        "how many verdicts on recorded and watched batches a new set may change in a running host, in percent of the refs",
+    ),
+    one(
+        "plugins",
+        Plain,
+        "rollbackFailures",
+        Count,
+        "5",
+        "failed calls after which a running host takes a new plugin back; 0 is never",
+    ),
+    one("plugins", Plain, "rollbackSeconds", Count, "60", "the time within which they have to fail"),
     many("plugin", Any, "*", Text, "", "a setting for the plugin of that name"),
     one(
         "remote",

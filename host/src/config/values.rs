@@ -57,6 +57,21 @@ pub(super) fn hours(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A whole number.
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    let digits = text.trim();
+    let number = digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+    number.ok_or_else(|| format!("`{text}` is not a number; write digits, 0 or more"))
+}
+
+/// A share of a hundred.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let number = number.parse::<f64>().ok().filter(|n| plain && (0.0..=100.0).contains(n));
+    number.ok_or_else(|| format!("`{text}` is not a share; write 0 to 100, as in `0.5`"))
+}
+
 /// Gerrit's time text: a number and a unit from milliseconds to years; a bare number is milliseconds.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time; write a number and a unit, as in `30 s` or `500 ms`");

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod hook;
 mod init;
+mod plugin_set;
 mod plugins;
 mod project;
 mod refdb;
@@ -28,7 +29,13 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Project(ProjectCommand::Match { names }) => project::run(file, &names, output).await,
         Command::Refdb(command) => refdb::run(file, command, output).await,
         Command::Hook(command) => hook::run(file, command, output).await,
-        Command::Plugins(PluginsCommand::List) => plugins::list(file, output).await,
+        Command::Plugins(PluginsCommand::List) => plugin_set::list(file, output),
+        Command::Plugins(PluginsCommand::Check { plugins }) => plugin_set::check(file, &plugins, output),
+        Command::Plugins(PluginsCommand::Rollback { reason }) => {
+            plugin_set::rollback(file, reason.as_deref(), output)
+        }
+        Command::Plugins(PluginsCommand::Release { name }) => plugin_set::release(file, &name, output),
+        Command::Plugins(PluginsCommand::Watch) => plugin_set::watch(file, output),
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),
         Command::Test(args) => test::run(args, output).await,

@@ -1,48 +1,15 @@
-//! `plugins list` and `inspect`.
+//! `plugins inspect`: what a component is and could do.
 
 use std::path::Path;
 
-use refgate_core::FilterSet;
 use refgate_filters::EMBEDDED;
-use refgate_host::config::Config;
 use refgate_host::{Error, filters};
 use refgate_runtime::PluginInfo;
 use serde_json::{Value, json};
 
 use super::site;
-use crate::output::{Cell, Mood, Output};
+use crate::output::Output;
 use crate::system::system;
-
-/// `refgate plugins list`: what takes part, in the order in which it is asked.
-pub async fn list(file: &Path, output: &Output) -> Result<u8, Error> {
-    let config = site::config(file)?;
-    let set: FilterSet = filters::Loader::new(&system()?)?.load(&config)?;
-    let rows = set.plugins.iter().map(|p| (p, origin(&config, &p.name)));
-    if output.json {
-        let plugins: Vec<Value> = rows
-            .map(
-                |(p, origin)| json!({"name": p.name, "world": p.world, "origin": origin, "digest": p.digest}),
-            )
-            .collect();
-        output
-            .document(&json!({"command": "plugins list", "generation": set.generation, "plugins": plugins}));
-        return Ok(0);
-    }
-    let cells: Vec<Vec<Cell>> = rows
-        .map(|(p, origin)| {
-            let digest = p.digest.get(..19).unwrap_or(&p.digest);
-            vec![p.name.as_str().into(), Cell::new(p.world, Mood::Good), origin.into(), digest.into()]
-        })
-        .collect();
-    output.table(&["NAME", "WORLD", "ORIGIN", "DIGEST"], &cells);
-    Ok(0)
-}
-
-/// The file of a plugin, or `embedded`.
-fn origin(config: &Config, name: &str) -> String {
-    let file = config.plugins.directory.as_ref().map(|dir| dir.join(format!("{name}.wasm")));
-    file.filter(|f| f.exists()).map_or("embedded".into(), |f| f.display().to_string())
-}
 
 /// `refgate plugins inspect`: by file, by the name of a plugin in the directory, or of an embedded one.
 pub fn inspect(file: &Path, plugin: &str, output: &Output) -> Result<u8, Error> {

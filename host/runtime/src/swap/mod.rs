@@ -27,13 +27,20 @@ pub use status::{PluginStatus, Standing};
 pub use store::{release, roll_back};
 
 use crate::directory::{self, Listing, Refused};
-use crate::set::{Loaded, MemberId, Plan};
+use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::Quarantined;
 use crate::{EmbeddedPlugin, FailureSink, LoadError, Runtime, Settings, State};
 
-/// Proves a set before it becomes live: the candidate, the live one, and the names that are new in it. An error says what
-/// went wrong; otherwise what was tried, in words.
-pub type Prove = Arc<dyn Fn(&FilterSet, &FilterSet, &[String]) -> Result<String, String> + Send + Sync>;
+/// Proves a set before it becomes live. An error says what went wrong; otherwise what was tried, in words.
+pub type Prove = Arc<dyn Fn(&Candidate<'_>) -> Result<String, String> + Send + Sync>;
+
+/// A set that is about to become live.
+pub struct Candidate<'a> {
+    /// It is started, and nothing was asked yet.
+    pub set: &'a FilterSet,
+    /// Name and component of every plugin file that is new in it.
+    pub new: Vec<(&'a str, &'a [u8])>,
+}
 
 /// What a [`Swapper`] works on.
 #[derive(Clone)]
@@ -98,17 +105,17 @@ impl Swapper {
     pub fn start_strict(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
         let swapper = Swapper::empty(runtime, options);
         let mut events = Vec::new();
-        swapper.read_state(&mut events)?;
+        swapper.read_state()?;
         let plan = match swapper.plan() {
             Ok(plan) => plan,
-            Err(mut refused) => return Err(refused.swap_remove(0).error),
+            Err(refused) => return Err(first(refused)),
         };
         let rolled_back = swapper.inner().quarantined(&plan.ids()).filter(|q| q.rolled_back).cloned();
         if let Some(quarantined) = rolled_back {
             swapper.resume_saved(None)?;
             events.push(Event::LeftAside { name: quarantined.name, reason: quarantined.reason });
         } else {
-            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(|r| r.error)?;
+            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
             swapper.publish(loaded, &mut events);
         }
         Ok((swapper, events))
@@ -119,16 +126,16 @@ impl Swapper {
     pub fn start(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
         let swapper = Swapper::empty(runtime, options);
         let mut events = Vec::new();
-        swapper.read_state(&mut events)?;
+        swapper.read_state()?;
         let unchanged = match (swapper.plan(), swapper.saved_ids()?) {
             (Ok(plan), Some(saved)) => plan.ids() == saved,
             (Ok(_), None) => true,
-            (Err(mut refused), None) => return Err(refused.swap_remove(0).error),
+            (Err(refused), None) => return Err(first(refused)),
             (Err(_), Some(_)) => false,
         };
         if unchanged {
-            let plan = swapper.plan().map_err(|mut refused| refused.swap_remove(0).error)?;
-            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(|r| r.error)?;
+            let plan = swapper.plan().map_err(first)?;
+            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
             swapper.publish(loaded, &mut events);
         } else {
             swapper.resume_saved(None)?;
@@ -136,6 +143,46 @@ impl Swapper {
             events.extend(swapper.scan());
         }
         Ok((swapper, events))
+    }
+
+    /// How every plugin of the directory stands, without making anything live: the statuses, the number that the set has or
+    /// would get, and why a command would refuse it.
+    ///
+    /// # Errors
+    /// The saved state cannot be read.
+    pub fn survey(
+        runtime: &Runtime,
+        options: SwapOptions,
+    ) -> Result<(Vec<PluginStatus>, u64, Option<LoadError>), LoadError> {
+        let swapper = Swapper::empty(runtime, options);
+        swapper.read_state()?;
+        let (saved_ids, next) = (swapper.saved_ids()?, swapper.next_id()?);
+        let (plan, mut refused) = match swapper.listing() {
+            Ok(listing) => {
+                let settings = swapper.inner().settings.clone();
+                Plan::of_usable(listing, &settings, &swapper.options.embedded)
+            }
+            Err(refused) => (Plan::default(), refused),
+        };
+        let ids = plan.ids();
+        if swapper.inner().quarantined(&ids).is_some() {
+            swapper.resume_saved(None)?;
+        } else {
+            match plan.load(&swapper.runtime.shared, &Loaded::default()) {
+                Ok(loaded) if refused.is_empty() => {
+                    swapper.make_live(loaded, if saved_ids.as_ref() == Some(&ids) { next - 1 } else { next });
+                }
+                Ok(_) => {}
+                Err(more) => refused.extend(more),
+            }
+        }
+        let error = refused.first().map(|r| r.error.clone());
+        if error.is_some() && saved_ids.is_some() {
+            // What is saved may suit today's settings no more; then nothing is live.
+            let _ = swapper.resume_saved(None);
+        }
+        swapper.inner().refused = refused;
+        Ok((swapper.status(), swapper.generation(), error))
     }
 
     fn empty(runtime: &Runtime, options: SwapOptions) -> Swapper {
@@ -178,6 +225,7 @@ impl Swapper {
                 inner.refused.clear();
                 if ids == inner.loaded.ids() {
                     inner.shadow = None;
+                    inner.quarantine.retain(|q| q.rolled_back);
                 } else if inner.shadow.as_ref().is_some_and(|(s, _)| s.ids() == ids) {
                     drop(inner);
                     self.end_shadow(&mut events);
@@ -213,9 +261,25 @@ impl Swapper {
         self.inner().generation
     }
 
+    /// For how many looks a new set watches.
+    pub fn shadow_looks(&self) -> u64 {
+        self.options.shadow_looks
+    }
+
     /// The set that watches, if there is one.
     pub fn shadow(&self) -> Option<Arc<Shadow>> {
         self.inner().shadow.as_ref().map(|(_, shadow)| shadow.clone())
+    }
+
+    /// Whether the set before the live one had another build of this plugin, or none: going back helps then.
+    pub fn is_new(&self, plugin: &str, digest: &str) -> bool {
+        let inner = self.inner();
+        let live = inner.loaded.members.iter().find(|(m, _)| m.id.name == plugin && m.id.wasm == digest);
+        let before = inner.previous.as_ref().filter(|p| !p.members.is_empty());
+        match (live, before) {
+            (Some((live, _)), Some(before)) => !before.ids().contains(&live.id),
+            _ => false,
+        }
     }
 
     /// How every plugin stands.
@@ -229,12 +293,16 @@ impl Swapper {
         let ids = plan.ids();
         let loaded = match plan.load(&self.runtime.shared, &before) {
             Ok(loaded) => loaded,
-            Err(refused) => return self.refuse(vec![refused], Some(ids), events),
+            Err(refused) => return self.refuse(refused, Some(ids), events),
         };
         let new = new_in(&loaded, &before);
         let mut proof = None;
         if let Some(prove) = &self.options.prove {
-            match prove(&loaded.set(0, None), &self.current(), &new) {
+            let set = loaded.set(0, None);
+            let bytes = loaded.members.iter().filter(|(m, _)| new.contains(&m.id.name));
+            let bytes =
+                bytes.filter_map(|(m, _)| Some((m.id.name.as_str(), m.staged.as_ref()?.wasm.as_slice())));
+            match prove(&Candidate { set: &set, new: bytes.collect() }) {
                 Ok(tried) => proof = Some(tried),
                 Err(why) => return self.refuse(blamed(&loaded, &new, &why), Some(ids), events),
             }
@@ -274,6 +342,12 @@ impl Swapper {
 
     /// What the directory holds, if all of it can be used.
     fn plan(&self) -> Result<Plan, Vec<Refused>> {
+        let settings = self.inner().settings.clone();
+        Plan::new(self.listing()?, &settings, &self.options.embedded)
+    }
+
+    /// The directory, with what must be there and is not. An error is about the directory itself.
+    fn listing(&self) -> Result<Listing, Vec<Refused>> {
         let whole = |error| vec![Refused { name: String::new(), digest: None, error }];
         let mut listing = match &self.options.directory {
             Some(dir) => directory::list(dir).map_err(whole)?,
@@ -295,8 +369,7 @@ impl Swapper {
                 listing.refused.push(Refused { name: name.clone(), digest: None, error });
             }
         }
-        let settings = self.inner().settings.clone();
-        Plan::new(listing, &settings, &self.options.embedded)
+        Ok(listing)
     }
 
     /// Makes `loaded` the live set, and saves it.

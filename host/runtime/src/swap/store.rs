@@ -2,17 +2,24 @@
 
 use super::{Event, Swapper};
 use crate::directory::{Found, Listing, Staged};
-use crate::set::{Loaded, MemberId, Plan};
+use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::{Generation, Quarantined, Saved, SavedMember};
 use crate::{LoadError, Policy, State};
 
 impl Swapper {
     /// Takes over the quarantine of earlier processes.
-    pub(super) fn read_state(&self, _events: &mut Vec<Event>) -> Result<(), LoadError> {
+    pub(super) fn read_state(&self) -> Result<(), LoadError> {
         if let Some(state) = &self.options.state {
             self.inner().quarantine = state.read()?.quarantine;
         }
         Ok(())
+    }
+
+    /// The number that the next new set gets.
+    pub(super) fn next_id(&self) -> Result<u64, LoadError> {
+        let last =
+            self.options.state.as_ref().map(|state| state.read().map(|saved| saved.last)).transpose()?;
+        Ok(last.unwrap_or_default() + 1)
     }
 
     /// What the saved live set would be made of, with today's settings and embedded plugins.
@@ -38,7 +45,7 @@ impl Swapper {
         };
         let before = self.inner().loaded.clone();
         let plan = self.plan_of(state, live)?;
-        let loaded = plan.load(&self.runtime.shared, &before).map_err(|refused| refused.error)?;
+        let loaded = plan.load(&self.runtime.shared, &before).map_err(first)?;
         self.make_live(loaded, live.id);
         self.inner().quarantine = saved.quarantine.clone();
         Ok(())
@@ -167,7 +174,7 @@ impl Swapper {
         let embedded = &self.options.embedded;
         settings
             .retain(|name, _| listing.found.contains_key(name) || embedded.iter().any(|e| e.name == name));
-        Plan::new(listing, &settings, embedded).map_err(|mut refused| refused.swap_remove(0).error)
+        Plan::new(listing, &settings, embedded).map_err(first)
     }
 }
 

@@ -1,0 +1,208 @@
+//! The thread of a live set: when it looks at the directory, and what it does with failures and with looks to compare.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::{EventKind, RecursiveMode, Watcher, event::AccessKind, event::AccessMode};
+use refgate_core::Clock;
+use refgate_runtime::{Event, LogLevel, Swapper};
+
+use super::health::Health;
+use super::observe::{Asked, Watching};
+use super::{LiveOptions, Wake};
+use crate::config::Config;
+use crate::filters::Loader;
+
+/// Changes in a row after which the directory is read without a quiet moment.
+const RESTLESS: usize = 10_000;
+
+/// What the thread works on.
+pub(super) struct Keeper {
+    swapper: Arc<Swapper>,
+    loader: Arc<Loader>,
+    watching: Arc<Watching>,
+    options: LiveOptions,
+    health: Health,
+    clock: Arc<dyn Clock>,
+    directory: Option<PathBuf>,
+    state: Option<PathBuf>,
+    watcher: SharedWatcher,
+}
+
+/// Shared with the thread's owner only until it runs.
+type SharedWatcher = Arc<Mutex<Option<Watched>>>;
+
+/// The operating system's watcher, and the directory that it watches as it was then.
+pub(super) struct Watched {
+    watcher: notify::RecommendedWatcher,
+    identity: Option<(u64, u64)>,
+}
+
+impl Keeper {
+    pub fn new(
+        config: &Config,
+        swapper: Arc<Swapper>,
+        loader: Arc<Loader>,
+        watching: Arc<Watching>,
+        options: LiveOptions,
+    ) -> Keeper {
+        let plugins = &config.plugins;
+        Keeper {
+            health: Health::new(plugins.rollback_failures, plugins.rollback_within),
+            clock: loader.clock().clone(),
+            directory: plugins.directory.clone(),
+            state: plugins.state.clone(),
+            watcher: SharedWatcher::default(),
+            swapper,
+            loader,
+            watching,
+            options,
+        }
+    }
+
+    /// Starts to watch. Where the system cannot, the look after [`LiveOptions::rescan`] has to do.
+    pub fn watcher(&self, wake: Sender<Wake>) -> SharedWatcher {
+        let wake = Mutex::new(wake);
+        let directory = self.directory.clone();
+        let handler = move |event: notify::Result<notify::Event>| {
+            if event.as_ref().is_ok_and(|event| !concerns(event, directory.as_deref())) {
+                return;
+            }
+            // An error may hide a change.
+            let _ = wake.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::Changed);
+        };
+        match notify::recommended_watcher(handler) {
+            Ok(watcher) => {
+                let watched = Watched { watcher, identity: None };
+                *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watched);
+                self.rearm();
+            }
+            Err(e) => self.cannot_watch(&e.to_string()),
+        }
+        self.watcher.clone()
+    }
+
+    /// Works until the end.
+    pub fn run(mut self, woken: &Receiver<Wake>) {
+        let mut due = self.clock.now() + self.options.rescan;
+        let mut changes = 0;
+        loop {
+            match woken.recv_timeout(due.saturating_duration_since(self.clock.now())) {
+                Ok(Wake::Changed) => {
+                    changes += 1;
+                    let quiet = self.clock.now() + self.options.debounce;
+                    due = if changes < RESTLESS {
+                        quiet.min(self.clock.now() + self.options.rescan)
+                    } else {
+                        self.clock.now()
+                    };
+                }
+                Ok(Wake::Failed(plugin, digest)) => self.failed(&plugin, &digest),
+                Ok(Wake::Looked(asked)) => self.compare(&asked),
+                Ok(Wake::Now(reply)) => {
+                    // Nobody may wait any more.
+                    let _ = reply.send(self.scan());
+                    (due, changes) = (self.clock.now() + self.options.rescan, 0);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.scan();
+                    (due, changes) = (self.clock.now() + self.options.rescan, 0);
+                }
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn scan(&mut self) -> Vec<Event> {
+        self.rearm();
+        let events = self.swapper.scan();
+        self.tell(&events);
+        let shadowing = self.swapper.shadow().is_some();
+        self.watching.shadowing.store(shadowing, Ordering::Relaxed);
+        events
+    }
+
+    /// Hands events to the log and to whoever wants them.
+    pub fn tell(&self, events: &[Event]) {
+        self.watching.shadowing.store(self.swapper.shadow().is_some(), Ordering::Relaxed);
+        for event in events {
+            self.loader.report(event);
+            if let Some(told) = &self.options.events {
+                told(event);
+            }
+        }
+    }
+
+    /// Goes back when a build fails too often that the set before did not have.
+    fn failed(&mut self, plugin: &str, digest: &str) {
+        if !self.swapper.is_new(plugin, digest) {
+            return;
+        }
+        let Some(count) = self.health.failed(plugin, digest, self.clock.now()) else { return };
+        let reason = format!("plugin `{plugin}` ({digest}) failed {count} times in a short time");
+        match self.swapper.rollback(&reason) {
+            Ok(events) => self.tell(&events),
+            Err(e) => self.loader.warn(&format!("{reason}, and cannot be rolled back: {e}")),
+        }
+    }
+
+    fn compare(&mut self, asked: &Asked) {
+        self.watching.queued.fetch_sub(1, Ordering::Relaxed);
+        let Some(shadow) = self.swapper.shadow() else { return };
+        if super::prove::finish(shadow.look(&asked.batch, &asked.said)).is_err() {
+            return;
+        }
+        if shadow.counts().looks >= self.swapper.shadow_looks() {
+            self.scan();
+        }
+    }
+
+    /// A directory that was replaced is another one to the operating system.
+    fn rearm(&self) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(watched), Some(dir)) = (watcher.as_mut(), &self.directory) else { return };
+        let identity = std::fs::metadata(dir).ok().map(|m| (m.dev(), m.ino()));
+        if identity == watched.identity {
+            return;
+        }
+        watched.identity = identity;
+        // The parent tells when a link to a directory is pointed elsewhere; the state, when somebody rolls back.
+        let parent = dir.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        for path in [Some(dir.as_path()), parent, self.state.as_deref()].into_iter().flatten() {
+            let _ = watched.watcher.unwatch(path);
+            let result = watched.watcher.watch(path, RecursiveMode::NonRecursive);
+            if let Err(e) = result.map_err(|e| e.to_string())
+                && path == dir
+            {
+                self.cannot_watch(&e);
+            }
+        }
+    }
+
+    fn cannot_watch(&self, why: &str) {
+        let seconds = self.options.rescan.as_secs();
+        self.loader
+            .warn(&format!("the plugin directory cannot be watched ({why}): it is read every {seconds} s"));
+    }
+}
+
+/// Whether an event can mean another set: not what reading causes, and of the parent only the directory itself.
+fn concerns(event: &notify::Event, directory: Option<&Path>) -> bool {
+    let written = matches!(event.kind, EventKind::Access(AccessKind::Close(AccessMode::Write)));
+    if matches!(event.kind, EventKind::Access(_)) && !written {
+        return false;
+    }
+    let in_directory = |path: &PathBuf| {
+        path.parent() == directory || Some(path.as_path()) == directory || path.ends_with("live.json")
+    };
+    event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(|path| in_directory(path))
+}
+
+impl Loader {
+    fn warn(&self, text: &str) {
+        self.log_line(LogLevel::Warn, text);
+    }
+}
