@@ -54,6 +54,7 @@ impl Loader {
             log: system.log.clone(),
             log_level: LogLevel::Info,
             pause: system.pause.clone(),
+            fuel: false,
         });
         Ok(Loader {
             runtime: runtime.map_err(refused)?,

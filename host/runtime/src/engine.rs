@@ -14,7 +14,7 @@ use crate::bindings::Imports;
 use crate::directory::{self, Found, Listing, Staged};
 use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
-use crate::limits::TICK;
+use crate::limits::{COMPONENT_BYTES, TICK};
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
 use crate::{Limits, LoadError, LogLevel, LogSink, Manifest, Settings};
@@ -31,6 +31,9 @@ pub struct RuntimeConfig {
     /// Blocks the calling thread for a real length of time: the deadlines of plugins rest on it. It is called from one
     /// thread of the runtime's own, for as long as the runtime exists.
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
+    /// Counts what guests execute, see [`crate::Usage::fuel`]. Calls take up to three times as long: for tests and
+    /// benches of plugins only.
+    pub fuel: bool,
 }
 
 /// Loads and runs plugins. Cheap to clone; a process needs one.
@@ -46,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) log: LogSink,
     pub(crate) log_level: LogLevel,
+    pub(crate) fuel: bool,
     generations: AtomicU64,
     /// Compiled components by digest. A cell each, so that two plugins compile side by side and each only once.
     compiled: Mutex<HashMap<String, Arc<OnceLock<Component>>>>,
@@ -64,7 +68,8 @@ impl Runtime {
             cause: format!("{what}: {e}"),
             settings: false,
         };
-        let engine = Engine::new(&engine_config()).map_err(|e| cannot("cannot start", format!("{e:#}")))?;
+        let engine =
+            Engine::new(&engine_config(config.fuel)).map_err(|e| cannot("cannot start", format!("{e:#}")))?;
         let mut linker = Linker::new(&engine);
         Imports::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)
             .map_err(|e| cannot("cannot offer its functions", format!("{e:#}")))?;
@@ -87,6 +92,7 @@ impl Runtime {
             limits: config.limits,
             log: config.log,
             log_level: config.log_level,
+            fuel: config.fuel,
             generations: AtomicU64::new(0),
             compiled: Mutex::default(),
         };
@@ -168,6 +174,10 @@ impl Shared {
     /// Compiles `bytes` if they are a component, once for all settings that it is started with.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         inspect::check_header(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
+        if bytes.len() as u64 > COMPONENT_BYTES {
+            let cause = format!("it is larger than {} MiB: build it smaller", COMPONENT_BYTES >> 20);
+            return Err(LoadError::plugin(name, cause));
+        }
         let cell = {
             let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
             if compiled.len() >= COMPILED {
@@ -186,10 +196,11 @@ impl Shared {
 }
 
 /// The same verdicts on every machine: no threads, one NaN, no relaxed arithmetic; and every loop can be interrupted.
-fn engine_config() -> Config {
+fn engine_config(fuel: bool) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .consume_fuel(fuel)
         .cranelift_nan_canonicalization(true)
         .wasm_relaxed_simd(false)
         .concurrency_support(false)

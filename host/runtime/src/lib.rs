@@ -11,9 +11,11 @@ mod error;
 mod filter;
 mod imports;
 mod inspect;
+mod instance;
 mod limits;
 mod log;
 mod manifest;
+mod meter;
 mod plugin;
 mod policy;
 mod schema;
@@ -21,6 +23,7 @@ mod sections;
 mod set;
 mod state;
 mod swap;
+mod usage;
 mod verdicts;
 
 pub use engine::{Runtime, RuntimeConfig};
@@ -30,11 +33,12 @@ pub use inspect::{Interface, PluginInfo, World, digest};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink};
 pub use manifest::Manifest;
-pub use plugin::{LoadedPlugin, Origin, PluginSource};
-pub use policy::{Isolation, LimitOverrides, OnFailure, Policy, Scope};
+pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
+pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
 pub use set::{EmbeddedPlugin, Settings};
 pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};
 pub use swap::{
     Candidate, Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release,
     roll_back,
 };
+pub use usage::Usage;

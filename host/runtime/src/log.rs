@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::limits::{Bytes, raise};
+
 /// How much a line matters, in the order of the WIT text: 0 is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -37,20 +39,27 @@ pub(crate) struct PluginLog {
     sink: LogSink,
     max: LogLevel,
     plugin: Arc<str>,
-    /// Bytes left in this call.
+    /// Bytes of one call, and those that are left of it.
+    limit: usize,
     left: usize,
     /// The last error line of this call, to explain a trap.
     pub(crate) last_error: Option<String>,
 }
 
 impl PluginLog {
-    pub(crate) fn new(sink: LogSink, max: LogLevel, plugin: Arc<str>) -> PluginLog {
-        PluginLog { sink, max, plugin, left: 0, last_error: None }
+    /// A log of `limit` bytes per call.
+    pub(crate) fn new(sink: LogSink, max: LogLevel, plugin: Arc<str>, limit: usize) -> PluginLog {
+        PluginLog { sink, max, plugin, limit, left: limit, last_error: None }
     }
 
-    pub(crate) fn begin_call(&mut self, bytes: usize) {
-        self.left = bytes;
+    pub(crate) fn begin_call(&mut self) {
+        self.left = self.limit;
         self.last_error = None;
+    }
+
+    /// Bytes that were kept in this call.
+    pub(crate) fn used(&self) -> usize {
+        self.limit - self.left
     }
 
     pub(crate) fn enabled(&self, level: LogLevel) -> bool {
@@ -67,11 +76,12 @@ impl PluginLog {
         self.left -= kept.len();
         if kept.len() < message.len() || self.left == 0 {
             self.left = 0;
-            (self.sink)(
-                LogLevel::Warn,
-                &self.plugin,
-                "logs too much: the rest of this call's log is dropped",
+            let said = format!(
+                "logs too much: the rest of this call's log, after {}, is dropped ({})",
+                Bytes(self.limit),
+                raise("log-kib", &self.plugin)
             );
+            (self.sink)(LogLevel::Warn, &self.plugin, &said);
         }
         if level == LogLevel::Error {
             self.last_error = Some(line);
@@ -109,8 +119,8 @@ mod tests {
         let sink: LogSink = Arc::new(move |level, plugin: &str, text: &str| {
             kept.lock().unwrap().push((level, format!("{plugin}: {text}")));
         });
-        let mut log = PluginLog::new(sink, LogLevel::Info, "p".into());
-        log.begin_call(10);
+        let mut log = PluginLog::new(sink, LogLevel::Info, "p".into(), 10);
+        log.begin_call();
         log.write(LogLevel::Debug, "not wanted");
         log.write(LogLevel::Error, "a\nb");
         log.write(LogLevel::Info, "äääääääää");
@@ -119,7 +129,7 @@ mod tests {
         let lines = lines.lock().unwrap();
         let texts: Vec<_> = lines.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts[..2], ["p: a\\nb", "p: äää"]);
-        assert!(texts[2].contains("logs too much"));
+        assert!(texts[2].contains("after 10 bytes") && texts[2].contains("`log-kib`"), "{}", texts[2]);
         assert_eq!(texts.len(), 3);
     }
 }

@@ -2,24 +2,22 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
+use crossbeam_queue::ArrayQueue;
 use refgate_core::{Answer, FilterError, Matched, Project, RefBatch};
-use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower, Resource, TypedFunc};
-use wasmtime::{Store, Trap};
+use wasmtime::component::Resource;
 
-use crate::bindings::refgate::filter::batches::{RefBatch as RefBatchHandle, Verdicts};
-use crate::bindings::refgate::filter::project_batches::{ProjectBatch, Selection};
 use crate::engine::Shared;
 use crate::imports::{Call, HostState};
 use crate::inspect::{self, World, exported};
-use crate::limits::{
-    CALLS_PER_INSTANCE, ERROR_BYTES, HOST_CALL_BYTES, IDLE_INSTANCES, IDLE_MEMORY, Meter, ticks,
-};
+use crate::instance::{Code, Function, Instance, NoStart};
+use crate::limits::{ERROR_BYTES, IDLE_INSTANCES};
 use crate::log::{PluginLog, cut};
+use crate::meter::Meter;
+use crate::usage::{Budget, Usage};
 use crate::verdicts::{Gathered, Selected};
-use crate::{LoadError, Manifest, digest};
+use crate::{Limits, LoadError, Manifest, digest};
 
 /// Where a plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +26,17 @@ pub enum Origin {
     Embedded,
     /// A file.
     File(PathBuf),
+}
+
+/// Whether calls of a plugin may share an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// An instance serves many calls, one after the other. What a guest keeps in its memory is still there at the next.
+    #[default]
+    Reuse,
+    /// Every call gets an instance of its own, started and configured for it.
+    Fresh,
 }
 
 /// A plugin to load.
@@ -41,6 +50,10 @@ pub struct PluginSource {
     pub bytes: Cow<'static, [u8]>,
     /// Strings, or arrays of strings, by key.
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Its own limits; without them those of the runtime hold.
+    pub limits: Option<Limits>,
+    /// Whether its calls may share an instance.
+    pub isolation: Isolation,
 }
 
 impl PluginSource {
@@ -112,9 +125,21 @@ impl LoadedPlugin {
         self.plugin.look(world, batch)
     }
 
+    /// A look, and what it used. Nothing was used when no instance could be started.
+    pub fn look_measured(&self, world: World, batch: Arc<RefBatch>) -> (Result<Answer, FilterError>, Usage) {
+        let mut usage = Usage::default();
+        (self.plugin.look_measured(world, batch, &mut usage), usage)
+    }
+
     /// One answer per project, on this thread.
     pub fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, FilterError> {
         self.plugin.matches(projects)
+    }
+
+    /// One answer per project, and what the call used. Nothing was used when no instance could be started.
+    pub fn matches_measured(&self, projects: Arc<[Project]>) -> (Result<Matched, FilterError>, Usage) {
+        let mut usage = Usage::default();
+        (self.plugin.matches_measured(projects, &mut usage), usage)
     }
 }
 
@@ -126,27 +151,10 @@ pub(crate) struct Plugin {
     bytes: Cow<'static, [u8]>,
     shared: Arc<Shared>,
     code: OnceLock<Result<Code, LoadError>>,
-    idle: Mutex<Vec<Instance>>,
-}
-
-/// A compiled component whose imports are all there.
-struct Code {
-    pre: InstancePre<HostState>,
-    worlds: Vec<World>,
-    /// Full names of the exported interfaces: lifecycle, then those of `worlds`.
-    lifecycle: String,
-    interfaces: Vec<String>,
-}
-
-type Filter = TypedFunc<(Resource<RefBatchHandle>, Resource<Verdicts>), (Result<(), String>,)>;
-type Matcher = TypedFunc<(Resource<ProjectBatch>, Resource<Selection>), (Result<(), String>,)>;
-
-/// A started and configured component. It serves one call at a time, and none after a trap.
-struct Instance {
-    store: Store<HostState>,
-    filters: Vec<(World, Filter)>,
-    matcher: Option<Matcher>,
-    calls: u32,
+    limits: Limits,
+    isolation: Isolation,
+    /// Instances that wait for the next call; taken and put back without a lock.
+    idle: ArrayQueue<Instance>,
 }
 
 impl Plugin {
@@ -157,9 +165,11 @@ impl Plugin {
             shown: source.shown(),
             settings: serde_json::Value::Object(source.settings).to_string(),
             bytes: source.bytes,
+            limits: source.limits.unwrap_or(shared.limits),
+            isolation: source.isolation,
             shared,
             code: OnceLock::new(),
-            idle: Mutex::new(Vec::new()),
+            idle: ArrayQueue::new(IDLE_INSTANCES),
         }
     }
 
@@ -192,92 +202,69 @@ impl Plugin {
     /// A fresh instance that took its settings.
     fn start(&self) -> Result<Instance, LoadError> {
         let code = self.code()?;
-        let limits = &self.shared.limits;
-        let log = PluginLog::new(self.shared.log.clone(), self.shared.log_level, self.name.clone());
-        let state = HostState { call: Call::None, meter: Meter::new(limits.memory), log };
-        let mut store = Store::new(&self.shared.engine, state);
-        store.limiter(|state| &mut state.meter);
-        store.set_hostcall_fuel(HOST_CALL_BYTES);
-        store.data_mut().log.begin_call(limits.log);
-        store.set_epoch_deadline(ticks(limits.start));
-        match self.configure(code, &mut store) {
-            Ok(Ok((filters, matcher))) => Ok(Instance { store, filters, matcher, calls: 0 }),
-            Ok(Err(problems)) => {
-                let cause = format!("it refuses its settings: {}", cut(&problems, ERROR_BYTES));
-                Err(LoadError::settings(&self.shown, cause))
-            }
-            Err(e) => {
-                let cause = explain(&e, store.data(), limits.start, limits.memory);
-                Err(LoadError::plugin(&self.shown, format!("it does not start: {cause}")))
-            }
-        }
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn configure(
-        &self,
-        code: &Code,
-        store: &mut Store<HostState>,
-    ) -> wasmtime::Result<Result<(Vec<(World, Filter)>, Option<Matcher>), String>> {
-        let instance = code.pre.instantiate(&mut *store)?;
-        let mut find = |interface: &str, function: &str| {
-            let found = instance.get_export_index(&mut *store, None, interface);
-            found
-                .and_then(|found| instance.get_export_index(&mut *store, Some(&found), function))
-                .ok_or_else(|| wasmtime::format_err!("it exports no function `{function}` in `{interface}`"))
+        let (shared, limits) = (&self.shared, self.limits);
+        let state = HostState {
+            call: Call::None,
+            name: self.name.clone(),
+            meter: Meter::new(limits),
+            budget: Budget::new(&limits),
+            log: PluginLog::new(shared.log.clone(), shared.log_level, self.name.clone(), limits.log),
+            limits,
         };
-        let configure = find(&code.lifecycle, "configure")?;
-        let mut found = Vec::new();
-        for (world, interface) in code.worlds.iter().zip(&code.interfaces) {
-            found.push((*world, find(interface, world.export().1)?));
-        }
-        let configure = instance.get_typed_func::<(&str,), (Result<(), String>,)>(&mut *store, configure)?;
-        let (mut filters, mut matcher) = (Vec::new(), None);
-        for (world, function) in found {
-            match world {
-                World::PushFilter | World::FetchFilter => {
-                    filters.push((world, instance.get_typed_func(&mut *store, function)?));
-                }
-                World::ProjectMatcher => matcher = Some(instance.get_typed_func(&mut *store, function)?),
+        Instance::start(shared, code, &self.settings, state).map_err(|no_start| match no_start {
+            NoStart::Settings(problems) => {
+                LoadError::settings(&self.shown, format!("it refuses its settings: {problems}"))
             }
+            NoStart::Failed(why) => LoadError::plugin(&self.shown, format!("it does not start: {why}")),
+        })
+    }
+
+    /// An idle instance, or else a fresh one.
+    fn take(&self, usage: &mut Usage) -> Result<Instance, FilterError> {
+        if let Some(instance) = self.idle.pop() {
+            return Ok(instance);
         }
-        let (answer,) = configure.call(store, (&self.settings,))?;
-        Ok(answer.map(|()| (filters, matcher)))
+        usage.fresh = true;
+        self.start().map_err(|e| FilterError(e.to_string()))
     }
 
-    fn take(&self) -> Result<Instance, FilterError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| self.start().map_err(|e| FilterError(e.to_string())), Ok)
-    }
-
+    /// Keeps an instance for the next call, if it may serve one; else its memory is given back here.
     fn put_back(&self, instance: Instance) {
-        if instance.calls < CALLS_PER_INSTANCE && instance.store.data().meter.used <= IDLE_MEMORY {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE_INSTANCES {
-                idle.push(instance);
-            }
+        if self.isolation == Isolation::Reuse && instance.is_good() {
+            // With as many idle ones as there may be, this one is dropped.
+            let _one_too_many = self.idle.push(instance);
         }
     }
 
     pub(crate) fn look(&self, world: World, batch: Arc<RefBatch>) -> Result<Answer, FilterError> {
-        let instance = self.take()?;
-        let filter = instance.filters.iter().find(|(of, _)| *of == world).map(|(_, filter)| *filter);
-        let filter = filter.ok_or_else(|| self.failed(&format!("it is no {world}")))?;
+        self.look_measured(world, batch, &mut Usage::default())
+    }
+
+    fn look_measured(
+        &self,
+        world: World,
+        batch: Arc<RefBatch>,
+        usage: &mut Usage,
+    ) -> Result<Answer, FilterError> {
         let len = batch.len();
-        // Handles that the host can revoke: an owned one would stay in the store's table for ever.
-        let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
-        match self.call(instance, filter, handles, Call::Look(batch, Gathered::new(len)), len)? {
+        let call = Call::Look(batch, Gathered::new(len, &self.limits));
+        let filter = |instance: &Instance| instance.filter(world).ok_or_else(|| format!("it is no {world}"));
+        match self.call(filter, call, len, usage)? {
             Call::Look(_, gathered) => Ok(gathered.into_answer()),
             _ => Err(self.failed("its call went astray")),
         }
     }
 
     pub(crate) fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, FilterError> {
-        let instance = self.take()?;
-        let matcher = instance.matcher.ok_or_else(|| self.failed("it is no project-matcher"))?;
+        self.matches_measured(projects, &mut Usage::default())
+    }
+
+    fn matches_measured(&self, projects: Arc<[Project]>, usage: &mut Usage) -> Result<Matched, FilterError> {
         let len = projects.len();
-        let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
-        match self.call(instance, matcher, handles, Call::Match(projects, Selected::new(len)), len)? {
+        let call = Call::Match(projects, Selected::new(len, &self.limits));
+        let matcher =
+            |instance: &Instance| instance.matcher().ok_or_else(|| "it is no project-matcher".to_owned());
+        match self.call(matcher, call, len, usage)? {
             Call::Match(_, selected) => {
                 Ok(Matched { selected: selected.into_answer(), problems: Vec::new() })
             }
@@ -285,58 +272,30 @@ impl Plugin {
         }
     }
 
-    /// Runs one call within its limits; the instance is kept unless it trapped.
-    fn call<P: ComponentNamedList + Lower>(
+    /// Runs one call; the instance is kept unless it trapped or reached a limit.
+    fn call<A: 'static, B: 'static>(
         &self,
-        mut instance: Instance,
-        function: TypedFunc<P, (Result<(), String>,)>,
-        params: P,
+        function: impl FnOnce(&Instance) -> Result<Function<A, B>, String>,
         call: Call,
         items: usize,
-    ) -> Result<Call, FilterError>
-    where
-        (Result<(), String>,): ComponentNamedList + Lift,
-    {
-        let limits = &self.shared.limits;
-        let time = limits.for_items(items);
-        instance.calls += 1;
-        instance.store.set_epoch_deadline(ticks(time));
-        let state = instance.store.data_mut();
-        state.call = call;
-        state.log.begin_call(limits.log);
-        let result = function.call(&mut instance.store, params);
-        let call = instance.store.data_mut().take_call();
-        match result {
-            Ok((answer,)) => {
+        usage: &mut Usage,
+    ) -> Result<Call, FilterError> {
+        let mut instance = self.take(usage)?;
+        let function = match function(&instance) {
+            Ok(function) => function,
+            Err(why) => {
                 self.put_back(instance);
-                match answer {
-                    Ok(()) => Ok(call),
-                    Err(text) => {
-                        Err(self.failed(&format!("it reports an error: {}", cut(&text, ERROR_BYTES))))
-                    }
-                }
+                return Err(self.failed(&why));
             }
-            Err(e) => Err(self.failed(&explain(&e, instance.store.data(), time, limits.memory))),
-        }
+        };
+        // Handles that the host can revoke: an owned one would stay in the store's table for ever.
+        let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
+        let answer = instance.call(function, handles, call, items, usage).map_err(|why| self.failed(&why))?;
+        self.put_back(instance);
+        answer.map_err(|text| self.failed(&format!("it reports an error: {}", cut(&text, ERROR_BYTES))))
     }
 
     fn failed(&self, why: &str) -> FilterError {
         FilterError(format!("plugin `{}`: {why}", self.shown))
     }
-}
-
-/// A failed call in words.
-fn explain(error: &wasmtime::Error, state: &HostState, time: Duration, memory: usize) -> String {
-    let mut text = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => format!("it did not answer within {} ms", time.as_millis()),
-        Some(trap) => format!("it trapped: {trap}"),
-        None => error.root_cause().to_string(),
-    };
-    if state.meter.refused {
-        text.push_str(&format!(" (it asked for more than {} MiB of memory)", memory >> 20));
-    }
-    if let Some(line) = &state.log.last_error {
-        text.push_str(&format!("; it said: {line}"));
-    }
-    text
 }

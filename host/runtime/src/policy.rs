@@ -1,8 +1,12 @@
 //! `NAME.toml` beside `NAME.wasm`: where a plugin applies, within what limits, with what settings, and what counts when it fails.
 
+use std::time::Duration;
+
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::{Isolation, Limits};
 
 /// What an operator says about one plugin; the default is a plugin without a file.
 #[derive(Clone, Debug, Default)]
@@ -36,17 +40,6 @@ pub enum OnFailure {
     LastGood,
 }
 
-/// Whether instances of a plugin are used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Isolation {
-    /// An instance serves many calls and is replaced now and then.
-    #[default]
-    Reuse,
-    /// Every call gets an instance of its own.
-    Fresh,
-}
-
 /// The part of `[limits]` that was written; `None` keeps the host's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -70,13 +63,58 @@ pub struct LimitOverrides {
     /// Calls into the host during one call.
     pub host_calls: Option<u64>,
     /// MiB that one call may move between host and plugin.
-    pub host_mib: Option<u64>,
+    pub host_mib: Option<usize>,
     /// KiB of log text in one call.
     pub log_kib: Option<usize>,
     /// Different reasons in one call.
     pub reasons: Option<usize>,
     /// Calls that an instance serves.
     pub calls_per_instance: Option<u32>,
+}
+
+impl LimitOverrides {
+    /// The host's limits with these in their place.
+    pub fn over(&self, host: Limits) -> Limits {
+        let millis = |own: Option<u64>, host| own.map_or(host, Duration::from_millis);
+        let mib = |own: Option<usize>, host| own.map_or(host, |mib| mib.saturating_mul(1 << 20));
+        Limits {
+            call: millis(self.call_ms, host.call),
+            per_item: self.per_item_us.map_or(host.per_item, Duration::from_micros),
+            start: millis(self.start_ms, host.start),
+            memory: mib(self.memory_mib, host.memory),
+            tables: self.tables.unwrap_or(host.tables),
+            table_elements: self.table_elements.unwrap_or(host.table_elements),
+            instances: self.instances.unwrap_or(host.instances),
+            memories: self.memories.unwrap_or(host.memories),
+            host_calls: self.host_calls.unwrap_or(host.host_calls),
+            host_bytes: mib(self.host_mib, host.host_bytes),
+            log: self.log_kib.map_or(host.log, |kib| kib.saturating_mul(1 << 10)),
+            reasons: self.reasons.unwrap_or(host.reasons),
+            calls_per_instance: self.calls_per_instance.unwrap_or(host.calls_per_instance),
+            ..host
+        }
+    }
+
+    /// With nothing of these a plugin could do nothing.
+    fn check(&self) -> Result<(), String> {
+        let zeros = [
+            ("call-ms", self.call_ms == Some(0)),
+            ("start-ms", self.start_ms == Some(0)),
+            ("memory-mib", self.memory_mib == Some(0)),
+            ("instances", self.instances == Some(0)),
+            ("memories", self.memories == Some(0)),
+            ("host-calls", self.host_calls == Some(0)),
+            ("host-mib", self.host_mib == Some(0)),
+            ("reasons", self.reasons == Some(0)),
+            ("calls-per-instance", self.calls_per_instance == Some(0)),
+        ];
+        match zeros.into_iter().find(|(_, zero)| *zero) {
+            Some((key, _)) => {
+                Err(format!("`limits.{key}` is 0: no plugin can work with that; write 1 or more"))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// A set of globs; none at all means everything. `*` crosses slashes.
@@ -138,6 +176,7 @@ impl Policy {
                 ));
             }
         }
+        file.limits.check()?;
         Ok(Policy {
             digest: file.digest,
             projects: Scope::new("projects", &file.projects)?,
@@ -165,7 +204,8 @@ mod tests {
         assert!(policy.projects.covers("team/a/b") && !policy.projects.covers("teams"));
         assert!(policy.remotes.covers("site-b") && !policy.remotes.covers("site-bb"));
         assert_eq!((policy.on_failure, policy.isolation), (OnFailure::LastGood, Isolation::Fresh));
-        assert_eq!(policy.limits.call_ms, Some(1));
+        let limits = policy.limits.over(Limits::default());
+        assert_eq!((limits.call, limits.start), (Duration::from_millis(1), Limits::default().start));
         assert_eq!(policy.settings["max"], 5);
         let nothing = Policy::parse("").unwrap();
         assert!(nothing.projects.covers("x") && nothing.remotes.covers(""));
@@ -178,6 +218,7 @@ mod tests {
             ("on-failure = 'ajar'", "unknown variant `ajar`, expected one of `closed`, `open`, `last-good`"),
             ("colour = 1", "unknown field `colour`"),
             ("[limits]\nspeed = 1", "unknown field `speed`"),
+            ("[limits]\nmemory-mib = 0", "`limits.memory-mib` is 0"),
             ("digest = 'sha256:12'", "64 hex digits"),
             ("projects = ['a[']", "`a[` is not a glob"),
             ("projects = ['']", "empty glob"),

@@ -15,7 +15,7 @@ use crate::engine::Shared;
 use crate::filter::{FailureSink, WasmFilter};
 use crate::inspect::World;
 use crate::plugin::{LoadedPlugin, Origin, PluginSource};
-use crate::{LoadError, OnFailure, Policy, digest};
+use crate::{Limits, LoadError, OnFailure, Policy, digest};
 
 /// Settings by plugin name.
 pub type Settings = BTreeMap<String, Map<String, Value>>;
@@ -183,24 +183,31 @@ impl Member {
         Ok(Member { id, shipped, staged: found.wasm, policy_text: text, policy: Arc::new(policy), settings })
     }
 
-    fn source(&self) -> PluginSource {
+    fn source(&self, host: Limits) -> PluginSource {
         let (origin, bytes) = match (&self.staged, &self.shipped) {
             (Some(staged), _) => (Origin::File(staged.path.clone()), Cow::Owned(staged.wasm.clone())),
             (None, Some(shipped)) => (Origin::Embedded, Cow::Borrowed(shipped.wasm)),
             (None, None) => (Origin::Embedded, Cow::Borrowed(&[][..])),
         };
-        PluginSource { name: self.id.name.clone(), origin, bytes, settings: self.settings.clone() }
+        PluginSource {
+            name: self.id.name.clone(),
+            origin,
+            bytes,
+            settings: self.settings.clone(),
+            limits: Some(self.policy.limits.over(host)),
+            isolation: self.policy.isolation,
+        }
     }
 
     fn load(&self, shared: &Arc<Shared>) -> Result<LoadedPlugin, LoadError> {
         match (&self.staged, self.shipped) {
             // With settings a plugin is loaded at once, so that bad ones are found now and not at the first decision.
             (None, Some(shipped)) if self.settings.is_empty() => {
-                Ok(LoadedPlugin::later(shared, self.source(), shipped.world))
+                Ok(LoadedPlugin::later(shared, self.source(shared.limits), shipped.world))
             }
-            (None, _) => LoadedPlugin::load(shared, self.source()),
+            (None, _) => LoadedPlugin::load(shared, self.source(shared.limits)),
             (Some(staged), shipped) => {
-                let plugin = LoadedPlugin::load(shared, self.source())?;
+                let plugin = LoadedPlugin::load(shared, self.source(shared.limits))?;
                 let missing = shipped.filter(|shipped| !plugin.worlds().contains(&shipped.world));
                 match missing {
                     None => Ok(plugin),

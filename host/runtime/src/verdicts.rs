@@ -5,32 +5,58 @@ use std::collections::BTreeSet;
 use refgate_core::Answer;
 use wasmtime::{Result, bail};
 
-use crate::limits::{REASON_BYTES, REASONS};
+use crate::limits::{Limits, Over, REASON_BYTES};
 use crate::log::{cut, printable};
 
-/// Indices that a call may name in all: naming a ref twice is fine, flooding the host is not.
-fn index_budget(len: usize) -> usize {
-    len.saturating_mul(4).saturating_add(1024)
+/// The items of a call and how many indices may still be named.
+#[derive(Debug)]
+struct Items {
+    len: usize,
+    limit: usize,
+    left: usize,
+}
+
+impl Items {
+    fn new(len: usize, limits: &Limits) -> Items {
+        let limit = limits.indices(len);
+        Items { len, limit, left: limit }
+    }
+
+    fn check(&mut self, indices: &[u32]) -> Result<()> {
+        if let Some(bad) = indices.iter().find(|i| **i as usize >= self.len) {
+            bail!("it named item {bad} of a batch of {}", self.len);
+        }
+        match self.left.checked_sub(indices.len()) {
+            Some(rest) => self.left = rest,
+            None => bail!("it named more than {} items in a batch of {}", self.limit, self.len),
+        }
+        Ok(())
+    }
 }
 
 /// The verdicts of one look so far.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    len: usize,
-    left: usize,
+    items: Items,
+    max_reasons: usize,
     reasons: BTreeSet<String>,
     answer: Answer,
 }
 
 impl Gathered {
     /// Nothing said yet about `len` refs.
-    pub(crate) fn new(len: usize) -> Gathered {
-        Gathered { len, left: index_budget(len), reasons: BTreeSet::new(), answer: Answer::default() }
+    pub(crate) fn new(len: usize, limits: &Limits) -> Gathered {
+        Gathered {
+            items: Items::new(len, limits),
+            max_reasons: limits.reasons,
+            reasons: BTreeSet::new(),
+            answer: Answer::default(),
+        }
     }
 
     pub(crate) fn discard(&mut self, indices: Vec<u32>, reason: String) -> Result<()> {
         self.check_reason(&reason)?;
-        check_indices(&indices, self.len, &mut self.left)?;
+        self.items.check(&indices)?;
         match self.answer.discards.last_mut() {
             _ if indices.is_empty() => {}
             Some((last, same)) if *same == reason => last.extend(indices),
@@ -40,11 +66,11 @@ impl Gathered {
     }
 
     pub(crate) fn discard_all(&mut self, reason: String) -> Result<()> {
-        self.discard((0..self.len as u32).collect(), reason)
+        self.discard((0..self.items.len as u32).collect(), reason)
     }
 
     pub(crate) fn recheck(&mut self, indices: Vec<u32>) -> Result<()> {
-        check_indices(&indices, self.len, &mut self.left)?;
+        self.items.check(&indices)?;
         self.answer.rechecks.extend(indices);
         Ok(())
     }
@@ -66,8 +92,9 @@ impl Gathered {
                 "it gave the reason `{shown}`: a reason is kebab-case and at most {REASON_BYTES} bytes long"
             );
         }
-        if self.reasons.len() == REASONS {
-            bail!("it gave more than {REASONS} different reasons for one batch");
+        if self.reasons.len() >= self.max_reasons {
+            let what = format!("it gave more than {} different reasons for one batch", self.max_reasons);
+            return Err(Over::new("reasons", what).into());
         }
         self.reasons.insert(reason.to_owned());
         Ok(())
@@ -77,17 +104,17 @@ impl Gathered {
 /// The projects that a matcher selected so far.
 #[derive(Debug)]
 pub(crate) struct Selected {
-    left: usize,
+    items: Items,
     selected: Vec<bool>,
 }
 
 impl Selected {
-    pub(crate) fn new(len: usize) -> Selected {
-        Selected { left: index_budget(len), selected: vec![false; len] }
+    pub(crate) fn new(len: usize, limits: &Limits) -> Selected {
+        Selected { items: Items::new(len, limits), selected: vec![false; len] }
     }
 
     pub(crate) fn select(&mut self, indices: &[u32]) -> Result<()> {
-        check_indices(indices, self.selected.len(), &mut self.left)?;
+        self.items.check(indices)?;
         for index in indices {
             self.selected[*index as usize] = true;
         }
@@ -103,32 +130,21 @@ impl Selected {
     }
 }
 
-fn check_indices(indices: &[u32], len: usize, left: &mut usize) -> Result<()> {
-    if let Some(bad) = indices.iter().find(|i| **i as usize >= len) {
-        bail!("it named item {bad} of a batch of {len}");
-    }
-    match left.checked_sub(indices.len()) {
-        Some(rest) => *left = rest,
-        None => bail!("it named more than {} items in a batch of {len}", index_budget(len)),
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reasons_are_kebab_case_and_bounded() {
-        let mut gathered = Gathered::new(3);
+        let mut gathered = Gathered::new(3, &Limits::default());
         for good in ["not-up-to-date", "a", "x1-2", &"r".repeat(64)] {
             gathered.discard(vec![0], good.to_owned()).unwrap();
         }
         for bad in ["", "-", "a-", "-a", "a--b", "Not", "a b", "ä", "a\n", &"r".repeat(65)] {
             assert!(gathered.discard(vec![0], bad.to_owned()).is_err(), "{bad:?}");
         }
-        let mut gathered = Gathered::new(1);
-        for i in 0..REASONS {
+        let mut gathered = Gathered::new(1, &Limits::default());
+        for i in 0..Limits::default().reasons {
             gathered.discard(Vec::new(), format!("r{i}")).unwrap();
         }
         assert!(gathered.discard(Vec::new(), "one-more".into()).is_err());
@@ -137,7 +153,7 @@ mod tests {
 
     #[test]
     fn indices_are_in_range_and_bounded() {
-        let mut gathered = Gathered::new(2);
+        let mut gathered = Gathered::new(2, &Limits::default());
         gathered.discard(vec![1, 1], "a".into()).unwrap();
         gathered.recheck(vec![1]).unwrap();
         assert!(gathered.recheck(vec![2]).is_err());

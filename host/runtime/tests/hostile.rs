@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Lines, NOW_MS, batch, hostile, runtime, setting};
 use refgate_core::{Answer, FilterError};
-use refgate_runtime::{Limits, LoadError, LoadedPlugin, LogLevel, Origin, PluginSource, World};
+use refgate_runtime::{Isolation, Limits, LoadError, LoadedPlugin, LogLevel, Origin, PluginSource, World};
 
 /// Short enough to test, long enough for a busy machine.
 fn limits() -> Limits {
@@ -23,6 +23,8 @@ fn load_with(deed: &str, limits: Limits) -> (Result<LoadedPlugin, LoadError>, Li
         origin: Origin::File("plugins/hostile.wasm".into()),
         bytes: Cow::Borrowed(WASM.get_or_init(hostile)),
         settings: setting("deed", &[deed]),
+        limits: None,
+        isolation: Isolation::Reuse,
     };
     (runtime.load(source), lines)
 }

@@ -21,6 +21,7 @@ pub fn runtime(limits: Limits) -> (Runtime, Lines) {
         log_level: LogLevel::Trace,
         // Nobody unparks the ticker: this is a sleep.
         pause: Arc::new(std::thread::park_timeout),
+        fuel: false,
     };
     (Runtime::new(config).unwrap(), lines)
 }
