@@ -34,3 +34,6 @@ pub const NOTHING_TO_DO: u32 = 1 << 13;
 pub const LOCKED: u32 = 1 << 14;
 /// Not checked: a rule puts the ref under IGNORED.
 pub const IGNORED: u32 = 1 << 15;
+/// The update would overwrite a value that the new one does not contain: it is no fast-forward. Never set for a deletion.
+/// Clear before version 0.1.1 of the contract.
+pub const NOT_FAST_FORWARD: u32 = 1 << 16;

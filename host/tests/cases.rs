@@ -188,6 +188,7 @@ fn guest_and_host_mean_the_same_by_every_bit() {
         (host::NOTHING_TO_DO, guest::NOTHING_TO_DO),
         (host::LOCKED, guest::LOCKED),
         (host::IGNORED, guest::IGNORED),
+        (host::NOT_FAST_FORWARD, guest::NOT_FAST_FORWARD),
     ];
     for (n, (host, guest)) in bits.into_iter().enumerate() {
         assert_eq!((host, guest), (1 << n, 1 << n), "bit {n}");

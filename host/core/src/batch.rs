@@ -36,6 +36,8 @@ pub mod state {
     pub const LOCKED: u32 = 1 << 14;
     /// Not checked: IGNORED by a rule.
     pub const IGNORED: u32 = 1 << 15;
+    /// The update overwrites a value that the new one does not contain.
+    pub const NOT_FAST_FORWARD: u32 = 1 << 16;
 }
 
 /// One batch as filters see it. All columns have [`RefBatch::len`] items.

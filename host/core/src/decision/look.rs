@@ -324,6 +324,10 @@ impl Facts {
                 )
             );
         let checked = row.class == Class::Checked;
+        // Only what was asked is known, which is every ref that may go.
+        let not_contained =
+            matches!(row.accounted, Accounted::Superseded | Accounted::SupersededUngated | Accounted::No);
+        let not_fast_forward = not_contained && !row.deletion && row.overwritten().is_some();
         [
             (state::MAY_GO, *judgement == Judgement::Keep),
             (state::NO_LOCAL, self.local[i].is_none()),
@@ -341,6 +345,7 @@ impl Facts {
             (state::NOTHING_TO_DO, judgement.reason() == Some(&crate::Reason::AlreadyUpToDate)),
             (state::LOCKED, checked && row.global == Seen::Locked),
             (state::IGNORED, row.class == Class::Ignored),
+            (state::NOT_FAST_FORWARD, not_fast_forward),
         ]
         .into_iter()
         .filter(|(_, set)| *set)

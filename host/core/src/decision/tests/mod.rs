@@ -5,6 +5,7 @@ mod world;
 use std::sync::{Arc, Mutex};
 
 use self::world::{Custom, World, keep_all, name, oid, shipped};
+use crate::batch::state;
 use crate::table::RemoteValue;
 use crate::{Answer, Direction, FilterError, GlobalRef, SiteKind};
 
@@ -40,6 +41,29 @@ fn every_call_of_a_look_has_one_time_and_the_second_look_has_its_own() {
     let later = 1_000_000 + decision.waits[0].ms;
     let first = [(0, 1_000_000); 4];
     assert_eq!(*seen.lock().unwrap(), [&first[..], &[(1, later); 2]].concat());
+}
+
+#[test]
+fn filters_are_told_which_updates_are_no_fast_forward() {
+    let mut world = World::push(&[
+        "refs/heads/ahead=b<c",
+        "refs/heads/back=b<a",
+        "refs/heads/new=b<-",
+        "refs/heads/gone=-<a",
+    ]);
+    for name in ["refs/heads/ahead", "refs/heads/back", "refs/heads/new"] {
+        world.superseded(name, oid("b"), &[oid("a")]);
+    }
+    world.global("refs/heads/gone", GlobalRef::Deleted);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let watch = Custom::filter("watch", move |batch| {
+        kept.lock().unwrap().extend(batch.states.iter().map(|s| s & state::NOT_FAST_FORWARD != 0));
+        Ok(Answer::default())
+    });
+    let decision = world.decide(&[watch]);
+    assert!(decision.refs[1].verdict.is_keep(), "it was once global");
+    assert_eq!(*seen.lock().unwrap(), [false, true, false, false]);
 }
 
 #[test]
