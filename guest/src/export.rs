@@ -4,7 +4,7 @@
 #[macro_export]
 macro_rules! export_push_filter {
     ($filter:ty) => {
-        $crate::__export_ref_filter!($filter, PushFilter, push, export_push);
+        $crate::__export_ref_filter!($filter, PushFilter, push export_push);
     };
 }
 
@@ -12,30 +12,45 @@ macro_rules! export_push_filter {
 #[macro_export]
 macro_rules! export_fetch_filter {
     ($filter:ty) => {
-        $crate::__export_ref_filter!($filter, FetchFilter, fetch, export_fetch);
+        $crate::__export_ref_filter!($filter, FetchFilter, fetch export_fetch);
+    };
+}
+
+/// Exports a [`RefFilter`](crate::RefFilter) as both worlds, `push-filter` and `fetch-filter`, in one component. Expands to
+/// nothing outside of wasm.
+#[macro_export]
+macro_rules! export_push_and_fetch_filter {
+    ($filter:ty) => {
+        $crate::__export_ref_filter!($filter, RefFilter, push export_push, fetch export_fetch);
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export_ref_filter {
-    ($filter:ty, $trait:ident, $world:ident, $export:ident) => {
+    ($filter:ty, $trait:ident, $($world:ident $export:ident),+) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             use $crate::bindings;
 
+            // Once, whatever the number of worlds: a component has one `configure`.
             $crate::__lifecycle!($filter, $trait);
-            impl bindings::$world::Guest for Plugin {
-                fn filter(batch: &bindings::RefBatch, verdicts: &bindings::Verdicts) -> Result<(), String> {
-                    PLUGIN.with(|plugin| {
-                        let filter = plugin.get()?;
-                        $crate::look(batch, verdicts, |batch, verdicts| {
-                            <$filter as $crate::$trait>::filter(filter, batch, verdicts)
-                        })
+            fn look(batch: &bindings::RefBatch, verdicts: &bindings::Verdicts) -> Result<(), String> {
+                PLUGIN.with(|plugin| {
+                    let filter = plugin.get()?;
+                    $crate::look(batch, verdicts, |batch, verdicts| {
+                        <$filter as $crate::$trait>::filter(filter, batch, verdicts)
                     })
-                }
+                })
             }
+            $(
+                impl bindings::$world::Guest for Plugin {
+                    fn filter(batch: &bindings::RefBatch, verdicts: &bindings::Verdicts) -> Result<(), String> {
+                        look(batch, verdicts)
+                    }
+                }
     bindings::$world::$export!(Plugin with_types_in bindings::$world);
+            )+
         };
     };
 }

@@ -36,6 +36,7 @@ pub mod bindings;
 pub mod clock;
 mod export;
 mod filter;
+mod glob;
 mod json;
 pub mod log;
 #[cfg(not(target_arch = "wasm32"))]
@@ -52,7 +53,8 @@ pub use batch::{Batch, Ref, Refs};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use export::{Slot, look, match_all};
-pub use filter::{FetchFilter, ProjectMatcher, PushFilter};
+pub use filter::{FetchFilter, ProjectMatcher, PushFilter, RefFilter};
+pub use glob::Glob;
 pub use problem::{Problem, Problems};
 pub use settings::NoSettings;
 pub use source::{Column, OidColumn, RefSource};

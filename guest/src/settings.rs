@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `String`, `char`, an enum of unit variants | the text |
 //! | integers, floats | decimal digits |
+//! | [`Glob`](crate::Glob) | a glob over names |
 //! | `bool` | `true yes on 1`, `false no off 0`, as in git |
 //! | `Vec<…>` | every value; one value is a list of one |
 //! | `Option<…>`, `#[serde(default)]` | may be left out |
