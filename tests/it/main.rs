@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod catch_up;
+mod filters;
 mod forced;
 mod forget;
 mod groups;

@@ -11,6 +11,7 @@ mod heal;
 mod init;
 mod locks;
 mod machine;
+mod more;
 mod plugins;
 mod policy;
 mod refdb;
