@@ -55,6 +55,7 @@ impl Loader {
             log_level: LogLevel::Info,
             pause: system.pause.clone(),
             fuel: false,
+            cache: None,
         });
         Ok(Loader {
             runtime: runtime.map_err(refused)?,

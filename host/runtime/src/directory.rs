@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::limits::COMPONENT_BYTES;
-use crate::set::check_owner;
+use crate::place;
 use crate::{LoadError, Policy, digest};
 
 /// Bytes of a plugin's name.
@@ -61,7 +61,7 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, LoadError> {
     if !metadata.is_dir() {
         return Err(LoadError::directory(dir, "it is not a directory"));
     }
-    check_owner(dir, &metadata).map_err(|cause| LoadError::directory(dir, cause))?;
+    place::check(dir).map_err(|cause| LoadError::directory(dir, cause))?;
     let mut paths = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         paths.insert(entry.map_err(unreadable)?.path());
@@ -169,7 +169,7 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, LoadError> {
     if !before.is_file() {
         return Err(refuse(path, "it is not a file"));
     }
-    check_owner(path, &before).map_err(|cause| refuse(path, cause))?;
+    place::check_open(path, &before).map_err(|cause| refuse(path, cause))?;
     if before.len() > most {
         return Err(refuse(path, format!("it is larger than {} MiB", most >> 20)));
     }

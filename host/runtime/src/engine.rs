@@ -15,9 +15,10 @@ use crate::directory::{self, Found, Listing, Staged};
 use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
 use crate::limits::{COMPONENT_BYTES, TICK};
+use crate::log::printable;
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
-use crate::{Limits, LoadError, LogLevel, LogSink, Manifest, Settings};
+use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Settings};
 
 /// What a runtime needs from its host.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct RuntimeConfig {
     /// Counts what guests execute, see [`crate::Usage::fuel`]. Calls take up to three times as long: for tests and
     /// benches of plugins only.
     pub fuel: bool,
+    /// Where compiled components are kept from one process to the next.
+    pub cache: Option<Cache>,
 }
 
 /// Loads and runs plugins. Cheap to clone; a process needs one.
@@ -50,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) log: LogSink,
     pub(crate) log_level: LogLevel,
     pub(crate) fuel: bool,
+    cache: Option<Cache>,
     generations: AtomicU64,
     /// Compiled components by digest. A cell each, so that two plugins compile side by side and each only once.
     compiled: Mutex<HashMap<String, Arc<OnceLock<Component>>>>,
@@ -93,6 +97,7 @@ impl Runtime {
             log: config.log,
             log_level: config.log_level,
             fuel: config.fuel,
+            cache: config.cache,
             generations: AtomicU64::new(0),
             compiled: Mutex::default(),
         };
@@ -178,19 +183,27 @@ impl Shared {
             let cause = format!("it is larger than {} MiB: build it smaller", COMPONENT_BYTES >> 20);
             return Err(LoadError::plugin(name, cause));
         }
+        let digest = inspect::digest(bytes);
         let cell = {
             let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
             if compiled.len() >= COMPILED {
                 compiled.clear();
             }
-            compiled.entry(inspect::digest(bytes)).or_default().clone()
+            compiled.entry(digest.clone()).or_default().clone()
         };
         if let Some(component) = cell.get() {
             return Ok(component.clone());
         }
-        let component = Component::from_binary(&self.engine, bytes).map_err(|e| {
-            LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}"))
-        })?;
+        let compile = || {
+            Component::from_binary(&self.engine, bytes).map_err(|e| {
+                LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}"))
+            })
+        };
+        let warn = |cause: &str| (self.log)(LogLevel::Warn, name, &printable(cause));
+        let component = match &self.cache {
+            Some(cache) => cache.component(&self.engine, &digest, &warn, compile)?,
+            None => compile()?,
+        };
         Ok(cell.get_or_init(|| component).clone())
     }
 }

@@ -4,7 +4,10 @@
 //! [`refgate_core::FilterSet`] that decisions use. A filter that loops, hoards memory, traps or answers nonsense fails its
 //! own call with a [`refgate_core::FilterError`] and nothing else; the next call finds a fresh instance.
 
+#![deny(unsafe_code)]
+
 mod bindings;
+mod cache;
 mod directory;
 mod engine;
 mod error;
@@ -16,16 +19,19 @@ mod limits;
 mod log;
 mod manifest;
 mod meter;
+mod place;
 mod plugin;
 mod policy;
 mod schema;
 mod sections;
 mod set;
+mod signature;
 mod state;
 mod swap;
 mod usage;
 mod verdicts;
 
+pub use cache::Cache;
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::LoadError;
 pub use filter::FailureSink;
@@ -36,6 +42,7 @@ pub use manifest::Manifest;
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
 pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
 pub use set::{EmbeddedPlugin, Settings};
+pub use signature::{NAMESPACE, Provenance, Require, SignError, Signer, Signers, sign, verify};
 pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};
 pub use swap::{
     Candidate, Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release,

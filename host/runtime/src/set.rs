@@ -2,9 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::{FilterSet, PluginId};
@@ -275,19 +272,4 @@ impl Loaded {
         }
         set
     }
-}
-
-/// A plugin decides what replicates; whoever can write it could open the gate.
-pub(crate) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), String> {
-    let us = rustix::process::geteuid().as_raw();
-    let owner = metadata.uid();
-    if owner != us && owner != 0 {
-        return Err(format!(
-            "it belongs to user {owner}: it must belong to the user who runs refgate or to root"
-        ));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(format!("others can write it: run `chmod go-w {}`", path.display()));
-    }
-    Ok(())
 }

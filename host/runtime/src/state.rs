@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::set::check_owner;
+use crate::place;
 use crate::{LoadError, digest};
 
 /// Sets that are kept to go back to.
@@ -101,8 +101,7 @@ impl State {
     pub fn open(dir: &Path) -> Result<State, LoadError> {
         let cannot = |e: std::io::Error| failed(dir, format!("it cannot be made: {e}"));
         DirBuilder::new().recursive(true).mode(0o700).create(dir.join("store")).map_err(cannot)?;
-        let metadata = fs::metadata(dir).map_err(|e| failed(dir, format!("it cannot be read: {e}")))?;
-        check_owner(dir, &metadata).map_err(|cause| failed(dir, cause))?;
+        place::check(dir).map_err(|cause| failed(dir, cause))?;
         Ok(State { dir: dir.to_owned() })
     }
 

@@ -22,6 +22,7 @@ pub fn runtime(limits: Limits) -> (Runtime, Lines) {
         // Nobody unparks the ticker: this is a sleep.
         pause: Arc::new(std::thread::park_timeout),
         fuel: false,
+        cache: None,
     };
     (Runtime::new(config).unwrap(), lines)
 }
