@@ -22,6 +22,7 @@ pub mod gated;
 pub mod heal;
 pub mod live;
 mod open;
+pub mod record;
 pub mod replicate;
 mod report;
 mod suggest;

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::Rng;
-use refgate_core::{Clock, FilterSet, FilterSource, GlobalRefDb, NoopRefDb};
+use refgate_core::{Clock, FilterSet, FilterSource, GlobalRefDb, NoopRefDb, Observer};
 use refgate_git::GitRepositories;
 use refgate_refdb::{Location, OpenMode, Opened};
-use refgate_runtime::LogSink;
+use refgate_runtime::{LogLevel, LogSink};
 
 use crate::config::Config;
 use crate::filters::Loader;
+use crate::record::Recorder;
 use crate::{Error, Gate, GateParts, Site};
 
 /// What only the program can give: time, randomness and a log.
@@ -59,8 +60,10 @@ impl Site {
     /// # Errors
     /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
     pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
-        let filters = Loader::new(system)?.load(&config)?;
-        Site::open_with(config, system, filters.into()).await
+        let mut filters = Loader::new(system)?.load(&config)?;
+        let recorder = recorder(&config, system)?;
+        filters.observer = recorder.clone().map(|recorder| recorder as Arc<dyn Observer>);
+        Ok(Site { recorder, ..Site::open_with(config, system, filters.into()).await? })
     }
 
     /// The same for writes of this site's own clients: no filter decides about those. Loads filters only where one of
@@ -100,8 +103,17 @@ impl Site {
             rng: system.rng.clone(),
             config,
         });
-        Ok(Site { gate, repositories })
+        Ok(Site { gate, repositories, recorder: None })
     }
+}
+
+/// The recorder that a configuration asks for.
+fn recorder(config: &Config, system: &System) -> Result<Option<Arc<Recorder>>, Error> {
+    let Some(file) = &config.plugins.record else { return Ok(None) };
+    let log = system.log.clone();
+    // No plugin says it, so no plugin is named.
+    let note = Box::new(move |text: &str| log(LogLevel::Warn, "", text));
+    Ok(Some(Arc::new(Recorder::open(file, config.plugins.record_max, note)?)))
 }
 
 /// Whether a plugin directory certainly adds nothing to the shipped filters, which select by `projects.pattern` alone.

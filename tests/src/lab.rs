@@ -140,18 +140,26 @@ impl Lab {
         let repositories = GitRepositories::new(config.site.base_path.clone());
         let local = Arc::new(repositories.clone());
         let (clock, rng) = (system.clock, system.rng);
-        Ok(Site { gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }), repositories })
+        Ok(Site {
+            gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }),
+            repositories,
+            recorder: None,
+        })
     }
 
     /// The same with a ref-db that could be used from other machines, as far as anybody can tell.
     pub async fn open_far(&self, site: &str) -> Site {
-        let Site { gate, repositories } = self.open(site).await.expect("a site");
+        let Site { gate, repositories, .. } = self.open(site).await.expect("a site");
         let refdb = Arc::new(FarRefDb(gate.refdb().clone()));
         let system = self.system();
         let (local, filters, config) =
             (Arc::new(repositories.clone()), Arc::new(gate.filters()), gate.config().clone());
         let (clock, rng) = (system.clock, system.rng);
-        Site { gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }), repositories }
+        Site {
+            gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }),
+            repositories,
+            recorder: None,
+        }
     }
 
     /// Pushes through the gate.

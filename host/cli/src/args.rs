@@ -53,6 +53,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Run filters against case files
     Test(TestArgs),
+    /// Ask filters about a recording, and show what they decide otherwise
+    Replay(crate::commands::ReplayArgs),
     /// Look into the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -99,6 +101,9 @@ pub struct TransferArgs {
     /// Make the bare repository at the destination when there is none
     #[arg(long)]
     pub create: bool,
+    /// Recording
+    #[command(flatten)]
+    pub record: crate::commands::RecordArgs,
 }
 
 /// `project …`
@@ -403,6 +408,7 @@ impl Command {
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",
             Command::Build(_) => "build",
             Command::Test(_) => "test",
+            Command::Replay(_) => "replay",
             Command::Config(ConfigCommand::Check) => "config check",
         }
     }

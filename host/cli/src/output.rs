@@ -182,7 +182,7 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A line of a filter's log.
+/// A line of a filter's log, or of refgate's own when no plugin is named.
 pub fn log(level: &str, plugin: &str, message: &str) {
     let label = if level == "warn" { "warning" } else { level };
     match plugin {

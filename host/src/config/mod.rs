@@ -103,6 +103,10 @@ pub struct Plugins {
     pub rollback_failures: u64,
     /// The time within which they have to fail.
     pub rollback_within: Duration,
+    /// Where looks of filters are recorded; nowhere without it.
+    pub record: Option<PathBuf>,
+    /// Bytes of a recording after which nothing is added.
+    pub record_max: u64,
 }
 
 /// `[remote "NAME"]`.

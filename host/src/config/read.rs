@@ -61,6 +61,8 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
                 .unwrap_or_default(),
             rollback_failures: read.count("rollbackFailures"),
             rollback_within: Duration::from_secs(read.count("rollbackSeconds")),
+            record: read.path("plugins", "record"),
+            record_max: crate::record::DEFAULT_MAX,
         },
         plugin_settings: read.plugin_settings(),
         remotes: read.names("remote").into_iter().map(|name| (name.to_owned(), read.remote(name))).collect(),

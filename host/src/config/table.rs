@@ -232,6 +232,14 @@ static KEYS: &[KeyDoc] = &[
         "failed calls after which a running host takes a new plugin back; 0 is never",
     ),
     one("plugins", Plain, "rollbackSeconds", Count, "60", "the time within which they have to fail"),
+    one(
+        "plugins",
+        Plain,
+        "record",
+        Path,
+        "",
+        "a file to which every look of the filters is added, for `refgate replay`, up to 256 MiB",
+    ),
     many("plugin", Any, "*", Text, "", "a setting for the plugin of that name"),
     one(
         "remote",

@@ -8,6 +8,7 @@ pub(crate) mod push;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
@@ -15,6 +16,7 @@ use refgate_core::decision::{Decision, HOST, Verdict};
 use refgate_core::{Deadline, Oid, Project, Reason, RefName};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
+use crate::record::Recorder;
 use crate::{Error, Gate};
 
 pub use catch_up::{CaughtUp, Fate, Moved, RecordState, catch_up, catch_up_refs};
@@ -33,6 +35,8 @@ pub struct Site {
     pub gate: Gate,
     /// Where the repositories are.
     pub repositories: GitRepositories,
+    /// What records the looks of the filters, if anything does. [`Recorder::finish`] writes what is still waiting.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// What to replicate and how.

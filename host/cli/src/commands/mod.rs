@@ -9,11 +9,14 @@ mod plugin_set;
 mod plugins;
 mod project;
 mod refdb;
+mod replay;
 mod site;
 mod test;
 mod transfer;
 
 use refgate_host::Error;
+
+pub use replay::{RecordArgs, ReplayArgs};
 
 use crate::args::{Args, Command, ConfigCommand, PluginsCommand, ProjectCommand};
 use crate::output::Output;
@@ -39,6 +42,7 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),
         Command::Test(args) => test::run(args, output).await,
+        Command::Replay(args) => replay::run(file, args, output).await,
         Command::Config(ConfigCommand::Check) => config::check(file, output).await,
     }
 }

@@ -18,20 +18,22 @@ use crate::progress::Spinner;
 /// `refgate push`.
 pub async fn push(file: &Path, args: TransferArgs, output: &Output) -> Result<u8, Error> {
     let (project, options) = parse(&args)?;
-    let site = site::open(file).await?;
+    let site = site::open_recording(file, &args.record).await?;
     let spinner = Spinner::start();
     let report = replicate::push(&site, &project, &args.remote, &options, spinner.clone()).await;
     spinner.stop();
+    site.recorder.iter().for_each(|recorder| recorder.finish());
     show(&report?, output)
 }
 
 /// `refgate fetch`.
 pub async fn fetch(file: &Path, args: TransferArgs, output: &Output) -> Result<u8, Error> {
     let (project, options) = parse(&args)?;
-    let site = site::open(file).await?;
+    let site = site::open_recording(file, &args.record).await?;
     let spinner = Spinner::start();
     let report = replicate::fetch(&site, &project, &args.remote, &options, spinner.clone()).await;
     spinner.stop();
+    site.recorder.iter().for_each(|recorder| recorder.finish());
     show(&report?, output)
 }
 
