@@ -34,13 +34,16 @@ pub fn component(request: &Request) -> Result<Vec<u8>> {
     encode(&raw).with_context(|| format!("package `{}` does not make a component", request.package))
 }
 
-/// Wraps a core module, built against the bindings of `refgate-guest`, as a component.
+/// Wraps a core module, built against bindings of the contract in any language, as a component.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
     wit_component::ComponentEncoder::default()
         .validate(true)
         .module(module)
         .and_then(|mut encoder| encoder.encode())
-        .context("the module is not a filter: does it use `refgate-guest` and one of its export macros?")
+        .context(
+            "the module is not a filter: is it linked with bindings of refgate's contract (in Rust, `refgate-guest` and one \
+             of its export macros), and with nothing that wants a system?",
+        )
 }
 
 /// The core module that cargo makes of the package.

@@ -340,9 +340,9 @@ pub enum PluginsCommand {
 /// Arguments of `build`.
 #[derive(clap::Args, Debug)]
 pub struct BuildArgs {
-    /// The directory of the crate
-    #[arg(default_value = ".")]
-    pub dir: PathBuf,
+    /// The directory of the crate, or a core module that the compiler of another language made
+    #[arg(default_value = ".", value_name = "DIR|MODULE")]
+    pub source: PathBuf,
     /// Where to write the component; the default is NAME.wasm in the current directory
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,

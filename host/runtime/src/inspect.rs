@@ -145,7 +145,7 @@ pub(crate) fn info(
 
 impl PluginInfo {
     /// Whether refgate can run it: implements a world, and imports only what refgate offers.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         for import in &self.imports {
             if !OFFERED.iter().any(|offered| is(&import.name, offered)) {
                 return Err(format!(

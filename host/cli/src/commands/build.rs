@@ -1,10 +1,10 @@
-//! `build`: from a crate with a filter to a component.
+//! `build`: from a crate with a filter, or from the core module of any compiler, to a component.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use refgate_filters::build::{Request, component};
+use refgate_filters::build::{Request, component, encode};
 use refgate_host::{Error, filters};
 use serde_json::json;
 
@@ -15,18 +15,11 @@ use crate::system::system;
 
 /// `refgate build`.
 pub fn run(args: &BuildArgs, output: &Output) -> Result<u8, Error> {
-    let package = package(&args.dir)?;
-    let request = Request {
-        manifest: &package.manifest,
-        package: &package.name,
-        profile: "release",
-        target_dir: &package.target_dir.join("refgate"),
-        locked: false,
-    };
-    let wasm = component(&request).map_err(|e| Error::failed(format!("{e:#}")))?;
-    let file = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", package.name)));
+    let (file, wasm) = if args.source.is_file() { of_module(args)? } else { of_crate(args)? };
     // The host's own check: what would not load is not written.
     let info = filters::Loader::new(&system()?)?.inspect(&file.display().to_string(), &wasm)?;
+    let source = args.source.display();
+    info.check().map_err(|cause| Error::failed(format!("what `{source}` makes would not load: {cause}")))?;
     write(&file, &wasm).map_err(|e| Error::failed(format!("cannot write `{}`: {e}", file.display())))?;
     if output.json {
         output.document(&json!({
@@ -41,6 +34,48 @@ pub fn run(args: &BuildArgs, output: &Output) -> Result<u8, Error> {
         describe(&file.display().to_string(), &info, output);
     }
     Ok(0)
+}
+
+/// Where to write, and the component of the crate in a directory.
+fn of_crate(args: &BuildArgs) -> Result<(PathBuf, Vec<u8>), Error> {
+    let package = package(&args.source)?;
+    let request = Request {
+        manifest: &package.manifest,
+        package: &package.name,
+        profile: "release",
+        target_dir: &package.target_dir.join("refgate"),
+        locked: false,
+    };
+    let wasm = component(&request).map_err(|e| Error::failed(format!("{e:#}")))?;
+    let file = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{}.wasm", package.name)));
+    Ok((file, wasm))
+}
+
+/// Where to write, and the component of a core module.
+fn of_module(args: &BuildArgs) -> Result<(PathBuf, Vec<u8>), Error> {
+    let module = &args.source;
+    let name = module.file_stem().unwrap_or_default();
+    let file = args.output.clone().unwrap_or_else(|| Path::new(name).with_extension("wasm"));
+    if same(&file, module) {
+        let cause = format!("the component would take the place of the module `{}`", module.display());
+        return Err(Error::usage(cause).hint("give another file with `--output`"));
+    }
+    let raw = std::fs::read(module)
+        .map_err(|e| Error::usage(format!("cannot read the module `{}`: {e}", module.display())))?;
+    let refused = |cause: String| Error::usage(format!("`{}` {cause}", module.display()));
+    // The two kinds of WebAssembly differ in this field: layer 0 and layer 1.
+    match raw.get(..8) {
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => {}
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => {
+            return Err(refused("is a component already".to_owned()).hint("use it as it is"));
+        }
+        _ => {
+            let hint = "give the directory of a crate, or a core module";
+            return Err(refused("is not WebAssembly".to_owned()).hint(hint));
+        }
+    }
+    let wasm = encode(&raw).map_err(|e| refused(format!("does not make a component: {e:#}")))?;
+    Ok((file, wasm))
 }
 
 /// A plugin that others can write is refused, so an umask must not make it one.

@@ -135,3 +135,30 @@ fn what_is_no_crate_is_refused_and_nothing_is_written() {
     let got = lab.run("", &["build", "empty", "--json"]).json(2);
     assert_eq!(got["command"], "build");
 }
+
+#[test]
+fn a_file_is_taken_as_a_core_module_and_what_would_not_load_is_not_written() {
+    let lab = Lab::new();
+    let push = refgate_filters::EMBEDDED.iter().find(|e| e.name == "push").unwrap();
+    // A module that exports nothing, and one that wants `fd_write` of WASI.
+    let empty = b"\0asm\x01\0\0\0";
+    let system =
+        [&empty[..], b"\x01\x04\x01\x60\0\0", b"\x02\x23\x01\x16wasi_snapshot_preview1\x08fd_write\0\0"]
+            .concat();
+    lab.write("push.component", push.wasm);
+    lab.write("empty.module", empty);
+    lab.write("system.module", system);
+    lab.write("text.module", "int main()");
+    for (module, code, parts) in [
+        ("push.component", 2, ["`push.component` is a component already", "use it as it is"]),
+        ("text.module", 2, ["`text.module` is not WebAssembly", "a core module"]),
+        ("system.module", 2, ["`system.module` does not make a component", "wasi_snapshot_preview1"]),
+        ("empty.module", 1, ["`empty.module` makes would not load", "no world of refgate"]),
+    ] {
+        lab.run("", &["build", module, "-o", "x.wasm"]).fails(code, &parts);
+        assert!(!lab.path("x.wasm").exists(), "{module}");
+    }
+    lab.write("x.wasm", empty);
+    lab.run("", &["build", "x.wasm"]).fails(2, &["would take the place of the module `x.wasm`", "--output"]);
+    assert_eq!(std::fs::read(lab.path("x.wasm")).unwrap(), empty);
+}
