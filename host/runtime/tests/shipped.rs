@@ -83,6 +83,8 @@ fn components_for_the_first_contract_still_run() {
             origin: Origin::Embedded,
             bytes: bytes.into(),
             settings: Default::default(),
+            limits: None,
+            isolation: Default::default(),
         };
         let old = runtime.load(source).unwrap();
         match plugin.world {
