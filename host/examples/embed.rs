@@ -25,6 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let system = System {
         clock: Arc::new(Now),
         rng: Arc::new(std::sync::Mutex::new(rand::make_rng::<rand::rngs::SmallRng>())),
+        secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
         pause: Arc::new(std::thread::sleep),
         log: Arc::new(|level, plugin, line| println!("{level:?} {plugin}: {line}")),
     };

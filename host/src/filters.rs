@@ -6,8 +6,8 @@ use std::sync::Arc;
 use refgate_core::{Clock, FilterSet, FilterSource, Project};
 use refgate_filters::EMBEDDED;
 use refgate_runtime::{
-    EmbeddedPlugin, Event, Limits, LoadError, LogLevel, LogSink, PluginInfo, PluginStatus, Runtime,
-    RuntimeConfig, Settings, State, SwapOptions, Swapper, World,
+    Cache, EmbeddedPlugin, Event, Limits, LoadError, LogLevel, LogSink, PluginInfo, PluginStatus, Provenance,
+    Require, Runtime, RuntimeConfig, Settings, Signers, State, SwapOptions, Swapper, World,
 };
 use serde_json::Value;
 
@@ -26,6 +26,16 @@ pub enum Source {
     Directory(PathBuf),
     /// One file alone.
     Alone(PathBuf),
+}
+
+impl Source {
+    /// What a configuration names.
+    pub fn of(config: &Config) -> Source {
+        match &config.plugins.directory {
+            Some(dir) => Source::Directory(dir.clone()),
+            None => Source::Shipped,
+        }
+    }
 }
 
 /// How the plugins of a configuration stand.
@@ -49,13 +59,33 @@ pub struct Loader {
 impl Loader {
     /// Starts the WebAssembly engine.
     pub fn new(system: &System) -> Result<Loader, Error> {
+        Loader::with(system, None)
+    }
+
+    /// The same, with the cache of compiled plugins that belongs to the saved state of a configuration.
+    pub fn for_config(system: &System, config: &Config) -> Result<Loader, Error> {
+        let cache = config.plugins.state.as_ref().and_then(|dir| {
+            // Without the state there is no cache either, and the state says why.
+            State::open(dir).ok()?;
+            match Cache::open(&dir.join("cache"), &mut |bytes| (system.secret)(bytes)) {
+                Ok(cache) => Some(cache),
+                Err(e) => {
+                    (system.log)(LogLevel::Warn, "", &format!("{e}; plugins are compiled by every process"));
+                    None
+                }
+            }
+        });
+        Loader::with(system, cache)
+    }
+
+    fn with(system: &System, cache: Option<Cache>) -> Result<Loader, Error> {
         let runtime = Runtime::new(RuntimeConfig {
             limits: Limits::default(),
             log: system.log.clone(),
             log_level: LogLevel::Info,
             pause: system.pause.clone(),
             fuel: false,
-            cache: None,
+            cache,
         });
         Ok(Loader {
             runtime: runtime.map_err(refused)?,
@@ -81,13 +111,13 @@ impl Loader {
         config: &Config,
         start: impl FnOnce(&Runtime, SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError>,
     ) -> Result<(Swapper, Vec<Event>), Error> {
-        start(&self.runtime, self.options(config)).map_err(refused)
+        start(&self.runtime, self.options(config)?).map_err(refused)
     }
 
     /// What a swapper needs to know of a configuration.
-    pub(crate) fn options(&self, config: &Config) -> SwapOptions {
+    pub(crate) fn options(&self, config: &Config) -> Result<SwapOptions, Error> {
         let clock = self.clock.clone();
-        SwapOptions {
+        Ok(SwapOptions {
             directory: config.plugins.directory.clone(),
             state: self.state(config),
             settings: settings(config),
@@ -99,7 +129,8 @@ impl Loader {
             failures: None,
             shadow_looks: 0,
             max_changed_percent: config.plugins.max_changed_percent,
-        }
+            provenance: provenance(config)?,
+        })
     }
 
     /// Without a place to save the live set decisions are as good; only a restart or a rollback has nothing to go by.
@@ -137,20 +168,30 @@ impl Loader {
     /// # Errors
     /// The saved state cannot be read. A plugin that cannot be used is in the result.
     pub fn survey(&self, config: &Config) -> Result<Survey, Error> {
-        let surveyed = Swapper::survey(&self.runtime, self.options(config)).map_err(refused)?;
+        let surveyed = Swapper::survey(&self.runtime, self.options(config)?).map_err(refused)?;
         let (plugins, generation, error) = surveyed;
         Ok(Survey { plugins, generation, refused: error.map(refused) })
     }
 
     /// The set of a configuration with filters from somewhere else; nothing is saved.
+    ///
+    /// # Errors
+    /// Any plugin that cannot be used, or for which nobody answers as `plugins.verify` demands.
     pub fn load_from(&self, source: &Source, config: &Config) -> Result<FilterSet, Error> {
-        let settings = settings(config);
-        let set = match source {
-            Source::Shipped => self.runtime.filter_set(None, &settings, &embedded()),
-            Source::Directory(dir) => self.runtime.filter_set(Some(dir), &settings, &embedded()),
-            Source::Alone(file) => self.runtime.filter_set_of_file(file, &settings),
-        };
-        set.map_err(refused)
+        self.set_from(source, &settings(config), &provenance(config)?).map_err(refused)
+    }
+
+    fn set_from(
+        &self,
+        source: &Source,
+        settings: &Settings,
+        provenance: &Provenance,
+    ) -> Result<FilterSet, LoadError> {
+        match source {
+            Source::Shipped => self.runtime.filter_set(None, settings, &embedded(), provenance),
+            Source::Directory(dir) => self.runtime.filter_set(Some(dir), settings, &embedded(), provenance),
+            Source::Alone(file) => self.runtime.filter_set_of_file(file, settings, provenance),
+        }
     }
 
     /// The set of one component alone that is no file, with the settings of a configuration.
@@ -163,12 +204,10 @@ impl Loader {
     /// # Errors
     /// What [`load_from`](Self::load_from) would say whatever the configuration.
     pub fn probe(&self, source: &Source) -> Result<(), Error> {
-        let none = Settings::new();
-        let set = match source {
-            Source::Shipped => return Ok(()),
-            Source::Directory(dir) => self.runtime.filter_set(Some(dir), &none, &embedded()),
-            Source::Alone(file) => self.runtime.filter_set_of_file(file, &none),
-        };
+        if *source == Source::Shipped {
+            return Ok(());
+        }
+        let set = self.set_from(source, &Settings::new(), &Provenance::default());
         match set {
             Err(e) if !e.settings => Err(refused(e)),
             _ => Ok(()),
@@ -181,8 +220,24 @@ impl Loader {
     }
 }
 
+/// Who has to answer for plugin files. A list of signers that cannot be read refuses everything.
+fn provenance(config: &Config) -> Result<Provenance, Error> {
+    let require = config.plugins.verify;
+    let Some(file) = &config.plugins.signers else {
+        return match require {
+            Require::Signature => Err(Error::usage("`plugins.verify = signature` needs a list of signers")
+                .hint("set `plugins.signers` to a file in the format of git's allowed signers")),
+            _ => Ok(Provenance { require, ..Provenance::default() }),
+        };
+    };
+    let unusable = |e: String| Error::usage(format!("the list of signers `{}`: {e}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|e| unusable(format!("it cannot be read: {e}")))?;
+    refgate_runtime::check_place(file).map_err(unusable)?;
+    Ok(Provenance { require, signers: Signers::parse(&text).map_err(unusable)? })
+}
+
 /// The settings of a configuration, by plugin.
-fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config) -> Settings {
     let mut settings = config.plugin_settings.clone();
     if !config.patterns.is_empty() {
         let patterns = config.patterns.iter().map(|p| Value::String(p.clone())).collect();

@@ -23,6 +23,8 @@ pub struct System {
     pub rng: Arc<Mutex<dyn Rng + Send>>,
     /// Blocks the calling thread for a real length of time: the time limits of filters rest on it.
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
+    /// Fills bytes that nobody can guess, or says why it cannot: the key of the cache of compiled plugins is made of them.
+    pub secret: Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>,
     /// Takes the log lines of filters: level, plugin, text. The plugin is empty where refgate speaks of all of them.
     pub log: LogSink,
 }
@@ -60,7 +62,7 @@ impl Site {
     /// # Errors
     /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
     pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
-        let mut filters = Loader::new(system)?.load(&config)?;
+        let mut filters = Loader::for_config(system, &config)?.load(&config)?;
         let recorder = recorder(&config, system)?;
         filters.observer = recorder.clone().map(|recorder| recorder as Arc<dyn Observer>);
         Ok(Site { recorder, ..Site::open_with(config, system, filters.into()).await? })
@@ -76,7 +78,8 @@ impl Site {
             || !config.plugins.require.is_empty()
             || !config.plugin_settings.is_empty()
             || config.plugins.directory.as_ref().is_some_and(|dir| !holds_no_plugin(dir));
-        let filters = if selects { Loader::new(system)?.load(&config)? } else { FilterSet::default() };
+        let filters =
+            if selects { Loader::for_config(system, &config)?.load(&config)? } else { FilterSet::default() };
         Site::open_with(config, system, filters.into()).await
     }
 

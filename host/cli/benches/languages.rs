@@ -55,7 +55,8 @@ fn main() {
         let before = BenchClock.now();
         runtime.inspect("no-wip", &bytes).expect("a filter");
         let compile = BenchClock.now() - before;
-        let load = || runtime.filter_set_of_file(&wasm, &BTreeMap::new()).expect("a set");
+        let load =
+            || runtime.filter_set_of_file(&wasm, &BTreeMap::new(), &Default::default()).expect("a set");
         let start = median(9, || drop(load()));
         let set = load();
         let ten = median(2001, || look(&set, &ten));
@@ -77,7 +78,9 @@ fn main() {
 fn memory(tokio: &tokio::runtime::Runtime, wasm: &Path, many: &[Arc<RefBatch>]) -> usize {
     let enough = |mib: usize| {
         let runtime = runtime(mib << 20);
-        let Ok(set) = runtime.filter_set_of_file(wasm, &BTreeMap::new()) else { return false };
+        let Ok(set) = runtime.filter_set_of_file(wasm, &BTreeMap::new(), &Default::default()) else {
+            return false;
+        };
         many.iter().all(|batch| tokio.block_on(set.push[0].look(batch.clone())).is_ok())
     };
     MEMORY.get(MEMORY.partition_point(|mib| !enough(*mib))).copied().expect("the default limit is enough")
@@ -91,6 +94,8 @@ fn runtime(memory: usize) -> Runtime {
         log_level: refgate_runtime::LogLevel::Info,
         #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
         pause: Arc::new(std::thread::sleep),
+        fuel: false,
+        cache: None,
     };
     Runtime::new(config).expect("an engine")
 }
@@ -126,6 +131,7 @@ fn batch(refs: u32) -> Arc<RefBatch> {
         peer: "site-b".to_owned(),
         oid_len: 20,
         attempt: 0,
+        now_ms: 0,
         states: vec![1; refs as usize],
         names,
         name_ends,

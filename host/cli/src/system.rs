@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use rand::SeedableRng;
 use rand::rngs::{SmallRng, SysRng};
+use rand::{SeedableRng, TryRng};
 use refgate_core::{BoxFuture, Clock};
 use refgate_host::{Error, System};
 
@@ -44,6 +44,7 @@ pub fn system() -> Result<System, Error> {
         clock: Arc::new(RealClock),
         rng: Arc::new(Mutex::new(rng)),
         pause: Arc::new(pause),
+        secret: Arc::new(|bytes| TryRng::try_fill_bytes(&mut SysRng, bytes).map_err(|e| e.to_string())),
         log: Arc::new(|level, plugin, message| {
             crate::output::log(&format!("{level:?}").to_lowercase(), plugin, message)
         }),

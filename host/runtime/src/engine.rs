@@ -18,7 +18,7 @@ use crate::limits::{COMPONENT_BYTES, TICK};
 use crate::log::printable;
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
-use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Settings};
+use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Provenance, Settings};
 
 /// What a runtime needs from its host.
 #[derive(Clone)]
@@ -126,17 +126,23 @@ impl Runtime {
         plugins_dir: Option<&Path>,
         settings: &Settings,
         embedded: &[EmbeddedPlugin],
+        provenance: &Provenance,
     ) -> Result<FilterSet, LoadError> {
         let listing = plugins_dir.map_or_else(|| Ok(Listing::default()), directory::list)?;
-        let plan = Plan::new(listing, settings, embedded).map_err(first)?;
+        let plan = Plan::new(listing, settings, embedded, provenance).map_err(first)?;
         let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }
 
     /// A set of one plugin file alone, without the embedded ones. Settings of other plugins are left aside.
-    pub fn filter_set_of_file(&self, file: &Path, settings: &Settings) -> Result<FilterSet, LoadError> {
+    pub fn filter_set_of_file(
+        &self,
+        file: &Path,
+        settings: &Settings,
+        provenance: &Provenance,
+    ) -> Result<FilterSet, LoadError> {
         let (name, found) = directory::file(file)?;
-        self.alone(name, found, settings)
+        self.alone(name, found, settings, provenance)
     }
 
     /// The same for a component that is no file: `name` is what its file would be called, without `.wasm`.
@@ -151,13 +157,24 @@ impl Runtime {
         }
         let staged =
             Staged { path: name.into(), digest: inspect::digest(wasm), wasm: wasm.to_vec(), signature: None };
-        self.alone(name.to_owned(), Found { wasm: Some(staged), policy: None }, settings)
+        self.alone(
+            name.to_owned(),
+            Found { wasm: Some(staged), policy: None },
+            settings,
+            &Provenance::default(),
+        )
     }
 
-    fn alone(&self, name: String, found: Found, settings: &Settings) -> Result<FilterSet, LoadError> {
+    fn alone(
+        &self,
+        name: String,
+        found: Found,
+        settings: &Settings,
+        provenance: &Provenance,
+    ) -> Result<FilterSet, LoadError> {
         let own = settings.get(&name).map(|own| (name.clone(), own.clone())).into_iter().collect();
         let listing = Listing { found: [(name, found)].into(), refused: Vec::new() };
-        let plan = Plan::new(listing, &own, &[]).map_err(first)?;
+        let plan = Plan::new(listing, &own, &[], provenance).map_err(first)?;
         let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }

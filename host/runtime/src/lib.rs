@@ -39,6 +39,7 @@ pub use inspect::{Interface, PluginInfo, World, digest};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink};
 pub use manifest::Manifest;
+pub use place::check as check_place;
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
 pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
 pub use set::{EmbeddedPlugin, Settings};

@@ -18,7 +18,7 @@ const LINKS: usize = 40;
 ///
 /// # Errors
 /// What is wrong, on what, and what to do.
-pub(crate) fn check(path: &Path) -> Result<(), String> {
+pub fn check(path: &Path) -> Result<(), String> {
     let absolute = std::path::absolute(path).map_err(|e| format!("it cannot be found: {e}"))?;
     let mut ahead: VecDeque<OsString> = names(&absolute);
     let mut links = 0;

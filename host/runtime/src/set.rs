@@ -12,7 +12,7 @@ use crate::engine::Shared;
 use crate::filter::{FailureSink, WasmFilter};
 use crate::inspect::World;
 use crate::plugin::{LoadedPlugin, Origin, PluginSource};
-use crate::{Limits, LoadError, OnFailure, Policy, digest};
+use crate::{Limits, LoadError, OnFailure, Policy, Provenance, digest};
 
 /// Settings by plugin name.
 pub type Settings = BTreeMap<String, Map<String, Value>>;
@@ -74,8 +74,9 @@ impl Plan {
         listing: Listing,
         settings: &Settings,
         embedded: &[EmbeddedPlugin],
+        provenance: &Provenance,
     ) -> Result<Plan, Vec<Refused>> {
-        let (plan, refused) = Plan::of_usable(listing, settings, embedded);
+        let (plan, refused) = Plan::of_usable(listing, settings, embedded, provenance);
         if refused.is_empty() { Ok(plan) } else { Err(refused) }
     }
 
@@ -84,6 +85,7 @@ impl Plan {
         listing: Listing,
         settings: &Settings,
         embedded: &[EmbeddedPlugin],
+        provenance: &Provenance,
     ) -> (Plan, Vec<Refused>) {
         let Listing { mut found, mut refused } = listing;
         for shipped in embedded {
@@ -102,7 +104,9 @@ impl Plan {
         let mut plan = Plan::default();
         for (name, found) in found {
             let shipped = embedded.iter().find(|e| e.name == name).copied();
-            match Member::new(&name, found, settings.get(&name), shipped) {
+            let vouched = vouch(provenance, &name, &found, shipped);
+            let member = vouched.and_then(|()| Member::new(&name, found, settings.get(&name), shipped));
+            match member {
                 Ok(member) => plan.members.push(member),
                 Err((digest, error)) => refused.push(Refused { name, digest, error }),
             }
@@ -226,6 +230,29 @@ impl Member {
             && self.settings.is_empty()
             && self.shipped.is_some_and(|s| s.inert_without_settings)
     }
+}
+
+/// Whether somebody answers for a plugin; a plugin of the program is part of it, and only a pinned digest counts there.
+fn vouch(
+    provenance: &Provenance,
+    name: &str,
+    found: &Found,
+    shipped: Option<EmbeddedPlugin>,
+) -> Result<(), (Option<String>, LoadError)> {
+    let pinned = found.policy.as_ref().and_then(|(_, policy)| policy.digest.as_deref());
+    let (shown, wasm, checked) = match (&found.wasm, shipped) {
+        (Some(staged), _) => {
+            let sig = staged.signature.as_deref();
+            let checked = provenance.check(name, &staged.wasm, pinned, sig);
+            (staged.path.display().to_string(), staged.digest.clone(), checked)
+        }
+        (None, Some(shipped)) => {
+            let checked = Provenance::default().check(name, shipped.wasm, pinned, None);
+            (name.to_owned(), digest(shipped.wasm), checked)
+        }
+        (None, None) => return Ok(()),
+    };
+    checked.map(drop).map_err(|cause| (Some(wasm), LoadError::plugin(&shown, cause)))
 }
 
 /// The first of several reasons, where one has to do.

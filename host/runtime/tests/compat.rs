@@ -32,7 +32,9 @@ fn released(kind: &str) -> Vec<PathBuf> {
 fn alone(path: &Path, settings: serde_json::Map<String, serde_json::Value>) -> Result<FilterSet, String> {
     let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
     let (runtime, _) = runtime(Limits::default());
-    runtime.filter_set_of_file(path, &BTreeMap::from([(name, settings)])).map_err(|e| e.to_string())
+    runtime
+        .filter_set_of_file(path, &BTreeMap::from([(name, settings)]), &Default::default())
+        .map_err(|e| e.to_string())
 }
 
 /// Refs in the state that a host lets go, by name.

@@ -74,7 +74,12 @@ impl Dir {
     }
 
     fn load(&self) -> Result<FilterSet, LoadError> {
-        runtime(Limits::default()).0.filter_set(Some(self.0.path()), &BTreeMap::new(), &embedded())
+        runtime(Limits::default()).0.filter_set(
+            Some(self.0.path()),
+            &BTreeMap::new(),
+            &embedded(),
+            &Default::default(),
+        )
     }
 
     fn refused(&self) -> String {
@@ -174,9 +179,15 @@ fn what_others_can_write_is_refused() {
 #[test]
 fn a_missing_directory_and_settings_for_nobody_are_errors() {
     let (runtime, _) = runtime(Limits::default());
-    let missing = runtime.filter_set(Some(Path::new("no/such/dir")), &BTreeMap::new(), &embedded());
+    let missing = runtime.filter_set(
+        Some(Path::new("no/such/dir")),
+        &BTreeMap::new(),
+        &embedded(),
+        &Default::default(),
+    );
     assert!(missing.unwrap_err().to_string().contains("`no/such/dir`: it cannot be read"));
     let settings = BTreeMap::from([("pish".to_owned(), setting("a", &["b"]))]);
-    let unknown = runtime.filter_set(None, &settings, &embedded()).unwrap_err().to_string();
+    let unknown =
+        runtime.filter_set(None, &settings, &embedded(), &Default::default()).unwrap_err().to_string();
     assert!(unknown.contains("plugin `pish`") && unknown.contains("`push`"), "{unknown}");
 }

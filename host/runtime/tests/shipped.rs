@@ -26,7 +26,7 @@ fn the_components_say_what_the_policies_say_for_every_state() {
     use refgate_filter_fetch as fetch;
     use refgate_filter_push as push;
     let (runtime, _) = runtime(Limits::default());
-    let set = runtime.filter_set(None, &BTreeMap::new(), &embedded()).unwrap();
+    let set = runtime.filter_set(None, &BTreeMap::new(), &embedded(), &Default::default()).unwrap();
     assert_eq!((set.push.len(), set.fetch.len(), set.generation), (1, 1, 1));
     for attempt in [0, 1] {
         let all: Arc<RefBatch> = batch((0..1 << 16).collect(), attempt);
@@ -104,7 +104,7 @@ fn projects_are_matched_by_pattern() {
         ["foo/bar", "foo/car", "x"].map(|name| Project::new(name).unwrap()).into_iter().collect();
     let with = |patterns: &[&str]| {
         let settings = BTreeMap::from([("project-matcher".to_owned(), setting("pattern", patterns))]);
-        runtime.filter_set(None, &settings, &embedded())
+        runtime.filter_set(None, &settings, &embedded(), &Default::default())
     };
     let set = with(&["foo/b*", "^x"]).unwrap();
     assert_eq!(
@@ -131,7 +131,7 @@ fn projects_are_matched_by_pattern() {
 #[test]
 fn a_matcher_without_patterns_is_listed_but_not_asked() {
     let (runtime, _) = runtime(Limits::default());
-    let set = runtime.filter_set(None, &BTreeMap::new(), &embedded()).unwrap();
+    let set = runtime.filter_set(None, &BTreeMap::new(), &embedded(), &Default::default()).unwrap();
     assert!(set.projects.is_empty());
     let names: Vec<_> = set.plugins.iter().map(|p| (p.name.as_str(), p.world)).collect();
     assert_eq!(
@@ -145,6 +145,7 @@ fn a_matcher_without_patterns_is_listed_but_not_asked() {
 fn an_unknown_setting_of_a_shipped_filter_is_refused_at_load() {
     let (runtime, _) = runtime(Limits::default());
     let settings = BTreeMap::from([("push".to_owned(), setting("mode", &["x"]))]);
-    let refused = runtime.filter_set(None, &settings, &embedded()).unwrap_err().to_string();
+    let refused =
+        runtime.filter_set(None, &settings, &embedded(), &Default::default()).unwrap_err().to_string();
     assert!(refused.contains("/mode: unknown field `mode`"), "{refused}");
 }

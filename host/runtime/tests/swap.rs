@@ -48,6 +48,7 @@ impl Lab {
             settings: Settings::new(),
             embedded: embedded().to_vec(),
             require: Vec::new(),
+            provenance: Default::default(),
             now_ms: Arc::new(|| 1_000),
             prove: None,
             observer: None,

@@ -71,6 +71,7 @@ fn ten_thousand_swaps_lose_and_mix_nothing() {
         settings: Settings::new(),
         embedded: embedded().to_vec(),
         require: Vec::new(),
+        provenance: Default::default(),
         now_ms: Arc::new(|| 0),
         prove: None,
         observer: None,

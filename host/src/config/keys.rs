@@ -2,6 +2,7 @@
 
 use super::values;
 use refgate_core::{Refspec, SiteKind};
+use refgate_runtime::Require;
 
 /// What refgate knows about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum Kind {
     Count,
     /// 0 to 100, with decimals.
     Percent,
+    /// `none`, `checksum` or `signature`.
+    Verify,
     /// A number and a unit, as in `30 s`; a bare number is milliseconds.
     Time,
     /// A path, relative to the file that says it.
@@ -76,6 +79,7 @@ impl Kind {
             Kind::Hours => "hours",
             Kind::Count => "number",
             Kind::Percent => "percent",
+            Kind::Verify => "none, checksum or signature",
             Kind::Time => "time",
             Kind::Path => "path",
             Kind::Writes => "gated, none or ungated",
@@ -104,6 +108,10 @@ impl Kind {
             Kind::Hours => values::hours(text).map(drop),
             Kind::Count => values::count(text).map(drop),
             Kind::Percent => values::percent(text).map(drop),
+            Kind::Verify => match Require::from_name(text) {
+                Some(_) => Ok(()),
+                None => Err(format!("`{text}` is not known; write `none`, `checksum` or `signature`")),
+            },
             Kind::Time => values::time(text).map(drop),
             Kind::Writes => match SiteKind::from_name(text) {
                 Some(_) => Ok(()),

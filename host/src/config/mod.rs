@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use refgate_core::{Refspecs, ReloadWait, Rules, SiteKind};
 use refgate_refdb::Access;
+use refgate_runtime::Require;
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{KeyDoc, Kind, Subsection};
@@ -91,6 +92,10 @@ pub struct Plugins {
     pub directory: Option<PathBuf>,
     /// Names of plugins whose file must be there.
     pub require: Vec<String>,
+    /// Who has to answer for plugin files.
+    pub verify: Require,
+    /// The keys whose signatures count, in the format of git's allowed signers.
+    pub signers: Option<PathBuf>,
     /// Where the live set is saved; `None` without a plugin directory, unless it was written.
     pub state: Option<PathBuf>,
     /// Case files that a new set has to pass before a running host uses it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use refgate_core::{Enforcement, Refspec, Refspecs, ReloadWait, Rules, SiteKind, escape};
 use refgate_refdb::{Access, PasswordFrom, Tls};
+use refgate_runtime::Require;
 use serde_json::{Map, Value};
 
 use super::error::{ConfigError, ConfigErrors};
@@ -51,6 +52,8 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
         plugins: Plugins {
             directory: read.path("plugins", "directory"),
             require: read.texts("plugins", None, "require"),
+            verify: Require::from_name(&read.or_default("plugins", None, "verify")).unwrap_or_default(),
+            signers: read.path("plugins", "signers"),
             state: read.path("plugins", "state").or_else(|| {
                 let state = || base.join(read.or_default("plugins", None, "state"));
                 read.last("plugins", None, "directory").map(|_| state())

@@ -3,7 +3,7 @@
 use super::keys::{KeyDoc, Kind, Subsection};
 
 use Kind::{
-    Boolean, Count, Hours, Millis, Path, Percent, PositiveMillis, RemoteUrl, Rule, Text, Time, Writes,
+    Boolean, Count, Hours, Millis, Path, Percent, PositiveMillis, RemoteUrl, Rule, Text, Time, Verify, Writes,
 };
 use Subsection::{Any, Named, None as Plain};
 
@@ -191,6 +191,22 @@ static KEYS: &[KeyDoc] = &[
         "where the filters are; without it only the built-in ones count",
     ),
     many("plugins", Plain, "require", Text, "", "a plugin that must be there, by name"),
+    one(
+        "plugins",
+        Plain,
+        "verify",
+        Verify,
+        "none",
+        "who has to answer for a plugin file: nobody, a digest in NAME.toml (checksum), or a signer (signature)",
+    ),
+    one(
+        "plugins",
+        Plain,
+        "signers",
+        Path,
+        "",
+        "the keys whose signatures count, in the format of git's allowed signers",
+    ),
     one(
         "plugins",
         Plain,

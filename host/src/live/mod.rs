@@ -88,10 +88,10 @@ impl Live {
     /// # Errors
     /// Nothing can be used: neither a saved set nor the directory. A thread cannot be started.
     pub fn start(config: &Config, system: &System, options: LiveOptions) -> Result<Live, Error> {
-        let loader = Arc::new(Loader::new(system)?);
+        let loader = Arc::new(Loader::for_config(system, config)?);
         let (wake, woken) = channel();
         let watching = Arc::new(Watching::new(wake.clone(), options.observer.clone()));
-        let mut swap = loader.options(config);
+        let mut swap = loader.options(config)?;
         swap.shadow_looks = config.plugins.shadow_looks;
         swap.observer = Some(watching.clone());
         swap.prove = Some(prove::prover(&loader, config, watching.clone())?);
@@ -155,7 +155,7 @@ impl Live {
 
     /// Takes over the plugin settings and project patterns of another configuration, as a new generation.
     pub fn configure(&self, config: &Config) -> Vec<Event> {
-        let events = self.swapper.set_settings(self.loader.options(config).settings);
+        let events = self.swapper.set_settings(crate::filters::settings(config));
         events.iter().for_each(|event| self.loader.report(event));
         events
     }

@@ -15,7 +15,7 @@ use crate::system::system;
 pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     let config = site::config(file)?;
     let system = system()?;
-    let set = filters::Loader::new(&system)?.load(&config)?;
+    let set = filters::Loader::for_config(&system, &config)?.load(&config)?;
     let mut warnings = config.warnings();
     warnings.extend(refdb_warnings(&config, system.clock).await?);
     let unused: Vec<String> =

@@ -17,7 +17,7 @@ use crate::system::{system, unix_time};
 /// `refgate plugins list`: every plugin and how it stands. Exit code 2 when a command that starts now would refuse the set.
 pub fn list(file: &Path, output: &Output) -> Result<u8, Error> {
     let config = site::config(file)?;
-    let survey = Loader::new(&system()?)?.survey(&config)?;
+    let survey = Loader::for_config(&system()?, &config)?.survey(&config)?;
     if output.json {
         let plugins: Vec<Value> = survey.plugins.iter().flat_map(document).collect();
         let error = survey.refused.as_ref().map(|e| json!({"message": e.message, "hint": e.hint}));
@@ -120,7 +120,7 @@ pub fn check(file: &Path, plugins: &[PathBuf], output: &Output) -> Result<u8, Er
                 .collect()
         }
     };
-    let loader = Loader::new(&system()?)?;
+    let loader = Loader::for_config(&system()?, &config)?;
     let mut checked = Vec::new();
     for source in &sources {
         let shown = match source {

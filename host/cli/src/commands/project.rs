@@ -14,14 +14,15 @@ use crate::system::system;
 pub async fn run(file: &Path, names: &[String], output: &Output) -> Result<u8, Error> {
     let config = site::config(file)?;
     let projects = names.iter().map(|n| Project::new(n.clone())).collect::<Result<Vec<_>, _>>()?;
-    let loader = filters::Loader::new(&system()?)?;
+    let loader = filters::Loader::for_config(&system()?, &config)?;
     let all = loader.load(&config)?;
     // The matcher says only whether; asked with one pattern at a time, it says which.
     let mut single = Vec::new();
     for pattern in &config.patterns {
         let mut alone = config.clone();
         alone.patterns = vec![pattern.clone()];
-        single.push((pattern, loader.load(&alone)?));
+        // Nothing of this becomes the live set.
+        single.push((pattern, loader.load_from(&filters::Source::of(&alone), &alone)?));
     }
     let mut rows = Vec::new();
     for project in &projects {

@@ -29,7 +29,7 @@ pub use store::{release, roll_back};
 use crate::directory::{self, Listing, Refused};
 use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::Quarantined;
-use crate::{EmbeddedPlugin, FailureSink, LoadError, Runtime, Settings, State};
+use crate::{EmbeddedPlugin, FailureSink, LoadError, Provenance, Runtime, Settings, State};
 
 /// Proves a set before it becomes live. An error says what went wrong; otherwise what was tried, in words.
 pub type Prove = Arc<dyn Fn(&Candidate<'_>) -> Result<String, String> + Send + Sync>;
@@ -55,6 +55,8 @@ pub struct SwapOptions {
     pub embedded: Vec<EmbeddedPlugin>,
     /// Plugins whose file must be there.
     pub require: Vec<String>,
+    /// Who has to answer for plugin files.
+    pub provenance: Provenance,
     /// The time of day in milliseconds since 1970.
     pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The last test before a set becomes live.
@@ -160,7 +162,7 @@ impl Swapper {
         let (plan, mut refused) = match swapper.listing() {
             Ok(listing) => {
                 let settings = swapper.inner().settings.clone();
-                Plan::of_usable(listing, &settings, &swapper.options.embedded)
+                Plan::of_usable(listing, &settings, &swapper.options.embedded, &swapper.options.provenance)
             }
             Err(refused) => (Plan::default(), refused),
         };
@@ -343,7 +345,7 @@ impl Swapper {
     /// What the directory holds, if all of it can be used.
     fn plan(&self) -> Result<Plan, Vec<Refused>> {
         let settings = self.inner().settings.clone();
-        Plan::new(self.listing()?, &settings, &self.options.embedded)
+        Plan::new(self.listing()?, &settings, &self.options.embedded, &self.options.provenance)
     }
 
     /// The directory, with what must be there and is not. An error is about the directory itself.

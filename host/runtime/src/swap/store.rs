@@ -174,7 +174,7 @@ impl Swapper {
         let embedded = &self.options.embedded;
         settings
             .retain(|name, _| listing.found.contains_key(name) || embedded.iter().any(|e| e.name == name));
-        Plan::new(listing, &settings, embedded).map_err(first)
+        Plan::new(listing, &settings, embedded, &self.options.provenance).map_err(first)
     }
 }
 

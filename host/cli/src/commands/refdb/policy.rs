@@ -13,7 +13,7 @@ use crate::system::system;
 /// Needs neither the ref-db nor a repository.
 pub async fn run(file: &Path, project: &Project, names: &[RefName], output: &Output) -> Result<u8, Error> {
     let config = site::config(file)?;
-    let set = filters::Loader::new(&system()?)?.load(&config)?;
+    let set = filters::Loader::for_config(&system()?, &config)?.load(&config)?;
     let replicates = filters::matches(&set, project).await?;
     let gate = &config.ref_database;
     let rows: Vec<(&RefName, &str, String)> = names
