@@ -1,6 +1,7 @@
 //! A replication tool that asks refgate which of its pushes may go: `cargo run --example embed`.
 use std::{error::Error, sync::Arc, time::Duration, time::Instant, time::SystemTime};
 
+use rand::{TryRng, rngs::SysRng};
 use refgate_core::{BoxFuture, Clock};
 use refgate_host::{Config, Gate, Project, RefName, RefUpdate, RemoteValue, System};
 
@@ -25,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let system = System {
         clock: Arc::new(Now),
         rng: Arc::new(std::sync::Mutex::new(rand::make_rng::<rand::rngs::SmallRng>())),
-        secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
+        secret: Arc::new(|bytes| SysRng.try_fill_bytes(bytes).map_err(|e| e.to_string())),
         pause: Arc::new(std::thread::sleep),
         log: Arc::new(|level, plugin, line| println!("{level:?} {plugin}: {line}")),
     };

@@ -66,8 +66,8 @@ pub fn shipped() -> FilterSet {
         // Loading asks for no time.
         clock: Arc::new(Sim::new(&BASE, None, FilterSet::default(), 0, false)),
         rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
-        // Nobody unparks the ticker: this is a sleep, and it only bounds how long a filter may run.
         secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
+        // Nobody unparks the ticker: this is a sleep, and it only bounds how long a filter may run.
         pause: Arc::new(std::thread::park_timeout),
         log: Arc::new(|_, _, _| {}),
     };

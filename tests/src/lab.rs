@@ -189,8 +189,8 @@ impl Lab {
         System {
             clock: self.clock.clone() as Arc<dyn Clock>,
             rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
-            // Nobody unparks the ticker: this is a sleep.
             secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
+            // Nobody unparks the ticker: this is a sleep.
             pause: Arc::new(std::thread::park_timeout),
             log: Arc::new(|_, _, _| {}),
         }

@@ -123,8 +123,8 @@ fn main() {
     let system = System {
         clock: Arc::new(BenchClock),
         rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
-        #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
         secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
+        #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
         pause: Arc::new(std::thread::sleep),
         log: Arc::new(|_, _, _| {}),
     };
