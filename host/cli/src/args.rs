@@ -49,8 +49,12 @@ pub enum Command {
     /// What filters are loaded and what they can do
     #[command(subcommand)]
     Plugins(PluginsCommand),
-    /// Build a crate with a filter into a component
+    /// Build a crate with a filter into a component, or give a manifest to one
     Build(BuildArgs),
+    /// Sign a filter, for those who demand signatures
+    Sign(crate::commands::sign::SignArgs),
+    /// Who signed a filter
+    Verify(crate::commands::sign::VerifyArgs),
     /// Run filters against case files
     Test(TestArgs),
     /// Ask filters about a recording, and show what they decide otherwise
@@ -340,9 +344,12 @@ pub enum PluginsCommand {
 /// Arguments of `build`.
 #[derive(clap::Args, Debug)]
 pub struct BuildArgs {
-    /// The directory of the crate, or a core module that the compiler of another language made
-    #[arg(default_value = ".", value_name = "DIR|MODULE")]
+    /// The directory of the crate, or what another toolchain made: a core module, or a component to give a manifest
+    #[arg(default_value = ".", value_name = "DIR|FILE.wasm")]
     pub source: PathBuf,
+    /// What the manifest is made of; the default is filter.toml in the directory, if it is there
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
     /// Where to write the component; the default is NAME.wasm in the current directory
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -407,6 +414,8 @@ impl Command {
             Command::Plugins(PluginsCommand::Watch) => "plugins watch",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",
             Command::Build(_) => "build",
+            Command::Sign(_) => "sign",
+            Command::Verify(_) => "verify",
             Command::Test(_) => "test",
             Command::Replay(_) => "replay",
             Command::Config(ConfigCommand::Check) => "config check",

@@ -12,6 +12,9 @@ use crate::Manifest;
 /// The package of refgate's interfaces, with the separator.
 const PACKAGE: &str = "refgate:filter/";
 
+/// The version of the contract between refgate and plugins that this program has.
+pub const WIT_VERSION: &str = "0.1.1";
+
 /// The version of the contract that is served: any `0.1.x`.
 const VERSION: &str = "0.1.";
 
@@ -144,6 +147,16 @@ pub(crate) fn info(
 }
 
 impl PluginInfo {
+    /// The versions of refgate's contract that it was built against, in order. One that imports nothing newer than it
+    /// needs may name several.
+    pub fn wit_versions(&self) -> Vec<&str> {
+        let named = self.imports.iter().chain(&self.exports).filter(|i| i.name.starts_with(PACKAGE));
+        let mut versions: Vec<&str> = named.filter_map(|i| Some(i.name.rsplit_once('@')?.1)).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
+    }
+
     /// Whether refgate can run it: implements a world, and imports only what refgate offers.
     pub fn check(&self) -> Result<(), String> {
         for import in &self.imports {
@@ -177,4 +190,16 @@ pub(crate) fn exported<'a>(exports: &'a [Interface], interface: &str) -> Option<
 fn is(name: &str, interface: &str) -> bool {
     let version = name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix(interface));
     version.and_then(|rest| rest.strip_prefix('@')).is_some_and(|version| version.starts_with(VERSION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_that_of_the_contract() {
+        let wit = include_str!("../../../wit/worlds.wit");
+        assert!(wit.contains(&format!("package refgate:filter@{WIT_VERSION};")));
+        assert!(WIT_VERSION.starts_with(VERSION));
+    }
 }

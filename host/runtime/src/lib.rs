@@ -35,7 +35,7 @@ pub use cache::Cache;
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::LoadError;
 pub use filter::FailureSink;
-pub use inspect::{Interface, PluginInfo, World, digest};
+pub use inspect::{Interface, PluginInfo, WIT_VERSION, World, digest};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink};
 pub use manifest::Manifest;
@@ -43,7 +43,7 @@ pub use place::check as check_place;
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
 pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
 pub use set::{EmbeddedPlugin, Settings};
-pub use signature::{NAMESPACE, Provenance, Require, SignError, Signer, Signers, sign, verify};
+pub use signature::{NAMESPACE, Provenance, Require, SignError, Signer, Signers, sign, signed_by, verify};
 pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};
 pub use swap::{
     Candidate, Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release,

@@ -1,5 +1,7 @@
 //! What a plugin says about itself: JSON in a section of the component, read without running or compiling anything.
 
+mod source;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

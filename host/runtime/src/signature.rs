@@ -121,6 +121,29 @@ impl fmt::Display for Signer {
 /// # Errors
 /// Why it does not count: not a signature, made for something else, by an unknown key, or of other bytes.
 pub fn verify(wasm: &[u8], sig: &[u8], signers: &Signers) -> Result<Signer, String> {
+    let (signature, fingerprint) = for_plugins(sig)?;
+    let by = signature.public_key();
+    let Some(principals) = signers.principals(by) else {
+        return Err(format!(
+            "it is signed by an unknown key, {fingerprint}: if you trust it, add its public key to the list of signers"
+        ));
+    };
+    of_these_bytes(wasm, &signature, &format!("{principals} ({fingerprint})"))?;
+    Ok(Signer { principals: principals.to_owned(), fingerprint })
+}
+
+/// The key that signed `wasm`, as `SHA256:` and base64, whether anybody knows it or not.
+///
+/// # Errors
+/// As [`verify`], but for unknown keys.
+pub fn signed_by(wasm: &[u8], sig: &[u8]) -> Result<String, String> {
+    let (signature, fingerprint) = for_plugins(sig)?;
+    of_these_bytes(wasm, &signature, &fingerprint)?;
+    Ok(fingerprint)
+}
+
+/// A signature that was made for plugins, by a kind of key that is taken; and the key.
+fn for_plugins(sig: &[u8]) -> Result<(SshSig, String), String> {
     let signature = read(sig)?;
     let by = signature.public_key();
     let fingerprint = by.fingerprint(HashAlg::Sha256).to_string();
@@ -131,18 +154,15 @@ pub fn verify(wasm: &[u8], sig: &[u8], signers: &Signers) -> Result<Signer, Stri
         ));
     }
     supported(by).map_err(|e| format!("its signature by {fingerprint} cannot be verified: {e}"))?;
-    let Some(principals) = signers.principals(by) else {
-        return Err(format!(
-            "it is signed by an unknown key, {fingerprint}: if you trust it, add its public key to the list of signers"
-        ));
-    };
-    PublicKey::from(by.clone()).verify(NAMESPACE, wasm, &signature).map_err(|_| {
+    Ok((signature, fingerprint))
+}
+
+fn of_these_bytes(wasm: &[u8], signature: &SshSig, by: &str) -> Result<(), String> {
+    PublicKey::from(signature.public_key().clone()).verify(NAMESPACE, wasm, signature).map_err(|_| {
         format!(
-            "its signature by {principals} ({fingerprint}) is of other bytes: the plugin or its signature was changed \
-             or replaced; get both again"
+            "its signature by {by} is of other bytes: the plugin or its signature was changed or replaced; get both again"
         )
-    })?;
-    Ok(Signer { principals: principals.to_owned(), fingerprint })
+    })
 }
 
 fn read(sig: &[u8]) -> Result<SshSig, String> {

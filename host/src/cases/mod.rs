@@ -46,6 +46,20 @@ pub fn load(path: &Path) -> Result<CaseFile, Error> {
     })
 }
 
+/// A case file as JSON, whatever it is written in: what a plugin carries as its own cases.
+///
+/// # Errors
+/// As [`load`].
+pub fn document(path: &Path) -> Result<serde_json::Value, Error> {
+    load(path)?;
+    let wrong = |e: String| Error::usage(format!("`{}` is not a case file: {e}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    match path.extension().is_some_and(|e| e == "toml") {
+        true => toml::from_str(&text).map_err(|e| wrong(e.to_string())),
+        false => serde_json::from_str(&text).map_err(|e| wrong(e.to_string())),
+    }
+}
+
 /// Runs all cases of `files` in order.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ mod plugins;
 mod project;
 mod refdb;
 mod replay;
+pub mod sign;
 mod site;
 mod test;
 mod transfer;
@@ -41,6 +42,8 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Plugins(PluginsCommand::Watch) => plugin_set::watch(file, output),
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),
+        Command::Sign(args) => sign::sign(&args, output),
+        Command::Verify(args) => sign::verify(&args, output),
         Command::Test(args) => test::run(args, output).await,
         Command::Replay(args) => replay::run(file, args, output).await,
         Command::Config(ConfigCommand::Check) => config::check(file, output).await,

@@ -159,6 +159,6 @@ fn a_file_is_taken_as_a_core_module_and_what_would_not_load_is_not_written() {
         assert!(!lab.path("x.wasm").exists(), "{module}");
     }
     lab.write("x.wasm", empty);
-    lab.run("", &["build", "x.wasm"]).fails(2, &["would take the place of the module `x.wasm`", "--output"]);
+    lab.run("", &["build", "x.wasm"]).fails(2, &["would take the place of `x.wasm`", "--output"]);
     assert_eq!(std::fs::read(lab.path("x.wasm")).unwrap(), empty);
 }

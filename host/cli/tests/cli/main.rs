@@ -15,5 +15,6 @@ mod more;
 mod plugins;
 mod policy;
 mod refdb;
+mod sign;
 mod transfer;
 mod usage;
