@@ -1,4 +1,5 @@
 //! What the benchmarks share: a real clock, medians, and a table of ratios.
+#![allow(dead_code, reason = "every benchmark uses its own part")]
 
 use std::time::{Duration, Instant};
 
