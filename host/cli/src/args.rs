@@ -49,6 +49,8 @@ pub enum Command {
     /// What filters are loaded and what they can do
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Make a crate with a filter to start from
+    New(crate::commands::NewArgs),
     /// Build a crate with a filter into a component, or give a manifest to one
     Build(BuildArgs),
     /// Sign a filter, for those who demand signatures
@@ -59,6 +61,9 @@ pub enum Command {
     Test(TestArgs),
     /// Ask filters about a recording, and show what they decide otherwise
     Replay(crate::commands::ReplayArgs),
+    /// The contract between refgate and filters
+    #[command(subcommand)]
+    Wit(crate::commands::WitCommand),
     /// Look into the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -418,6 +423,8 @@ impl Command {
             Command::Verify(_) => "verify",
             Command::Test(_) => "test",
             Command::Replay(_) => "replay",
+            Command::New(_) => "new",
+            Command::Wit(wit) => wit.name(),
             Command::Config(ConfigCommand::Check) => "config check",
         }
     }

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod hook;
 mod init;
+mod new;
 mod plugin_set;
 mod plugins;
 mod project;
@@ -14,10 +15,13 @@ pub mod sign;
 mod site;
 mod test;
 mod transfer;
+mod wit;
 
 use refgate_host::Error;
 
+pub use new::NewArgs;
 pub use replay::{RecordArgs, ReplayArgs};
+pub use wit::WitCommand;
 
 use crate::args::{Args, Command, ConfigCommand, PluginsCommand, ProjectCommand};
 use crate::output::Output;
@@ -45,6 +49,8 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Sign(args) => sign::sign(&args, output),
         Command::Verify(args) => sign::verify(&args, output),
         Command::Test(args) => test::run(args, output).await,
+        Command::New(args) => new::run(&args, output),
+        Command::Wit(command) => wit::run(command, output),
         Command::Replay(args) => replay::run(file, args, output).await,
         Command::Config(ConfigCommand::Check) => config::check(file, output).await,
     }

@@ -125,6 +125,32 @@ impl Lab {
     }
 }
 
+/// The root of this tree.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A program that cargo is part of, about to start in `dir`. What it builds is kept between runs, so that only the first
+/// one compiles the SDK; nothing is fetched.
+pub fn with_cargo(mut command: Command, dir: &Path) -> Command {
+    // rustup and cargo find themselves by HOME.
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("filters");
+    command
+        .current_dir(dir)
+        .env("HOME", home)
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_NET_OFFLINE", "true");
+    command
+}
+
+/// Builds the filter of the guide, which discards `refs/heads/wip/` as `work-in-progress`, to the file `to` of the lab.
+pub fn example_filter(lab: &Lab, to: &str) {
+    let example = root().join("filters/examples/wip");
+    let mut build = with_cargo(lab.command(""), lab.dir.path());
+    Ran::of(build.arg("build").arg(example).arg("-o").arg(to)).ok();
+}
+
 /// A program without anybody's settings.
 pub fn clean(program: &str, home: &Path) -> Command {
     let mut command = Command::new(program);
