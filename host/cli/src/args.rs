@@ -59,6 +59,8 @@ pub enum Command {
     Verify(crate::commands::sign::VerifyArgs),
     /// Run filters against case files
     Test(TestArgs),
+    /// Measure what a filter costs
+    Bench(crate::commands::BenchArgs),
     /// Ask filters about a recording, and show what they decide otherwise
     Replay(crate::commands::ReplayArgs),
     /// The contract between refgate and filters
@@ -369,8 +371,20 @@ pub struct TestArgs {
     /// This filter alone
     #[arg(long, value_name = "FILE.wasm")]
     pub filter: Option<PathBuf>,
-    /// Case files, JSON or TOML
-    #[arg(required = true, value_name = "CASE-FILE")]
+    /// Run every case on fresh instances and on used ones: a difference fails it
+    #[arg(long)]
+    pub twice: bool,
+    /// Say what of the policy no case exercised
+    #[arg(long)]
+    pub coverage: bool,
+    /// Write the results as JUnit XML, too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Run again whenever a case file or a filter changes
+    #[arg(long)]
+    pub watch: bool,
+    /// Case files, JSON or TOML; without any those that the component of --filter carries
+    #[arg(value_name = "CASE-FILE")]
     pub files: Vec<PathBuf>,
 }
 
@@ -422,6 +436,7 @@ impl Command {
             Command::Sign(_) => "sign",
             Command::Verify(_) => "verify",
             Command::Test(_) => "test",
+            Command::Bench(_) => "bench",
             Command::Replay(_) => "replay",
             Command::New(_) => "new",
             Command::Wit(wit) => wit.name(),

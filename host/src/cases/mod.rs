@@ -1,15 +1,19 @@
 //! Case files: what a filter should decide, as data. No repository, no real ref-db, no sleeping.
 
+mod coverage;
 mod format;
 mod run;
+mod twice;
 mod world;
 
 use std::path::{Path, PathBuf};
 
 use refgate_core::Clock;
 
+pub use coverage::{Coverage, Declared, Part};
 pub use format::{Case, CaseDirection, CaseFile};
 pub use run::{MakeFilters, run};
+pub use twice::{Reused, run_twice};
 
 use crate::Error;
 
@@ -69,16 +73,34 @@ pub async fn run_files(
     make: &MakeFilters<'_>,
     clock: &dyn Clock,
 ) -> Result<Vec<CaseResult>, Error> {
-    let mut loaded = Vec::new();
-    for file in files {
-        loaded.push((file, load(file)?));
-    }
+    Ok(run_all(&load_all(files)?, make, clock, None).await)
+}
+
+/// Reads several case files; each with its path.
+///
+/// # Errors
+/// As [`load`]: one that cannot be read spoils all.
+pub fn load_all(files: &[PathBuf]) -> Result<Vec<(PathBuf, CaseFile)>, Error> {
+    files.iter().map(|file| Ok((file.clone(), load(file)?))).collect()
+}
+
+/// Runs all cases of files that are read, in order. With `reused` every case runs on fresh instances and on used ones, and
+/// a difference fails it.
+pub async fn run_all(
+    files: &[(PathBuf, CaseFile)],
+    make: &MakeFilters<'_>,
+    clock: &dyn Clock,
+    reused: Option<&Reused>,
+) -> Vec<CaseResult> {
     let mut results = Vec::new();
-    for (file, cases) in &loaded {
+    for (file, cases) in files {
         for case in &cases.cases {
-            let diff = run(case, make, clock).await;
-            results.push(CaseResult { file: file.to_path_buf(), name: case.name.clone(), diff });
+            let diff = match reused {
+                None => run(case, make, clock).await,
+                Some(reused) => run_twice(case, make, clock, reused).await,
+            };
+            results.push(CaseResult { file: file.clone(), name: case.name.clone(), diff });
         }
     }
-    Ok(results)
+    results
 }

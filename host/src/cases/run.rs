@@ -29,10 +29,36 @@ enum Outcome {
 
 /// Runs a case; an empty list says that it passed. `clock` only gives the virtual one its origin.
 pub async fn run(case: &Case, make: &MakeFilters<'_>, clock: &dyn Clock) -> Vec<String> {
+    run_noting(case, make, clock).await.0
+}
+
+/// The same, and everything that came out, in words.
+pub(super) async fn run_noting(
+    case: &Case,
+    make: &MakeFilters<'_>,
+    clock: &dyn Clock,
+) -> (Vec<String>, Vec<String>) {
     let outcome = outcome(case, make, clock.now()).await;
     let mut diff = Vec::new();
     compare(&case.expect, &outcome, &mut diff);
-    diff
+    (diff, outcome.words())
+}
+
+impl Outcome {
+    fn words(&self) -> Vec<String> {
+        match self {
+            Outcome::Refused(said) => vec![format!("refused: {said}")],
+            Outcome::Matched(matched) => vec![format!("match = {matched}")],
+            Outcome::Decided(decision) => {
+                let verdict = |r: &refgate_core::decision::RefDecision| match &r.verdict {
+                    Verdict::Keep => format!("`{}` kept at {}", r.name, show(r.new)),
+                    Verdict::Discard { reason, by } => format!("`{}` discarded: {reason} (by {by})", r.name),
+                };
+                let waits = format!("{} waits", decision.waits.len());
+                decision.refs.iter().map(verdict).chain([waits]).collect()
+            }
+        }
+    }
 }
 
 async fn outcome(case: &Case, make: &MakeFilters<'_>, start: Instant) -> Outcome {

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod bench;
 mod build;
 mod config;
 mod demo;
@@ -19,6 +20,7 @@ mod wit;
 
 use refgate_host::Error;
 
+pub use bench::BenchArgs;
 pub use new::NewArgs;
 pub use replay::{RecordArgs, ReplayArgs};
 pub use wit::WitCommand;
@@ -51,6 +53,7 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Test(args) => test::run(args, output).await,
         Command::New(args) => new::run(&args, output),
         Command::Wit(command) => wit::run(command, output),
+        Command::Bench(args) => bench::run(file, &args, output),
         Command::Replay(args) => replay::run(file, args, output).await,
         Command::Config(ConfigCommand::Check) => config::check(file, output).await,
     }

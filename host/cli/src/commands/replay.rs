@@ -58,7 +58,13 @@ pub async fn run(file: &Path, args: ReplayArgs, output: &Output) -> Result<u8, E
         (None, None) => None,
     };
     let set = match elsewhere {
-        None => loader.load(&site::config(file)?)?,
+        // As it lies there: trying a plugin out must not make it live, as `load` would.
+        None => {
+            let config = site::config(file)?;
+            let source =
+                config.plugins.directory.clone().map_or(filters::Source::Shipped, filters::Source::Directory);
+            loader.load_from(&source, &config)?
+        }
         // The settings are those of the configuration, when there is one.
         Some(source) if file.exists() => loader.load_from(&source, &site::config(file)?)?,
         Some(source) => loader.load_from(&source, &Config::from_items(&[], Path::new("."))?)?,

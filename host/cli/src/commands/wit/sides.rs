@@ -30,7 +30,10 @@ pub fn read(path: &Path) -> Result<Side, Error> {
         }
     }
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_path(path).map_err(|e| wrong(format!("{e:#}")))?;
+    let package = match resolve.push_path(path) {
+        Ok((package, _)) => package,
+        Err(e) => return Err(wrong(wit_parser::render_anyhow_error(&e, &resolve.source_map))),
+    };
     let side = Side::of(resolve, package);
     match side.worlds.is_empty() {
         true => Err(wrong("it has no world".to_owned())),

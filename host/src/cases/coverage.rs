@@ -1,0 +1,188 @@
+//! What of a policy its cases have exercised: directions, looks, state bits, reasons and settings; not lines of code.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use refgate_core::chain::Said;
+use refgate_core::{BoxFuture, FilterError, FilterSet, Matched, Observer, Project, ProjectMatcher, RefBatch};
+use refgate_runtime::World;
+
+use super::run::MakeFilters;
+use crate::config::Config;
+
+/// The bits of a state word, as the SDK calls them.
+const STATES: [&str; 17] = [
+    "MAY_GO",
+    "NO_LOCAL",
+    "UNTRACKED",
+    "REFDB_UNAVAILABLE",
+    "DELETION",
+    "FORCED",
+    "CHANGE_META",
+    "EXEMPT",
+    "DELETED",
+    "REMOTE_KNOWN",
+    "REMOTE_AT_GLOBAL",
+    "NOT_ACCOUNTED",
+    "RECHECK_HELPS",
+    "NOTHING_TO_DO",
+    "LOCKED",
+    "IGNORED",
+    "NOT_FAST_FORWARD",
+];
+
+/// What the plugins that are tested say about themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Declared {
+    /// The worlds that they implement.
+    pub worlds: BTreeSet<World>,
+    /// The reasons that they give, of the manifests.
+    pub reasons: BTreeSet<String>,
+    /// The settings that they take, as `PLUGIN.KEY`, of the schemas.
+    pub settings: BTreeSet<String>,
+}
+
+/// One thing that is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// `directions`, `looks`, `states`, `reasons`, `settings` or `matches`.
+    pub what: &'static str,
+    /// What cases have exercised.
+    pub covered: Vec<String>,
+    /// What none has.
+    pub missing: Vec<String>,
+}
+
+/// Collects while cases run.
+#[derive(Default)]
+pub struct Coverage {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    directions: BTreeSet<&'static str>,
+    looks: BTreeSet<String>,
+    states: BTreeSet<String>,
+    reasons: BTreeSet<String>,
+    settings: BTreeSet<String>,
+    matches: BTreeSet<String>,
+}
+
+impl Coverage {
+    /// Makes filters that are watched.
+    pub fn watching<'m>(
+        self: Arc<Self>,
+        make: &'m MakeFilters<'m>,
+    ) -> impl Fn(&Config) -> Result<FilterSet, String> + Sync + 'm {
+        move |config| {
+            let mut set = make(config)?;
+            self.with(|seen| {
+                for (plugin, settings) in &config.plugin_settings {
+                    seen.settings.extend(settings.keys().map(|key| format!("{plugin}.{key}")));
+                }
+                if !config.patterns.is_empty() {
+                    seen.settings.insert("project-matcher.pattern".to_owned());
+                }
+            });
+            let watched = |matcher: Arc<dyn ProjectMatcher>| -> Arc<dyn ProjectMatcher> {
+                Arc::new(Watched { matcher, coverage: self.clone() })
+            };
+            set.projects = set.projects.into_iter().map(watched).collect();
+            set.observer = Some(self.clone());
+            Ok(set)
+        }
+    }
+
+    /// What was exercised, and what of `declared` was not.
+    pub fn parts(&self, declared: &Declared) -> Vec<Part> {
+        self.with(|seen| {
+            let mut parts = Vec::new();
+            let mut directions = Vec::new();
+            for world in &declared.worlds {
+                directions.extend(match world {
+                    World::PushFilter => Some("push"),
+                    World::FetchFilter => Some("fetch"),
+                    World::ProjectMatcher => None,
+                });
+            }
+            let matcher = declared.worlds.contains(&World::ProjectMatcher);
+            let mut asked = seen.directions.clone();
+            // Beside the one that is tested others may be asked.
+            asked.retain(|d| directions.contains(d) || (matcher && *d == "project"));
+            let all = directions.iter().copied().chain(matcher.then_some("project"));
+            parts.push(part("directions", all.map(str::to_owned), asked.iter().map(|d| (*d).to_owned())));
+            let of = |direction: &&str, list: &BTreeSet<String>| -> Vec<String> {
+                list.iter().filter(|l| l.starts_with(*direction)).cloned().collect()
+            };
+            if !directions.is_empty() {
+                let looks = directions.iter().flat_map(|d| [format!("{d} 0"), format!("{d} 1")]);
+                parts.push(part("looks", looks, directions.iter().flat_map(|d| of(d, &seen.looks))));
+                let states = directions.iter().flat_map(|d| STATES.map(|state| format!("{d} {state}")));
+                parts.push(part("states", states, directions.iter().flat_map(|d| of(d, &seen.states))));
+                parts.push(part("reasons", declared.reasons.iter().cloned(), seen.reasons.iter().cloned()));
+            }
+            if matcher {
+                let both = ["selected", "not selected"].map(str::to_owned);
+                parts.push(part("matches", both.into_iter(), seen.matches.iter().cloned()));
+            }
+            parts.push(part("settings", declared.settings.iter().cloned(), seen.settings.iter().cloned()));
+            parts
+        })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
+        f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn part(what: &'static str, all: impl Iterator<Item = String>, seen: impl Iterator<Item = String>) -> Part {
+    let covered: Vec<String> = seen.collect();
+    let missing = all.filter(|one| !covered.contains(one)).collect();
+    Part { what, covered, missing }
+}
+
+impl Observer for Coverage {
+    fn looked(&self, _: &FilterSet, batch: &Arc<RefBatch>, said: &[Said]) {
+        if batch.is_empty() {
+            return;
+        }
+        let direction = batch.direction.name();
+        let bits = batch.states.iter().fold(0, |all, state| all | state);
+        self.with(|seen| {
+            seen.directions.insert(direction);
+            seen.looks.insert(format!("{direction} {}", batch.attempt));
+            let set = (0u32..).zip(STATES).filter(|(bit, _)| bits >> bit & 1 == 1);
+            seen.states.extend(set.map(|(_, name)| format!("{direction} {name}")));
+            seen.reasons.extend(said.iter().filter_map(|said| match said {
+                Said::Discard { reason, .. } => Some(reason.to_string()),
+                _ => None,
+            }));
+        });
+    }
+}
+
+/// A matcher whose answers are noted.
+struct Watched {
+    matcher: Arc<dyn ProjectMatcher>,
+    coverage: Arc<Coverage>,
+}
+
+impl ProjectMatcher for Watched {
+    fn name(&self) -> &str {
+        self.matcher.name()
+    }
+
+    fn matches(&self, projects: Arc<[Project]>) -> BoxFuture<'_, Result<Matched, FilterError>> {
+        Box::pin(async move {
+            let answer = self.matcher.matches(projects).await?;
+            self.coverage.with(|seen| {
+                seen.directions.insert("project");
+                for selected in &answer.selected {
+                    seen.matches.insert(if *selected { "selected" } else { "not selected" }.to_owned());
+                }
+            });
+            Ok(answer)
+        })
+    }
+}
