@@ -14,9 +14,10 @@ use crate::bindings::Imports;
 use crate::directory::{self, Found, Listing, Staged};
 use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
-use crate::limits::{COMPONENT_BYTES, TICK};
+use crate::limits::COMPONENT_BYTES;
 use crate::log::printable;
 use crate::plugin::{LoadedPlugin, PluginSource};
+use crate::proof::Proof;
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
 use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Provenance, Settings};
 
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) log: LogSink,
     pub(crate) log_level: LogLevel,
     pub(crate) fuel: bool,
+    /// Whether deadlines pass. Asked before any guest runs.
+    pub(crate) proof: Arc<Proof>,
     cache: Option<Cache>,
     generations: AtomicU64,
     /// Compiled components by digest. A cell each, so that two plugins compile side by side and each only once.
@@ -63,33 +66,19 @@ pub(crate) struct Shared {
 const COMPILED: usize = 64;
 
 impl Runtime {
-    /// Starts the engine and its ticking thread.
+    /// Starts the engine, its ticking thread, and a proof that a guest without an end is stopped. The first guest to be
+    /// started waits for that proof and is refused without it.
     ///
     /// Fails when this machine cannot run compiled wasm, or has no thread to spare.
     pub fn new(config: RuntimeConfig) -> Result<Runtime, LoadError> {
-        let cannot = |what: &str, e: String| LoadError {
-            subject: "the WebAssembly runtime".to_owned(),
-            cause: format!("{what}: {e}"),
-            settings: false,
-        };
+        let cannot = |what: &str, e: String| runtime_error(format!("{what}: {e}"));
         let engine =
             Engine::new(&engine_config(config.fuel)).map_err(|e| cannot("cannot start", format!("{e:#}")))?;
         let mut linker = Linker::new(&engine);
         Imports::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)
             .map_err(|e| cannot("cannot offer its functions", format!("{e:#}")))?;
-        let ticking = engine.weak();
-        let pause = config.pause;
-        std::thread::Builder::new()
-            .name("refgate-epoch".to_owned())
-            .spawn(move || {
-                // The thread ends with the engine: it holds it only while it ticks.
-                while let Some(engine) = ticking.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
-                    pause(TICK);
-                }
-            })
-            .map_err(|e| cannot("cannot start its thread", e.to_string()))?;
+        let proof = Proof::begin(&engine, config.fuel, config.pause)
+            .map_err(|e| cannot("cannot start its threads", e.to_string()))?;
         let shared = Shared {
             engine,
             linker,
@@ -97,6 +86,7 @@ impl Runtime {
             log: config.log,
             log_level: config.log_level,
             fuel: config.fuel,
+            proof,
             cache: config.cache,
             generations: AtomicU64::new(0),
             compiled: Mutex::default(),
@@ -192,7 +182,16 @@ impl Runtime {
     }
 }
 
+fn runtime_error(cause: String) -> LoadError {
+    LoadError { subject: "the WebAssembly runtime".to_owned(), cause, settings: false }
+}
+
 impl Shared {
+    /// Refuses to run guests when nothing would stop them.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        self.proof.check().map_err(runtime_error)
+    }
+
     /// Compiles `bytes` if they are a component, once for all settings that it is started with.
     pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         inspect::check_header(bytes).map_err(|cause| LoadError::plugin(name, cause))?;

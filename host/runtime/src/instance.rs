@@ -12,6 +12,7 @@ use crate::imports::{Call, HostState};
 use crate::inspect::World;
 use crate::limits::{ERROR_BYTES, Limits, Over, ticks};
 use crate::log::cut;
+use crate::proof::Proof;
 use crate::usage::{Usage, too_many_bytes};
 
 /// A compiled component whose imports are all there.
@@ -65,6 +66,7 @@ impl Instance {
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.host_bytes);
         store.set_epoch_deadline(ticks(limits.start));
+        shared.proof.check().map_err(NoStart::Failed)?;
         if shared.fuel {
             fill_up(&mut store);
         }
@@ -74,7 +76,13 @@ impl Instance {
                 Ok(Instance { store, functions, calls: 0, memory_at_start })
             }
             Ok(Err(problems)) => Err(NoStart::Settings(cut(&problems, ERROR_BYTES).to_owned())),
-            Err(e) => Err(NoStart::Failed(explain(&e, store.data(), limits.start, "`start-ms`"))),
+            Err(e) => Err(NoStart::Failed(
+                shared
+                    .proof
+                    .check()
+                    .err()
+                    .unwrap_or_else(|| explain(&e, store.data(), limits.start, "`start-ms`")),
+            )),
         }
     }
 
@@ -100,9 +108,9 @@ impl Instance {
     pub(crate) fn call<A: 'static, B: 'static>(
         &mut self,
         function: Function<A, B>,
-        params: (Resource<A>, Resource<B>),
         call: Call,
         items: usize,
+        proof: &Proof,
         usage: &mut Usage,
     ) -> Result<Result<Call, String>, String> {
         let time = self.store.data().limits.for_items(items);
@@ -110,7 +118,10 @@ impl Instance {
         self.store.data_mut().begin_call(call);
         let fuel = self.store.get_fuel().is_ok().then(|| fill_up(&mut self.store));
         self.store.set_epoch_deadline(ticks(time));
-        let result = function.call(&mut self.store, params);
+        proof.check()?;
+        // Handles that the host can revoke: an owned one would stay in the store's table for ever.
+        let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
+        let result = function.call(&mut self.store, handles);
         let left = self.store.get_fuel().unwrap_or_default();
         let state = self.store.data_mut();
         let call = state.take_call();
@@ -127,7 +138,11 @@ impl Instance {
                 usage.to_host += text.len() as u64;
                 Ok(Err(text))
             }
-            Err(e) => Err(explain(&e, self.store.data(), time, "`call-ms` or `per-item-us`")),
+            // A ticker that dies stops what runs: that is not the plugin's failure.
+            Err(e) => Err(proof
+                .check()
+                .err()
+                .unwrap_or_else(|| explain(&e, self.store.data(), time, "`call-ms` or `per-item-us`"))),
         }
     }
 }
@@ -187,7 +202,12 @@ fn explain(error: &wasmtime::Error, state: &HostState, time: Duration, keys: &st
         (None, Some(trap)) => format!("it trapped: {trap}"),
         (None, None) => {
             let text = error.root_cause().to_string();
-            engine_limit(&text, &state.limits).map_or(text, |over| over.explain(&state.name))
+            match engine_limit(&text, &state.limits) {
+                Some(over) => over.explain(&state.name),
+                // What the host functions say is a sentence about the plugin already.
+                None if text.starts_with("it ") => text,
+                None => format!("it broke the rules of components: {text}"),
+            }
         }
     };
     if let Some(over) = &state.meter.refused {

@@ -22,6 +22,7 @@ mod meter;
 mod place;
 mod plugin;
 mod policy;
+mod proof;
 mod schema;
 mod sections;
 mod set;

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_queue::ArrayQueue;
 use refgate_core::{Answer, FilterError, Matched, Project, RefBatch};
-use wasmtime::component::Resource;
 
 use crate::engine::Shared;
 use crate::imports::{Call, HostState};
@@ -202,6 +201,8 @@ impl Plugin {
     /// A fresh instance that took its settings.
     fn start(&self) -> Result<Instance, LoadError> {
         let code = self.code()?;
+        // After the compiler, which takes longer than the proof.
+        self.shared.check()?;
         let (shared, limits) = (&self.shared, self.limits);
         let state = HostState {
             call: Call::None,
@@ -288,9 +289,9 @@ impl Plugin {
                 return Err(self.failed(&why));
             }
         };
-        // Handles that the host can revoke: an owned one would stay in the store's table for ever.
-        let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
-        let answer = instance.call(function, handles, call, items, usage).map_err(|why| self.failed(&why))?;
+        let answer = instance
+            .call(function, call, items, &self.shared.proof, usage)
+            .map_err(|why| self.failed(&why))?;
         self.put_back(instance);
         answer.map_err(|text| self.failed(&format!("it reports an error: {}", cut(&text, ERROR_BYTES))))
     }
