@@ -12,8 +12,6 @@ fn load(runtime: &Runtime, wasm: Vec<u8>, settings: Map<String, Value>) -> Resul
         origin: Origin::File("plugins/p.wasm".into()),
         bytes: wasm.into(),
         settings,
-        limits: None,
-        isolation: Default::default(),
     })
 }
 

@@ -1,6 +1,8 @@
 //! What the tests share: a runtime with a real ticker, batches, and the hostile program.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub mod wat;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

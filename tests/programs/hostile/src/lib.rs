@@ -1,5 +1,7 @@
 //! A push filter that does whatever wrong its setting asks for. For tests of the host only.
 
+use std::hint::black_box;
+
 use refgate_guest::{Batch, Problem, Problems, PushFilter, Verdicts, clock, export_push_filter, log};
 use serde::Deserialize;
 
@@ -22,6 +24,10 @@ enum Deed {
     IndexOutside,
     /// Asks for the name of a ref after the last one.
     NameOutside,
+    /// Asks for one name a hundred thousand times, again and again.
+    ManyNames,
+    /// Asks for the number of the look without end.
+    HostCallStorm,
     /// Names one ref without end.
     IndexFlood,
     /// Gives a reason of 65 bytes.
@@ -32,6 +38,8 @@ enum Deed {
     ManyReasons,
     /// Logs without end.
     LogFlood,
+    /// Panics on every look but the second.
+    Panic,
     /// Panics on the second look only.
     PanicOnSecondLook,
     /// Returns an error.
@@ -83,12 +91,23 @@ impl PushFilter for Hostile {
     }
 
     fn filter(&self, batch: &Batch, verdicts: &mut Verdicts) -> Result<(), String> {
+        if batch.attempt() == 1 && !matches!(self.deed, Deed::PanicOnSecondLook | Deed::Both) {
+            // Whatever happened at the first look, the next one is fine.
+            return Ok(());
+        }
         match self.deed {
             Deed::Loop => spin(),
             Deed::Recurse => verdicts.recheck([recurse(1) as u32 % 2]),
             Deed::Hog => hog(),
             Deed::IndexOutside => verdicts.discard([0, batch.len()], "odd"),
             Deed::NameOutside => verdicts.recheck(batch.names_at(&[batch.len()]).ends),
+            Deed::ManyNames => loop {
+                black_box(batch.names_at(&[0; 100_000]));
+            },
+            Deed::HostCallStorm => loop {
+                black_box(batch.attempt());
+            },
+            Deed::Panic => panic!("the first look"),
             Deed::IndexFlood => verdicts.recheck(std::iter::repeat_n(0, 1_000_000)),
             Deed::LongReason => verdicts.discard([0], &"r".repeat(65)),
             Deed::OddReason => verdicts.discard([0], "Not Kebab\n"),
@@ -124,19 +143,19 @@ impl PushFilter for Hostile {
 fn spin() -> ! {
     let mut turns = 0u64;
     loop {
-        turns = std::hint::black_box(turns.wrapping_add(1));
+        turns = black_box(turns.wrapping_add(1));
     }
 }
 
 fn recurse(depth: u64) -> u64 {
-    let deeper = std::hint::black_box(depth + 1);
-    if deeper == 0 { 0 } else { recurse(deeper) + std::hint::black_box(depth) }
+    let deeper = black_box(depth + 1);
+    if deeper == 0 { 0 } else { recurse(deeper) + black_box(depth) }
 }
 
 fn hog() {
     let mut taken = Vec::new();
     loop {
-        taken.push(std::hint::black_box(vec![1u8; 1 << 20]));
+        taken.push(black_box(vec![1u8; 1 << 20]));
     }
 }
 
