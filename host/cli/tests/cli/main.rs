@@ -18,6 +18,7 @@ mod policy;
 mod refdb;
 mod replay;
 mod sign;
+mod test_options;
 mod transfer;
 mod usage;
 mod wit;

@@ -46,6 +46,11 @@ fn nothing_is_overwritten_and_what_cannot_work_is_refused() {
     lab.run("", &["new", "push", "--sdk", sdk]).fails(2, &["shipped filter"]);
     lab.run("", &["new", "x", "--world", "filter"]).exits(2);
     lab.run("", &["new", "x", "--lang", "cobol"]).exits(2);
+    for lang in ["c", "python", "javascript"] {
+        let example = format!("filters/examples/{lang}");
+        lab.run("", &["new", "x", "--lang", lang]).fails(2, &["Rust only", &example]);
+        assert!(root().join(example).join("README.md").is_file());
+    }
     // Neither the lab nor what is above it is a clone.
     lab.run("", &["new", "x"]).fails(2, &["the SDK is not found", "--sdk"]);
     lab.run("", &["new", "x", "--sdk", "full"]).fails(2, &["`full` is not the SDK"]);

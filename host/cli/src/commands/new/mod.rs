@@ -17,7 +17,7 @@ pub struct NewArgs {
     pub name: String,
     /// A new or empty directory; the default is NAME in the current one
     pub dir: Option<PathBuf>,
-    /// The language
+    /// The language; there is a template for Rust, and for the others a hint where to start
     #[arg(long, value_enum, default_value_t = Lang::Rust)]
     pub lang: Lang,
     /// What kind of filter
@@ -34,6 +34,24 @@ pub struct NewArgs {
 pub enum Lang {
     /// Rust, with the SDK
     Rust,
+    /// C, by example
+    C,
+    /// Python, by example
+    Python,
+    /// JavaScript, by example
+    Javascript,
+}
+
+impl Lang {
+    /// Where the worked example is, for languages without a template.
+    fn example(self) -> Option<&'static str> {
+        match self {
+            Lang::Rust => None,
+            Lang::C => Some("filters/examples/c"),
+            Lang::Python => Some("filters/examples/python"),
+            Lang::Javascript => Some("filters/examples/javascript"),
+        }
+    }
 }
 
 /// A file of a template.
@@ -49,11 +67,14 @@ pub fn run(args: &NewArgs, output: &Output) -> Result<u8, Error> {
     let world = World::from_name(&args.world)
         .ok_or_else(|| Error::usage(format!("`{}` is no world of refgate", args.world)))?;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
+    if let Some(example) = args.lang.example() {
+        return Err(Error::usage("there is a template for Rust only").hint(format!(
+            "start from `{example}` in a clone of refgate, which says how it is built; `refgate wit show DIR` writes the contract"
+        )));
+    }
     let found = rust::sdk(args.sdk.as_deref(), &dir)?;
     empty_directory(&dir)?;
-    let files = match args.lang {
-        Lang::Rust => rust::files(&args.name, world, &dir, &found)?,
-    };
+    let files = rust::files(&args.name, world, &dir, &found)?;
     for file in &files {
         let path = dir.join(file.path);
         let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
