@@ -12,6 +12,8 @@ fn load(runtime: &Runtime, wasm: Vec<u8>, settings: Map<String, Value>) -> Resul
         origin: Origin::File("plugins/p.wasm".into()),
         bytes: wasm.into(),
         settings,
+        limits: None,
+        isolation: Default::default(),
     })
 }
 
