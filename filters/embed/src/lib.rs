@@ -11,6 +11,8 @@ pub struct Embedded {
     pub world: &'static str,
     /// The component.
     pub wasm: &'static [u8],
+    /// What it says about itself: its `filter.toml`.
+    pub about: &'static str,
     /// Without settings it lets everything pass, so there is no need to run it.
     pub inert_without_settings: bool,
 }
@@ -21,18 +23,21 @@ pub const EMBEDDED: [Embedded; 3] = [
         name: "push",
         world: "push-filter",
         wasm: include_bytes!(concat!(env!("OUT_DIR"), "/push.wasm")),
+        about: include_str!("../../push/filter.toml"),
         inert_without_settings: false,
     },
     Embedded {
         name: "fetch",
         world: "fetch-filter",
         wasm: include_bytes!(concat!(env!("OUT_DIR"), "/fetch.wasm")),
+        about: include_str!("../../fetch/filter.toml"),
         inert_without_settings: false,
     },
     Embedded {
         name: "project-matcher",
         world: "project-matcher",
         wasm: include_bytes!(concat!(env!("OUT_DIR"), "/project-matcher.wasm")),
+        about: include_str!("../../project-matcher/filter.toml"),
         inert_without_settings: true,
     },
 ];

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{embedded, runtime, setting};
-use refgate_runtime::{Limits, LoadError, LoadedPlugin, Manifest, Origin, PluginSource, Runtime};
+use refgate_runtime::{Isolation, Limits, LoadError, LoadedPlugin, Manifest, Origin, PluginSource, Runtime};
 use serde_json::{Map, Value, json};
 
 fn load(runtime: &Runtime, wasm: Vec<u8>, settings: Map<String, Value>) -> Result<LoadedPlugin, LoadError> {
@@ -13,7 +13,7 @@ fn load(runtime: &Runtime, wasm: Vec<u8>, settings: Map<String, Value>) -> Resul
         bytes: wasm.into(),
         settings,
         limits: None,
-        isolation: Default::default(),
+        isolation: Isolation::Reuse,
     })
 }
 

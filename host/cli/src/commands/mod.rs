@@ -49,7 +49,7 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),
         Command::Sign(args) => sign::sign(&args, output),
-        Command::Verify(args) => sign::verify(&args, output),
+        Command::Verify(args) => sign::verify(file, &args, output),
         Command::Test(args) => test::run(args, output).await,
         Command::New(args) => new::run(&args, output),
         Command::Wit(command) => wit::run(command, output),

@@ -1,21 +1,29 @@
 //! `plugins inspect`: what a component is and could do.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use refgate_filters::EMBEDDED;
 use refgate_host::{Error, filters};
-use refgate_runtime::{Manifest, PluginInfo, WIT_VERSION};
+use refgate_runtime::{Manifest, PluginInfo, Signer, WIT_VERSION};
 use serde_json::{Value, json};
 
-use super::site;
+use super::{sign, site};
 use crate::output::Output;
 use crate::system::system;
 
 /// `refgate plugins inspect`: by file, by the name of a plugin in the directory, or of an embedded one.
 pub fn inspect(file: &Path, plugin: &str, output: &Output) -> Result<u8, Error> {
     let (name, bytes) = find(file, plugin)?;
-    let info = filters::Loader::new(&system()?)?.inspect(&name, &bytes)?;
-    let signature = signature(&name, &bytes)?;
+    let mut info = filters::Loader::new(&system()?)?.inspect(&name, &bytes)?;
+    if let Some(embedded) = EMBEDDED.iter().find(|e| e.name == name) {
+        // The shipped ones say beside their code what others say in it.
+        let (manifest, _) = Manifest::from_toml(embedded.about)
+            .map_err(|e| Error::failed(format!("the manifest of the embedded `{name}` is damaged: {e}")))?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        info.manifest = Some(Manifest { name: Some(name.clone()), version: Some(version), ..manifest });
+    }
+    let signature = Signature::read(file, &name, &bytes)?;
     if output.json {
         output.document(&json!({
             "command": "plugins inspect",
@@ -27,21 +35,11 @@ pub fn inspect(file: &Path, plugin: &str, output: &Output) -> Result<u8, Error> 
             "exports": interfaces(&info.exports),
             "wit": {"plugin": info.wit_versions(), "host": WIT_VERSION},
             "manifest": info.manifest,
-            "signature": match &signature {
-                Signature::None => json!({"state": "none"}),
-                Signature::By(key) => json!({"state": "whole", "key": key}),
-                Signature::Bad(cause) => json!({"state": "bad", "cause": cause}),
-            },
+            "signature": signature.json(),
         }));
     } else {
         describe(&name, &info, output);
-        match signature {
-            Signature::None => output.text("signature: none"),
-            Signature::By(key) => output.text(&format!(
-                "signature: by the key {key}; `refgate verify` tells whether that is a known signer"
-            )),
-            Signature::Bad(cause) => output.text(&format!("signature: {}: {cause}", output.bad("bad"))),
-        }
+        output.text(&signature.text(output));
     }
     Ok(0)
 }
@@ -108,20 +106,49 @@ fn printable(text: &str) -> String {
 /// What `FILE.wasm.sig` says.
 enum Signature {
     None,
-    By(String),
+    /// By a key of the configured list.
+    Known(Signer),
+    /// Whole, and by this key.
+    Unknown(String),
     Bad(String),
 }
 
-fn signature(name: &str, wasm: &[u8]) -> Result<Signature, Error> {
-    // An embedded plugin is part of the program, and has no file.
-    if !name.ends_with(".wasm") {
-        return Ok(Signature::None);
+impl Signature {
+    fn read(config: &Path, name: &str, wasm: &[u8]) -> Result<Signature, Error> {
+        // An embedded plugin is part of the program, and has no file.
+        if !name.ends_with(".wasm") {
+            return Ok(Signature::None);
+        }
+        let file = sign::signature_file(Path::new(name));
+        let sig = match std::fs::read(&file) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Signature::None),
+            sig => sig.map_err(|e| Error::failed(format!("cannot read `{}`: {e}", file.display())))?,
+        };
+        let signers = sign::configured_signers(config)?.unwrap_or_default();
+        Ok(match refgate_runtime::verify(wasm, &sig, &signers) {
+            Ok(signer) => Signature::Known(signer),
+            Err(_) => refgate_runtime::signed_by(wasm, &sig).map_or_else(Signature::Bad, Signature::Unknown),
+        })
     }
-    let file = super::sign::signature_file(Path::new(name));
-    match std::fs::read(&file) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Signature::None),
-        Err(e) => Err(Error::failed(format!("cannot read `{}`: {e}", file.display()))),
-        Ok(sig) => Ok(refgate_runtime::signed_by(wasm, &sig).map_or_else(Signature::Bad, Signature::By)),
+
+    fn json(&self) -> Value {
+        match self {
+            Signature::None => json!({"state": "none"}),
+            Signature::Known(signer) => {
+                json!({"state": "known", "key": signer.fingerprint, "principals": signer.principals})
+            }
+            Signature::Unknown(key) => json!({"state": "unknown", "key": key}),
+            Signature::Bad(cause) => json!({"state": "bad", "cause": cause}),
+        }
+    }
+
+    fn text(&self, output: &Output) -> String {
+        match self {
+            Signature::None => "signature: none".to_owned(),
+            Signature::Known(signer) => format!("signature: by {signer}"),
+            Signature::Unknown(key) => format!("signature: by {key}, {}", output.held("not a known signer")),
+            Signature::Bad(cause) => format!("signature: {}: {cause}", output.bad("bad")),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use refgate_host::Error;
 use refgate_runtime::{Manifest, NAMESPACE, SignError, Signers};
 use serde_json::json;
 
+use super::site;
 use crate::output::Output;
 
 /// Arguments of `sign`.
@@ -29,7 +30,7 @@ pub struct VerifyArgs {
     /// The filter; its signature is beside it, in FILE.wasm.sig
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
-    /// Whose signatures count, in the format of ssh's and git's allowed_signers
+    /// Whose signatures count, in the format of ssh's and git's allowed_signers; the default is plugins.signers
     #[arg(long, value_name = "FILE")]
     pub signers: Option<PathBuf>,
 }
@@ -87,15 +88,15 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<u8, Error> {
 }
 
 /// `refgate verify`: exit code 1 for everything that does not count.
-pub fn verify(args: &VerifyArgs, output: &Output) -> Result<u8, Error> {
-    let Some(list) = &args.signers else {
-        return Err(Error::usage("no list of signers is given")
-            .hint("--signers FILE names one, as gpg.ssh.allowedSignersFile does for git"));
+pub fn verify(config: &Path, args: &VerifyArgs, output: &Output) -> Result<u8, Error> {
+    let signers = match &args.signers {
+        Some(list) => Some(read_signers(list)?),
+        None => configured_signers(config)?,
     };
-    let unreadable =
-        |e: String| Error::usage(format!("the list of signers `{}` cannot be used: {e}", list.display()));
-    let signers = fs::read_to_string(list).map_err(|e| unreadable(e.to_string()))?;
-    let signers = Signers::parse(&signers).map_err(unreadable)?;
+    let signers = signers.ok_or_else(|| {
+        Error::usage("no list of signers is given")
+            .hint("name one with `--signers FILE`, or as `plugins.signers` in the configuration")
+    })?;
     let wasm = plugin(&args.file)?;
     let file = signature_file(&args.file);
     let refused = |cause: String| Error::failed(format!("`{}` is refused: {cause}", args.file.display()));
@@ -116,6 +117,19 @@ pub fn verify(args: &VerifyArgs, output: &Output) -> Result<u8, Error> {
         output.text(&format!("{}: {} by {signer}", args.file.display(), output.good("signed")));
     }
     Ok(0)
+}
+
+/// The list of `plugins.signers`, if there is a configuration and it names one.
+pub fn configured_signers(config: &Path) -> Result<Option<Signers>, Error> {
+    let config = if config.exists() { Some(site::config(config)?) } else { None };
+    config.and_then(|config| config.plugins.signers).map(|list| read_signers(&list)).transpose()
+}
+
+fn read_signers(list: &Path) -> Result<Signers, Error> {
+    let unusable =
+        |e: String| Error::usage(format!("the list of signers `{}` cannot be used: {e}", list.display()));
+    let text = fs::read_to_string(list).map_err(|e| unusable(e.to_string()))?;
+    Signers::parse(&text).map_err(unusable)
 }
 
 /// Only what could be a filter is signed or verified: a mistaken file name must not end in a good signature.
