@@ -113,6 +113,7 @@ fn a_file_that_is_too_large_is_not_read() {
     // Without blocks on the disk: nothing of it has to be written.
     file.set_len(100 << 20).unwrap();
     file.set_permissions(PermissionsExt::from_mode(0o644)).unwrap();
-    let refused = runtime.filter_set_of_file(&path, &Default::default()).unwrap_err().to_string();
+    let refused =
+        runtime.filter_set_of_file(&path, &Default::default(), &Default::default()).unwrap_err().to_string();
     assert!(refused.ends_with("large.wasm`: it is larger than 64 MiB"), "{refused}");
 }
