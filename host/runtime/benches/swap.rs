@@ -146,6 +146,9 @@ fn main() {
     for (what, time) in [("rename to decision, compiled", cold), ("rename to decision, cached", cached)] {
         let ratio = |to: Duration| time.as_secs_f64() / to.as_secs_f64();
         let (of_look, of_cold) = (ratio(live), ratio(cold));
-        println!("{what:<36} {:>12}   x{of_look:.0} of a look, x{of_cold:.2} of compiled", format!("{time:?}"));
+        println!(
+            "{what:<36} {:>12}   x{of_look:.0} of a look, x{of_cold:.2} of compiled",
+            format!("{time:?}")
+        );
     }
 }
