@@ -14,6 +14,9 @@ use crate::filters::Loader;
 use crate::record::Recorder;
 use crate::{Error, Gate, GateParts, Site};
 
+/// Fills bytes that nobody can guess, or says why it cannot.
+pub type Secret = Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>;
+
 /// What only the program can give: time, randomness and a log.
 #[derive(Clone)]
 pub struct System {
@@ -23,8 +26,8 @@ pub struct System {
     pub rng: Arc<Mutex<dyn Rng + Send>>,
     /// Blocks the calling thread for a real length of time: the time limits of filters rest on it.
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
-    /// Fills bytes that nobody can guess, or says why it cannot: the key of the cache of compiled plugins is made of them.
-    pub secret: Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>,
+    /// The key of the cache of compiled plugins is made of it.
+    pub secret: Secret,
     /// Takes the log lines of filters: level, plugin, text. The plugin is empty where refgate speaks of all of them.
     pub log: LogSink,
 }

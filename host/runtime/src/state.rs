@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -97,11 +97,16 @@ pub struct StateLock {
 impl State {
     /// Opens the directory, and makes it (mode 0700) when it is not there.
     ///
-    /// Refused when another user owns it or may write into it: what is stored there is run.
+    /// Refused when another user owns it or may write into it: what is stored there is run. Root's is not ours either, as
+    /// nobody else can read it.
     pub fn open(dir: &Path) -> Result<State, LoadError> {
         let cannot = |e: std::io::Error| failed(dir, format!("it cannot be made: {e}"));
         DirBuilder::new().recursive(true).mode(0o700).create(dir.join("store")).map_err(cannot)?;
         place::check(dir).map_err(|cause| failed(dir, cause))?;
+        let owner = fs::metadata(dir).map_err(|e| failed(dir, format!("it cannot be read: {e}")))?.uid();
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(failed(dir, format!("it belongs to user {owner}, who alone can use it")));
+        }
         Ok(State { dir: dir.to_owned() })
     }
 

@@ -34,11 +34,14 @@ use crate::filters::Loader;
 use crate::{Error, System};
 use observe::Watching;
 
+/// Told of what happens to the live set.
+pub type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
+
 /// How a live set is kept.
 #[derive(Clone)]
 pub struct LiveOptions {
     /// Told of everything that happens, beside the log.
-    pub events: Option<Arc<dyn Fn(&Event) + Send + Sync>>,
+    pub events: Option<EventSink>,
     /// Told of every look, beside refgate's own use of it.
     pub observer: Option<Arc<dyn Observer>>,
     /// Quiet time after a change before the directory is read: what is copied piece by piece is read once.

@@ -198,7 +198,7 @@ fn concerns(event: &notify::Event, directory: Option<&Path>) -> bool {
     let in_directory = |path: &PathBuf| {
         path.parent() == directory || Some(path.as_path()) == directory || path.ends_with("live.json")
     };
-    event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(|path| in_directory(path))
+    event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(in_directory)
 }
 
 impl Loader {

@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod heal;
 mod init;
+mod live;
 mod locks;
 mod machine;
 mod more;

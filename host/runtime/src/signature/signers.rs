@@ -63,7 +63,7 @@ fn signer(line: &str) -> Result<Option<(String, KeyData)>, String> {
     if !namespaces.into_iter().all(|patterns| listed(patterns, NAMESPACE)) {
         return Ok(None);
     }
-    for option in options.iter().filter(|option| value(option, "namespaces").is_none()) {
+    if let Some(option) = options.iter().find(|option| value(option, "namespaces").is_none()) {
         let name = option.split('=').next().unwrap_or_default().to_ascii_lowercase();
         return Err(match name.as_str() {
             "valid-before" | "valid-after" => format!(

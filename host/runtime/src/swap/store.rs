@@ -86,6 +86,10 @@ impl Swapper {
         }
         let lock = state.lock()?;
         let mut saved = state.read()?;
+        if let Some(live) = saved.live.as_ref().filter(|live| live.members == members) {
+            // Another process was faster.
+            return Ok(live.id);
+        }
         for (member, _) in &loaded.members {
             let side = [
                 member.staged.as_ref().map(|s| s.wasm.as_slice()),
@@ -187,10 +191,11 @@ pub fn roll_back(state: &State, now_ms: u64, reason: &str) -> Result<(Saved, Vec
     let lock = state.lock()?;
     let mut saved = state.read()?;
     let Some(live) = saved.live.take() else { return Err(nothing_before()) };
-    if saved.previous.is_empty() {
-        return Err(nothing_before());
-    }
-    let before = saved.previous.remove(0);
+    // Settings come from the configuration file: a set that differs in nothing else is not one to go back to.
+    let differs =
+        |g: &Generation| g.members.len() != live.members.len() || !live.members.iter().all(|m| holds(g, m));
+    let Some(at) = saved.previous.iter().position(differs) else { return Err(nothing_before()) };
+    let before = saved.previous.drain(..=at).next_back().unwrap_or_else(|| live.clone());
     let (taken, plugins) = taken_back(&live.members, &before.members, now_ms, reason);
     saved.quarantine.retain(|q| !taken.iter().any(|t| t.name == q.name && t.wasm == q.wasm));
     saved.quarantine.extend(taken);
@@ -212,6 +217,14 @@ pub fn release(state: &State, name: &str) -> Result<bool, LoadError> {
     let released = saved.quarantine.len() < before;
     state.write(&saved, &lock)?;
     Ok(released)
+}
+
+fn same_files(a: &SavedMember, b: &SavedMember) -> bool {
+    a.name == b.name && a.wasm == b.wasm && a.policy == b.policy
+}
+
+fn holds(generation: &Generation, member: &SavedMember) -> bool {
+    generation.members.iter().any(|m| same_files(m, member))
 }
 
 fn nothing_before() -> LoadError {
