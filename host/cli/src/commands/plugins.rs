@@ -68,7 +68,7 @@ pub fn describe(name: &str, info: &PluginInfo, output: &Output) {
 fn describe_manifest(manifest: &Manifest, output: &Output) {
     let title = [manifest.name.as_deref(), manifest.version.as_deref()];
     let title: Vec<&str> = title.into_iter().flatten().collect();
-    output.text(&format!("manifest: {}", title.join(" ")).trim_end().to_owned());
+    output.text(format!("manifest: {}", title.join(" ")).trim_end());
     let lines = [
         (&manifest.description, ""),
         (&manifest.minimum_host, "needs refgate "),
