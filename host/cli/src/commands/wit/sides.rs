@@ -22,6 +22,9 @@ pub fn read(path: &Path) -> Result<Side, Error> {
     };
     if !path.is_dir() {
         let bytes = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+        if bytes.starts_with(b"\0asm") && bytes.get(6) == Some(&0) {
+            return Err(wrong("it is a core module, and says nothing about its worlds".to_owned()));
+        }
         if bytes.starts_with(b"\0asm") {
             return match wit_component::decode(&bytes).map_err(|e| wrong(format!("{e:#}")))? {
                 DecodedWasm::WitPackage(resolve, package) => Ok(Side::of(resolve, package)),
