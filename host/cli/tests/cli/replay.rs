@@ -50,7 +50,7 @@ fn the_same_filters_change_nothing_and_others_exactly_what_they_decide_otherwise
     let want = [
         json!([2, 0, "refs/heads/main", "recheck", "keep"]),
         json!([2, 0, "refs/heads/wip/x", "keep", "discard"]),
-        json!([3, 1, "refs/heads/main", "recheck", "keep"]),
+        json!([3, 1, "refs/heads/main", "discard", "keep"]),
     ];
     assert_eq!(refs, want);
     assert_eq!(got["changes"][1]["now"], json!({"verdict":"discard","reason":"work-in-progress","by":"wip"}));
