@@ -120,6 +120,12 @@ impl Plan {
 
     /// Starts every plugin; those that `before` has running already go on as they are. All that do not start are named.
     pub(crate) fn load(self, shared: &Arc<Shared>, before: &Loaded) -> Result<Loaded, Vec<Refused>> {
+        let (loaded, refused) = self.load_usable(shared, before);
+        if refused.is_empty() { Ok(loaded) } else { Err(refused) }
+    }
+
+    /// The same, with those that do start.
+    pub(crate) fn load_usable(self, shared: &Arc<Shared>, before: &Loaded) -> (Loaded, Vec<Refused>) {
         let (mut loaded, mut refused) = (Loaded::default(), Vec::new());
         for member in self.members {
             let name = member.id.name.clone();
@@ -146,7 +152,7 @@ impl Plan {
             };
             loaded.members.push((member, plugin));
         }
-        if refused.is_empty() { Ok(loaded) } else { Err(refused) }
+        (loaded, refused)
     }
 }
 

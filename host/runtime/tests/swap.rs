@@ -163,7 +163,7 @@ fn a_directory_that_vanishes_and_a_file_that_must_be_there_change_nothing() {
     let options = SwapOptions { require: vec!["a".into()], ..lab.options() };
     let (swapper, _) = Swapper::start(&lab.runtime, options).unwrap();
     fs::rename(lab.plugins().join("a.wasm"), lab.plugins().join("a.off")).unwrap();
-    assert!(swapper.scan()[0].to_string().contains("requires it"));
+    assert!(swapper.scan()[0].to_string().contains("it is required by the configuration"));
     fs::rename(lab.plugins(), lab.root.path().join("away")).unwrap();
     assert!(swapper.scan()[0].to_string().contains("cannot be read"));
     assert!(swapper.status()[0].name.is_empty(), "the directory itself is listed");

@@ -52,6 +52,7 @@ fn state(plugin: &PluginStatus) -> &'static str {
         Standing::Live => "live",
         Standing::Idle => "idle",
         Standing::Shadow => "shadow",
+        Standing::Ready => "ready",
         Standing::Quarantined(_) => "quarantined",
     }
 }
@@ -85,7 +86,7 @@ fn document(plugin: &PluginStatus) -> Vec<Value> {
 fn rows(plugin: &PluginStatus) -> Vec<Vec<Cell>> {
     let mood = match plugin.standing {
         Standing::Live | Standing::Idle => Mood::Good,
-        Standing::Shadow => Mood::Plain,
+        Standing::Shadow | Standing::Ready => Mood::Plain,
         Standing::Quarantined(_) => Mood::Bad,
     };
     let digest = plugin.digest.as_deref().map_or("-", |d| d.get(..19).unwrap_or(d));

@@ -72,7 +72,7 @@ fn what_is_wrong_is_told_with_its_place_and_a_suggestion() {
             "[projects]\n    pattern = ^(a",
             &["plugin `project-matcher`", "pattern `^(a`", "the group is not closed"],
         ),
-        ("[plugins]\n    require = mine", &["plugin `mine` is required", "plugins/mine.wasm"]),
+        ("[plugins]\n    require = mine", &["plugin `mine`: it is required", "plugins/mine.wasm"]),
         ("[plugins]\n    directory = none", &["plugin directory `none`"]),
         ("[site", &["refgate.config:18: "]),
     ] {

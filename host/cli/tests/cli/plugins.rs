@@ -10,7 +10,11 @@ fn what_is_loaded_is_listed() {
     let list = lab.run("a", &["plugins", "list"]);
     let lines: Vec<&str> = list.ok().lines().collect();
     assert!(lines[0].starts_with("NAME "), "{}", list.out);
-    assert!(lines[1].starts_with("fetch            fetch-filter     embedded  sha256:"), "{}", list.out);
+    assert!(
+        lines[1].starts_with("fetch            fetch-filter     live   embedded  sha256:"),
+        "{}",
+        list.out
+    );
     let got = lab.run("a", &["--json", "plugins", "list"]).json(0);
     assert_eq!((&got["command"], &got["generation"]), (&json!("plugins list"), &json!(1)));
     let plugin = &got["plugins"][2];
@@ -66,12 +70,15 @@ fn a_file_that_does_not_load_stops_everything_and_is_named() {
             &["fetch", PROJECT, "b"],
             &["config", "check"],
             &["project", "match", "x"],
-            &["plugins", "list"],
+            &["plugins", "check"],
             &["plugins", "inspect", "mine"],
             &["plugins", "inspect", "plugins/mine.wasm"],
         ] {
             lab.run("a", args).fails(2, &["plugins/mine.wasm", why]);
         }
+        let list = lab.run("a", &["plugins", "list"]);
+        assert!(list.exits(2).contains("quarantined") && list.out.contains(why), "{}", list.out);
+        list.says(&["plugins/mine.wasm", why]);
         assert_eq!(lab.value("b", "refs/heads/new"), "", "nothing replicates with a chain that is not whole");
     }
 }

@@ -167,15 +167,16 @@ impl Swapper {
             Err(refused) => (Plan::default(), refused),
         };
         let ids = plan.ids();
+        let mut ready = None;
         if swapper.inner().quarantined(&ids).is_some() {
             swapper.resume_saved(None)?;
         } else {
-            match plan.load(&swapper.runtime.shared, &Loaded::default()) {
-                Ok(loaded) if refused.is_empty() => {
-                    swapper.make_live(loaded, if saved_ids.as_ref() == Some(&ids) { next - 1 } else { next });
-                }
-                Ok(_) => {}
-                Err(more) => refused.extend(more),
+            let (loaded, more) = plan.load_usable(&swapper.runtime.shared, &Loaded::default());
+            refused.extend(more);
+            if refused.is_empty() {
+                swapper.make_live(loaded, if saved_ids.as_ref() == Some(&ids) { next - 1 } else { next });
+            } else {
+                ready = Some(loaded);
             }
         }
         let error = refused.first().map(|r| r.error.clone());
@@ -183,8 +184,13 @@ impl Swapper {
             // What is saved may suit today's settings no more; then nothing is live.
             let _ = swapper.resume_saved(None);
         }
-        swapper.inner().refused = refused;
-        Ok((swapper.status(), swapper.generation(), error))
+        let mut inner = swapper.inner();
+        inner.refused = refused;
+        let status =
+            status::of(&inner.loaded, &inner.quarantine, &inner.refused, ready.as_ref(), Standing::Ready);
+        let generation = inner.generation;
+        drop(inner);
+        Ok((status, generation, error))
     }
 
     fn empty(runtime: &Runtime, options: SwapOptions) -> Swapper {
@@ -287,7 +293,8 @@ impl Swapper {
     /// How every plugin stands.
     pub fn status(&self) -> Vec<PluginStatus> {
         let inner = self.inner();
-        status::of(&inner.loaded, &inner.quarantine, &inner.refused, inner.shadow.as_ref().map(|(l, _)| l))
+        let shadow = inner.shadow.as_ref().map(|(loaded, _)| loaded);
+        status::of(&inner.loaded, &inner.quarantine, &inner.refused, shadow, Standing::Shadow)
     }
 
     fn try_swap(&self, plan: Plan, events: &mut Vec<Event>) {
@@ -365,7 +372,7 @@ impl Swapper {
                     None => "no plugin directory is configured".to_owned(),
                 };
                 let cause = format!(
-                    "the configuration requires it: {place}; put the file back, or take the name out of `plugins.require`"
+                    "it is required by the configuration: {place}; put the file back, or take the name out of `plugins.require`"
                 );
                 let error = LoadError::plugin(name, cause);
                 listing.refused.push(Refused { name: name.clone(), digest: None, error });

@@ -13,6 +13,8 @@ pub enum Standing {
     Idle,
     /// It watches.
     Shadow,
+    /// It could be used, but its set cannot become live because of another plugin.
+    Ready,
     /// It is not used, and why.
     Quarantined(String),
 }
@@ -32,31 +34,32 @@ pub struct PluginStatus {
     pub standing: Standing,
 }
 
-/// In name order; of one name first what is live.
+/// In name order; of one name first what is live. `aside` is a set that is not live, and how its plugins stand.
 pub(super) fn of(
     loaded: &Loaded,
     quarantine: &[Quarantined],
     refused: &[Refused],
-    shadow: Option<&Loaded>,
+    aside: Option<&Loaded>,
+    standing: Standing,
 ) -> Vec<PluginStatus> {
-    let members = |loaded: &Loaded, shadow: bool| -> Vec<PluginStatus> {
+    let members = |loaded: &Loaded, aside: Option<&Standing>| -> Vec<PluginStatus> {
         let status = |(member, plugin): &(crate::set::Member, crate::LoadedPlugin)| PluginStatus {
             name: member.id.name.clone(),
             worlds: plugin.worlds().iter().map(|w| w.name()).collect(),
             file: member.staged.as_ref().map(|s| s.path.display().to_string()),
             digest: Some(member.id.wasm.clone()),
-            standing: match (shadow, member.is_idle()) {
-                (true, _) => Standing::Shadow,
-                (false, true) => Standing::Idle,
-                (false, false) => Standing::Live,
+            standing: match (aside, member.is_idle()) {
+                (_, true) => Standing::Idle,
+                (Some(aside), false) => aside.clone(),
+                (None, false) => Standing::Live,
             },
         };
         loaded.members.iter().map(status).collect()
     };
-    let mut all = members(loaded, false);
+    let mut all = members(loaded, None);
     let live = loaded.ids();
-    let watching = shadow.map(|shadow| (members(shadow, true), shadow.ids()));
-    for (status, id) in watching.into_iter().flat_map(|(status, ids)| status.into_iter().zip(ids)) {
+    let aside = aside.map(|aside| (members(aside, Some(&standing)), aside.ids()));
+    for (status, id) in aside.into_iter().flat_map(|(status, ids)| status.into_iter().zip(ids)) {
         if !live.contains(&id) {
             all.push(status);
         }
