@@ -70,8 +70,7 @@ async fn record(file: &std::path::Path, max: u64, batches: &[Arc<RefBatch>]) -> 
         chain::look(&set, batch).await;
     }
     recorder.finish();
-    let notes = notes.lock().unwrap().clone();
-    notes
+    notes.lock().unwrap().clone()
 }
 
 async fn again(file: &std::path::Path, set: &FilterSet) -> Result<(Replayed, Vec<Changed>), crate::Error> {
