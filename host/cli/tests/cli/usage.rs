@@ -25,7 +25,7 @@ fn clap_errors_are_documents_too() {
             json!("to pass '--nope' as a value, use '-- --nope'"),
         ),
         (&["refdb"], json!("refdb"), "requires a subcommand", Value::Null),
-        (&["test"], json!("test"), "<CASE-FILE>", Value::Null),
+        (&["plugins", "inspect"], json!("plugins inspect"), "<PLUGIN>", Value::Null),
         (
             &["test", "--plugins", "a", "--filter", "b", "c"],
             json!("test"),
