@@ -114,7 +114,7 @@ impl Site {
 }
 
 /// The recorder that a configuration asks for.
-fn recorder(config: &Config, system: &System) -> Result<Option<Arc<Recorder>>, Error> {
+pub(crate) fn recorder(config: &Config, system: &System) -> Result<Option<Arc<Recorder>>, Error> {
     let Some(file) = &config.plugins.record else { return Ok(None) };
     let log = system.log.clone();
     // No plugin says it, so no plugin is named.

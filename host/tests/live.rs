@@ -369,3 +369,20 @@ async fn a_decision_asks_its_source_once_and_uses_that_set_to_the_end() {
     }
     assert_eq!(source.0.load(Ordering::Relaxed), 3);
 }
+
+#[test]
+fn a_live_set_records_what_it_is_asked_in_every_generation() {
+    let lab = Lab::start("  record = looks.jsonl", |_| {});
+    let _ = lab.reasons();
+    lab.place("a.wasm", &discards(0, "new"));
+    lab.next_live();
+    let _ = lab.reasons();
+    let file = lab.root.path().join("looks.jsonl");
+    let Lab { root, live, .. } = lab;
+    drop(live);
+    let recorded = fs::read_to_string(&file).unwrap();
+    let looks: Vec<&str> = recorded.lines().filter(|line| line.contains("\"refs\"")).collect();
+    assert_eq!(looks.len(), 2, "{recorded}");
+    assert!(looks[0].contains("\"generation\":1") && looks[1].contains("\"generation\":2"), "{recorded}");
+    drop(root);
+}

@@ -42,7 +42,7 @@ pub type EventSink = Arc<dyn Fn(&Event) + Send + Sync>;
 pub struct LiveOptions {
     /// Told of everything that happens, beside the log.
     pub events: Option<EventSink>,
-    /// Told of every look, beside refgate's own use of it.
+    /// Told of every look, beside refgate's own use of it and the recording of `plugins.record`.
     pub observer: Option<Arc<dyn Observer>>,
     /// Quiet time after a change before the directory is read: what is copied piece by piece is read once.
     pub debounce: Duration,
@@ -93,7 +93,9 @@ impl Live {
     pub fn start(config: &Config, system: &System, options: LiveOptions) -> Result<Live, Error> {
         let loader = Arc::new(Loader::for_config(system, config)?);
         let (wake, woken) = channel();
-        let watching = Arc::new(Watching::new(wake.clone(), options.observer.clone()));
+        let recorder = crate::open::recorder(config, system)?;
+        let also = [options.observer.clone(), recorder.map(|recorder| recorder as Arc<dyn Observer>)];
+        let watching = Arc::new(Watching::new(wake.clone(), also.into_iter().flatten().collect()));
         let mut swap = loader.options(config)?;
         swap.shadow_looks = config.plugins.shadow_looks;
         swap.observer = Some(watching.clone());

@@ -34,11 +34,11 @@ pub(super) struct Watching {
     pub shadowing: AtomicBool,
     /// Looks that were passed on and not taken up yet.
     pub queued: AtomicUsize,
-    also: Option<Arc<dyn Observer>>,
+    also: Vec<Arc<dyn Observer>>,
 }
 
 impl Watching {
-    pub fn new(wake: Sender<Wake>, also: Option<Arc<dyn Observer>>) -> Watching {
+    pub fn new(wake: Sender<Wake>, also: Vec<Arc<dyn Observer>>) -> Watching {
         let (shadowing, queued) = (AtomicBool::new(false), AtomicUsize::new(0));
         Watching { recent: Mutex::default(), wake: Mutex::new(wake), shadowing, queued, also }
     }
@@ -51,7 +51,7 @@ impl Watching {
 
 impl Observer for Watching {
     fn looked(&self, set: &FilterSet, batch: &Arc<RefBatch>, said: &[Said]) {
-        if let Some(also) = &self.also {
+        for also in &self.also {
             also.looked(set, batch, said);
         }
         if batch.is_empty() || batch.len() > REFS {

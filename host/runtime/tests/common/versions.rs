@@ -26,6 +26,7 @@ fn component(index: u32, reason: &str, end: &str) -> Vec<u8> {
 
 fn text(index: u32, reason: &str, end: &str) -> String {
     let length = reason.len();
+    let index_bytes = format!("\\{index:02x}\\00\\00\\00");
     format!(
         r#"
 (component
@@ -83,8 +84,7 @@ fn text(index: u32, reason: &str, end: &str) -> String {
     (with "ref-batch" (type $batch)) (with "verdicts" (type $verdicts)) (with "filter" (func $filter))))
   (export "refgate:filter/lifecycle@0.1.0" (instance $lifecycle))
   (export "refgate:filter/push@0.1.0" (instance $filters)))
-"#,
-        index_bytes = format!("\\{index:02x}\\00\\00\\00"),
+"#
     )
 }
 

@@ -1,5 +1,6 @@
 //! What a good file means.
 
+use refgate_runtime::Require;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,6 +47,16 @@ const FULL: &str = r#"
     directory = plugins
     require = push
     require = age
+    verify = checksum
+    signers = signers
+    state = live
+    cases = one.json
+    cases = two.toml
+    shadowLooks = 100
+    maxChanged = 0.5 %
+    rollbackFailures = 3
+    rollbackSeconds = 10
+    record = looks
 [plugin "age"]
     maxAge = 5
     Skip = one
@@ -82,6 +93,18 @@ fn every_key_of_a_file() {
     assert_eq!(c.fetch_wait, ReloadWait { min_ms: 1, max_random_ms: 2 });
     assert_eq!(c.plugins.directory.as_deref(), Some(dir.path().join("plugins").as_path()));
     assert_eq!(c.plugins.require, ["push", "age"]);
+    let p = &c.plugins;
+    let at = |name: &str| dir.path().join(name);
+    assert_eq!(
+        (p.verify, p.signers.clone(), p.state.clone()),
+        (Require::Checksum, Some(at("signers")), Some(at("live")))
+    );
+    assert_eq!(
+        (p.cases.clone(), p.record.clone()),
+        (vec![at("one.json"), at("two.toml")], Some(at("looks")))
+    );
+    assert_eq!((p.shadow_looks, p.max_changed_percent), (100, 0.5));
+    assert_eq!((p.rollback_failures, p.rollback_within), (3, Duration::from_secs(10)));
     let settings = serde_json::to_value(&c.plugin_settings["age"]).unwrap();
     assert_eq!(settings, json!({"maxAge": "5", "Skip": ["one", "two", "three"]}));
     let b = &c.remotes["Site-B"];
