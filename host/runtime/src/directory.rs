@@ -92,6 +92,9 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, LoadError> {
         }
     }
     listing.refuse_twins();
+    // Without what is said about it, a plugin is not what its operator wants.
+    let Listing { found, refused } = &mut listing;
+    found.retain(|name, _| !refused.iter().any(|r| r.name == *name));
     Ok(listing)
 }
 
