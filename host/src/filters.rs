@@ -47,6 +47,8 @@ pub struct Survey {
     pub generation: u64,
     /// Why a command that starts now would not: exit code 2.
     pub refused: Option<Error>,
+    /// Why the live set is not saved, so that a restart or a rollback has nothing to go by.
+    pub unsaved: Option<String>,
 }
 
 /// Loads filters. Components are compiled once for all configurations.
@@ -133,17 +135,16 @@ impl Loader {
         })
     }
 
-    /// Without a place to save the live set decisions are as good; only a restart or a rollback has nothing to go by.
+    /// Without a place to save the live set decisions are as good; only a restart or a rollback has nothing to go by. That
+    /// is said where something is saved that this user cannot know; see [`Survey::unsaved`] for the rest.
     fn state(&self, config: &Config) -> Option<State> {
         let dir = config.plugins.state.as_ref()?;
         match State::open(dir) {
             Ok(state) => Some(state),
             Err(e) => {
-                let text = format!(
-                    "{e}; the live set is not saved, and what was rolled back is not known: run refgate as the user who \
-                     owns it, or set `plugins.state`"
-                );
-                self.log_line(LogLevel::Warn, &text);
+                if dir.exists() {
+                    self.log_line(LogLevel::Warn, &unsaved(&e));
+                }
                 None
             }
         }
@@ -170,7 +171,11 @@ impl Loader {
     pub fn survey(&self, config: &Config) -> Result<Survey, Error> {
         let surveyed = Swapper::survey(&self.runtime, self.options(config)?).map_err(refused)?;
         let (plugins, generation, error) = surveyed;
-        Ok(Survey { plugins, generation, refused: error.map(refused) })
+        let unsaved = match &config.plugins.state {
+            Some(dir) if !dir.exists() => State::open(dir).err().map(|e| unsaved(&e)),
+            _ => None,
+        };
+        Ok(Survey { plugins, generation, refused: error.map(refused), unsaved })
     }
 
     /// The set of a configuration with filters from somewhere else; nothing is saved.
@@ -218,6 +223,13 @@ impl Loader {
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, Error> {
         self.runtime.inspect(name, bytes).map_err(refused)
     }
+}
+
+fn unsaved(e: &LoadError) -> String {
+    format!(
+        "{e}; the live set is not saved, and what was rolled back is not known: run refgate as the user who owns it, or \
+         set `plugins.state`"
+    )
 }
 
 /// Who has to answer for plugin files. A list of signers that cannot be read refuses everything.

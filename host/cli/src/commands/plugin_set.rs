@@ -35,6 +35,9 @@ pub fn list(file: &Path, output: &Output) -> Result<u8, Error> {
             }
         }
     }
+    if let Some(unsaved) = &survey.unsaved {
+        crate::output::warn(unsaved);
+    }
     Ok(survey.refused.map_or(0, |e| {
         if !output.json {
             crate::output::warn(&format!("commands refuse this set: {}", e.message));

@@ -18,7 +18,15 @@ fn as_root_another_user_is_told_what_it_may_not_do() {
         Ran::of(command.current_dir(lab.path("a")).args(args).uid(12345).gid(12345))
     };
     let before = lab.refs("b");
-    run(&["push", PROJECT, "b"]).fails(2, &["refdb.sqlite", "read-only", "writable for this user"]);
+    let ran = run(&["push", PROJECT, "b"]);
+    assert_eq!(ran.exits(2), "");
+    ran.says(&["refdb.sqlite", "read-only", "writable for this user"]);
+    // What root saved is not this user's to know, and what was rolled back is in there.
+    ran.says(&["warning: plugin state `plugins.state`", "what was rolled back is not known"]);
+    std::fs::remove_dir_all(lab.path("a/plugins.state")).unwrap();
+    let list = run(&["plugins", "list"]);
+    assert!(list.ok().contains("push-filter"), "{}", list.out);
+    list.says(&["plugin state `plugins.state`: it cannot be made"]);
     run(&["refdb", "put", PROJECT, "refs/heads/x", "deleted"]).fails(2, &["refdb.sqlite", "read-only"]);
     run(&["init", "../c", "--name", "c"]).fails(1, &["cannot create `../c`", "ermission denied"]);
     mode(&lab.path("refdb.sqlite"), 0o600);
