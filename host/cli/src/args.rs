@@ -340,7 +340,11 @@ pub enum PluginsCommand {
         name: String,
     },
     /// Keep the live set as a running host does, and print what happens, until it is ended
-    Watch,
+    Watch {
+        /// How often the directory is read though nothing was told of it, as on network file systems
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+        rescan: u64,
+    },
     /// What a filter imports and exports, without running it
     Inspect {
         /// A plugin's name, or a .wasm file
@@ -430,7 +434,7 @@ impl Command {
             Command::Plugins(PluginsCommand::Check { .. }) => "plugins check",
             Command::Plugins(PluginsCommand::Rollback { .. }) => "plugins rollback",
             Command::Plugins(PluginsCommand::Release { .. }) => "plugins release",
-            Command::Plugins(PluginsCommand::Watch) => "plugins watch",
+            Command::Plugins(PluginsCommand::Watch { .. }) => "plugins watch",
             Command::Plugins(PluginsCommand::Inspect { .. }) => "plugins inspect",
             Command::Build(_) => "build",
             Command::Sign(_) => "sign",

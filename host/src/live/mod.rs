@@ -106,15 +106,13 @@ impl Live {
             // After the end nobody counts any more.
             let _ = wake.send(Wake::Failed(plugin.to_owned(), digest.to_owned()));
         }));
+        let eyes = watch::Eyes::open(config, wake.clone(), &loader, options.rescan);
         let (swapper, events) = loader.swapper(config, |runtime, _| Swapper::start(runtime, swap))?;
         let swapper = Arc::new(swapper);
-        let keeper = watch::Keeper::new(config, swapper.clone(), loader.clone(), watching, options);
+        let keeper = watch::Keeper::new(config, swapper.clone(), loader.clone(), watching, options, eyes);
         keeper.tell(&events);
-        let watcher = keeper.watcher(wake.clone());
-        let spawned = std::thread::Builder::new().name("refgate-plugins".to_owned()).spawn(move || {
-            let _watcher = watcher;
-            keeper.run(&woken);
-        });
+        let spawned =
+            std::thread::Builder::new().name("refgate-plugins".to_owned()).spawn(move || keeper.run(&woken));
         let thread = spawned
             .map_err(|e| Error::failed(format!("cannot start the thread that watches plugins: {e}")))?;
         Ok(Live { swapper, wake: Mutex::new(wake), thread: Some(thread), loader })

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher, event::AccessKind, event::AccessMode};
 use refgate_core::Clock;
@@ -27,18 +28,69 @@ pub(super) struct Keeper {
     options: LiveOptions,
     health: Health,
     clock: Arc<dyn Clock>,
-    directory: Option<PathBuf>,
-    state: Option<PathBuf>,
-    watcher: SharedWatcher,
+    eyes: Eyes,
 }
 
-/// Shared with the thread's owner only until it runs.
-type SharedWatcher = Arc<Mutex<Option<Watched>>>;
-
-/// The operating system's watcher, and the directory that it watches as it was then.
-pub(super) struct Watched {
-    watcher: notify::RecommendedWatcher,
+/// What tells of changes. Where the system cannot, the look after [`LiveOptions::rescan`] has to do.
+pub(super) struct Eyes {
+    watcher: Option<notify::RecommendedWatcher>,
+    directory: Option<PathBuf>,
+    state: Option<PathBuf>,
+    /// The directory that is watched, as it was then.
     identity: Option<(u64, u64)>,
+    rescan: Duration,
+}
+
+impl Eyes {
+    /// Watches from now on: before the first look at the directory, so that nothing falls in between.
+    pub fn open(config: &Config, wake: Sender<Wake>, loader: &Loader, rescan: Duration) -> Eyes {
+        let wake = Mutex::new(wake);
+        let directory = config.plugins.directory.as_deref().map(absolute);
+        let state = config.plugins.state.as_deref().map(absolute);
+        let ours = directory.clone();
+        let handler = move |event: notify::Result<notify::Event>| {
+            if event.as_ref().is_ok_and(|event| !concerns(event, ours.as_deref())) {
+                return;
+            }
+            // An error may hide a change.
+            let _ = wake.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::Changed);
+        };
+        let mut eyes = Eyes { watcher: None, directory, state, identity: None, rescan };
+        match notify::recommended_watcher(handler) {
+            Ok(watcher) => eyes.watcher = Some(watcher),
+            Err(e) => eyes.cannot(&e.to_string(), loader),
+        }
+        eyes.rearm(loader);
+        eyes
+    }
+
+    /// A directory that was replaced is another one to the operating system.
+    fn rearm(&mut self, loader: &Loader) {
+        let Some(dir) = self.directory.clone() else { return };
+        let Some(watcher) = &mut self.watcher else { return };
+        let identity = std::fs::metadata(&dir).ok().map(|m| (m.dev(), m.ino()));
+        if identity.is_some() && identity == self.identity {
+            return;
+        }
+        self.identity = identity;
+        // The parent tells when a link to a directory is pointed elsewhere; the state, when somebody rolls back.
+        let mut problem = None;
+        for path in [Some(dir.as_path()), dir.parent(), self.state.as_deref()].into_iter().flatten() {
+            let _ = watcher.unwatch(path);
+            let result = watcher.watch(path, RecursiveMode::NonRecursive);
+            if path == dir && identity.is_some() {
+                problem = result.err().map(|e| e.to_string());
+            }
+        }
+        if let Some(problem) = problem {
+            self.cannot(&problem, loader);
+        }
+    }
+
+    fn cannot(&self, why: &str, loader: &Loader) {
+        let seconds = self.rescan.as_secs();
+        loader.warn(&format!("the plugin directory cannot be watched ({why}): it is read every {seconds} s"));
+    }
 }
 
 impl Keeper {
@@ -48,41 +100,18 @@ impl Keeper {
         loader: Arc<Loader>,
         watching: Arc<Watching>,
         options: LiveOptions,
+        eyes: Eyes,
     ) -> Keeper {
         let plugins = &config.plugins;
         Keeper {
             health: Health::new(plugins.rollback_failures, plugins.rollback_within),
             clock: loader.clock().clone(),
-            directory: plugins.directory.clone(),
-            state: plugins.state.clone(),
-            watcher: SharedWatcher::default(),
+            eyes,
             swapper,
             loader,
             watching,
             options,
         }
-    }
-
-    /// Starts to watch. Where the system cannot, the look after [`LiveOptions::rescan`] has to do.
-    pub fn watcher(&self, wake: Sender<Wake>) -> SharedWatcher {
-        let wake = Mutex::new(wake);
-        let directory = self.directory.clone();
-        let handler = move |event: notify::Result<notify::Event>| {
-            if event.as_ref().is_ok_and(|event| !concerns(event, directory.as_deref())) {
-                return;
-            }
-            // An error may hide a change.
-            let _ = wake.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::Changed);
-        };
-        match notify::recommended_watcher(handler) {
-            Ok(watcher) => {
-                let watched = Watched { watcher, identity: None };
-                *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watched);
-                self.rearm();
-            }
-            Err(e) => self.cannot_watch(&e.to_string()),
-        }
-        self.watcher.clone()
     }
 
     /// Works until the end.
@@ -117,7 +146,7 @@ impl Keeper {
     }
 
     fn scan(&mut self) -> Vec<Event> {
-        self.rearm();
+        self.eyes.rearm(&self.loader);
         let events = self.swapper.scan();
         self.tell(&events);
         let shadowing = self.swapper.shadow().is_some();
@@ -159,34 +188,12 @@ impl Keeper {
             self.scan();
         }
     }
+}
 
-    /// A directory that was replaced is another one to the operating system.
-    fn rearm(&self) {
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(watched), Some(dir)) = (watcher.as_mut(), &self.directory) else { return };
-        let identity = std::fs::metadata(dir).ok().map(|m| (m.dev(), m.ino()));
-        if identity == watched.identity {
-            return;
-        }
-        watched.identity = identity;
-        // The parent tells when a link to a directory is pointed elsewhere; the state, when somebody rolls back.
-        let parent = dir.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-        for path in [Some(dir.as_path()), parent, self.state.as_deref()].into_iter().flatten() {
-            let _ = watched.watcher.unwatch(path);
-            let result = watched.watcher.watch(path, RecursiveMode::NonRecursive);
-            if let Err(e) = result.map_err(|e| e.to_string())
-                && path == dir
-            {
-                self.cannot_watch(&e);
-            }
-        }
-    }
-
-    fn cannot_watch(&self, why: &str) {
-        let seconds = self.options.rescan.as_secs();
-        self.loader
-            .warn(&format!("the plugin directory cannot be watched ({why}): it is read every {seconds} s"));
-    }
+/// The operating system tells of changes by absolute paths.
+fn absolute(path: &Path) -> PathBuf {
+    // Without a current directory there is nothing to watch by a relative path.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether an event can mean another set: not what reading causes, and of the parent only the directory itself.

@@ -45,7 +45,7 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
             plugin_set::rollback(file, reason.as_deref(), output)
         }
         Command::Plugins(PluginsCommand::Release { name }) => plugin_set::release(file, &name, output),
-        Command::Plugins(PluginsCommand::Watch) => plugin_set::watch(file, output),
+        Command::Plugins(PluginsCommand::Watch { rescan }) => plugin_set::watch(file, rescan, output),
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),
         Command::Sign(args) => sign::sign(&args, output),

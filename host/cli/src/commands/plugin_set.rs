@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use refgate_host::config::Config;
 use refgate_host::filters::{Loader, Source};
@@ -193,7 +194,7 @@ fn saved_state(file: &Path) -> Result<State, Error> {
 }
 
 /// `refgate plugins watch`: keeps the live set until it is ended, and prints what happens; with `--json` a document per line.
-pub fn watch(file: &Path, output: &Output) -> Result<u8, Error> {
+pub fn watch(file: &Path, rescan: u64, output: &Output) -> Result<u8, Error> {
     let config = site::config(file)?;
     let json = output.json;
     let events: Arc<dyn Fn(&Event) + Send + Sync> = Arc::new(move |event| {
@@ -203,7 +204,8 @@ pub fn watch(file: &Path, output: &Output) -> Result<u8, Error> {
             false => text,
         });
     });
-    let options = LiveOptions { events: Some(events), ..LiveOptions::default() };
+    let rescan = Duration::from_secs(rescan);
+    let options = LiveOptions { events: Some(events), rescan, ..LiveOptions::default() };
     let mut system = system()?;
     if !json {
         // The same events would come twice.

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use refgate_runtime::Manifest;
 use serde_json::{Value, json};
@@ -152,9 +154,13 @@ fn compiled_plugins_are_kept_where_only_their_owner_can_read() {
 fn watching_says_what_happens() {
     let lab = Lab::new();
     let mut command = lab.command("a");
-    let mut child = command.args(["plugins", "watch"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || lines.next().unwrap().unwrap();
+    // Nothing is found by chance: what is not noticed at once is not noticed.
+    command.args(["plugins", "watch", "--rescan", "3600"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (said, heard) = channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+    let next = || heard.recv_timeout(Duration::from_secs(60)).expect("another line");
     assert!(next().starts_with("generation 1 is live"));
     lab.write("a/extra.new", build("1", vec![]));
     std::fs::rename(lab.path("a/extra.new"), lab.path("a/plugins/extra.wasm")).unwrap();
