@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{batch, embedded, runtime, wait};
 use refgate_core::chain::{self, Said};
-use refgate_core::{FilterSet, FilterSource};
+use refgate_core::{FilterSet, FilterSource, Project};
 use refgate_runtime::{
     Candidate, Event, Limits, LoadError, Runtime, Settings, Standing, State, SwapOptions, Swapper, release,
     roll_back,
@@ -388,4 +388,16 @@ fn a_survey_changes_nothing_and_names_everything() {
     assert!(matches!(standing("c"), Some(Standing::Quarantined(r)) if r.contains("unknown field `what`")));
     assert_eq!(generation, 1);
     assert!(error.is_some());
+}
+
+#[test]
+fn a_matcher_is_asked_only_where_it_applies() {
+    let lab = Lab::new();
+    lab.place("project-matcher.toml", b"projects = ['team/*']\n[settings]\npattern = ['team/open']");
+    let (swapper, _) = lab.start();
+    let projects: Vec<Project> =
+        ["team/open", "team/closed", "other"].iter().map(|p| Project::new(*p).unwrap()).collect();
+    let set = swapper.current();
+    let matched = wait(set.projects[0].matches(projects.into())).unwrap();
+    assert_eq!(matched.selected, [true, false, true]);
 }
