@@ -401,3 +401,20 @@ fn a_matcher_is_asked_only_where_it_applies() {
     let matched = wait(set.projects[0].matches(projects.into())).unwrap();
     assert_eq!(matched.selected, [true, false, true]);
 }
+
+#[test]
+fn a_state_that_cannot_be_written_stops_no_swap_and_no_number_is_used_twice() {
+    let lab = Lab::new();
+    let (swapper, _) = lab.start();
+    let lock = lab.state().dir().join("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    lab.place("a.wasm", &discards(0, "one"));
+    let events = swapper.scan();
+    assert!(events[0].to_string().contains("decisions go on"), "{events:?}");
+    assert_eq!((swapper.generation(), reasons(&swapper.current())[0].as_str()), (2, "one"));
+    fs::remove_dir(&lock).unwrap();
+    lab.place("a.wasm", &discards(0, "two"));
+    swapper.scan();
+    assert_eq!((swapper.generation(), lab.state().read().unwrap().last), (3, 3));
+}

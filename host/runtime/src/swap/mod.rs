@@ -390,7 +390,7 @@ impl Swapper {
             Ok(id) => id,
             Err(e) => {
                 events.push(Event::StateFailed { error: e.to_string() });
-                self.runtime.next_generation()
+                self.generation() + 1
             }
         };
         self.make_live(loaded, generation);

@@ -100,7 +100,8 @@ impl Swapper {
                 state.put(bytes)?;
             }
         }
-        saved.last += 1;
+        // Sets that could not be saved had numbers too.
+        saved.last = saved.last.max(self.generation()) + 1;
         let id = saved.last;
         let live = Generation { id, since_ms: (self.options.now_ms)(), members };
         if let Some(old) = saved.live.replace(live) {
