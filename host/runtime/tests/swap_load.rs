@@ -107,10 +107,12 @@ fn ten_thousand_swaps_lose_and_mix_nothing() {
                 }
             }
         }));
+        // While the deciding threads are still there.
+        let (memory, threads) = usage();
         done.store(true, Ordering::Relaxed);
         swaps.unwrap();
-        let (memory, threads) = usage();
-        assert_eq!(threads, flat.1, "threads");
+        // The thread of the start-up proof may have ended since.
+        assert!(threads <= flat.1, "{threads} threads after {SWAPS} swaps, {} after 100", flat.1);
         let most = flat.0 + flat.0 / 20 + (8 << 20);
         assert!(memory <= most, "{memory} bytes after {SWAPS} swaps, {} after 100", flat.0);
     });

@@ -58,9 +58,13 @@ impl Observer for Watching {
             return;
         }
         let asked = Asked { batch: batch.clone(), said: said.to_vec() };
-        if self.shadowing.load(Ordering::Relaxed) && self.queued.fetch_add(1, Ordering::Relaxed) < QUEUED {
-            let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = wake.send(Wake::Looked(Box::new(asked.clone())));
+        if self.shadowing.load(Ordering::Relaxed) {
+            if self.queued.fetch_add(1, Ordering::Relaxed) < QUEUED {
+                let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = wake.send(Wake::Looked(Box::new(asked.clone())));
+            } else {
+                self.queued.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         // A sample is enough: a decision does not wait for another one here.
         if let Ok(mut recent) = self.recent.try_lock() {
@@ -70,5 +74,49 @@ impl Observer for Watching {
                 refs -= recent.pop_front().map_or(0, |a| a.batch.len());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use refgate_core::{Direction, Project};
+
+    use super::*;
+
+    fn batch() -> Arc<RefBatch> {
+        Arc::new(RefBatch {
+            direction: Direction::Push,
+            project: Project::new("p").unwrap(),
+            peer: String::new(),
+            oid_len: 20,
+            attempt: 0,
+            now_ms: 0,
+            states: vec![1],
+            names: b"refs/heads/x".to_vec(),
+            name_ends: vec![12],
+            new_oids: vec![0; 20],
+            old_oids: vec![0; 20],
+            local_oids: vec![0; 20],
+            global_oids: vec![0; 20],
+            groups: vec![0],
+        })
+    }
+
+    #[test]
+    fn looks_that_nobody_takes_up_are_not_heaped_and_those_after_are_passed_on() {
+        let (wake, woken) = channel();
+        let watching = Watching::new(wake, Vec::new());
+        watching.shadowing.store(true, Ordering::Relaxed);
+        for round in 0..3 {
+            for _ in 0..1000 {
+                watching.looked(&FilterSet::default(), &batch(), &[Said::Keep]);
+            }
+            let taken = woken.try_iter().count();
+            assert_eq!(taken, QUEUED, "round {round}");
+            watching.queued.fetch_sub(taken, Ordering::Relaxed);
+        }
+        assert_eq!(watching.recent().len(), LOOKS);
     }
 }
