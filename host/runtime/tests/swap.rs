@@ -14,8 +14,8 @@ use common::{batch, embedded, runtime, wait};
 use refgate_core::chain::{self, Said};
 use refgate_core::{FilterSet, FilterSource, Project};
 use refgate_runtime::{
-    Candidate, Event, Limits, LoadError, Runtime, Settings, Standing, State, SwapOptions, Swapper, release,
-    roll_back,
+    Candidate, Event, Limits, LoadError, Manifest, Runtime, Settings, Standing, State, SwapOptions, Swapper,
+    release, roll_back,
 };
 use tempfile::TempDir;
 use versions::{discards, place, refuses, traps};
@@ -417,4 +417,30 @@ fn a_state_that_cannot_be_written_stops_no_swap_and_no_number_is_used_twice() {
     lab.place("a.wasm", &discards(0, "two"));
     swapper.scan();
     assert_eq!((swapper.generation(), lab.state().read().unwrap().last), (3, 3));
+}
+
+#[test]
+fn a_saved_set_that_cannot_be_used_any_more_leaves_it_to_the_directory() {
+    // Its settings do not suit any more.
+    let lab = Lab::new();
+    let schema = serde_json::json!({"type": "object", "properties": {"n": {"type": "integer"}}});
+    let manifest = Manifest { settings: Some(schema), ..Manifest::default() };
+    lab.place("a.wasm", &manifest.embed(&discards(0, "old")).unwrap());
+    drop(lab.start());
+    lab.place("a.wasm", &discards(0, "new"));
+    let settings = BTreeMap::from([("a".to_owned(), common::setting("n", &["many"]))]);
+    let (swapper, events) = Swapper::start(&lab.runtime, SwapOptions { settings, ..lab.options() }).unwrap();
+    assert!(matches!(&events[0], Event::StateFailed { error } if error.contains("/n")), "{events:?}");
+    assert_eq!((swapper.generation(), reasons(&swapper.current())[0].as_str()), (2, "new"));
+    // Its bytes are damaged.
+    for file in fs::read_dir(lab.state().dir().join("store")).unwrap() {
+        fs::write(file.unwrap().path(), "junk").unwrap();
+    }
+    lab.place("a.wasm", &discards(0, "newer"));
+    let (swapper, events) = lab.start();
+    assert!(matches!(&events[0], Event::StateFailed { error } if error.contains("damaged")), "{events:?}");
+    assert_eq!(reasons(&swapper.current())[0], "newer");
+    fs::remove_dir_all(lab.plugins()).unwrap();
+    fs::remove_dir_all(lab.state().dir().join("store")).unwrap();
+    assert!(Swapper::start(&lab.runtime, SwapOptions { state: Some(lab.state()), ..lab.options() }).is_err());
 }

@@ -124,26 +124,32 @@ impl Swapper {
     }
 
     /// For a host that runs on: the set that was live when it ended, then what the directory holds by now, if it can be
-    /// used. Without a saved set the directory must be usable.
+    /// used. Without a saved set that can be used, the directory must be usable; it is then not proved first.
     pub fn start(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
         let swapper = Swapper::empty(runtime, options);
         let mut events = Vec::new();
         swapper.read_state()?;
-        let unchanged = match (swapper.plan(), swapper.saved_ids()?) {
-            (Ok(plan), Some(saved)) => plan.ids() == saved,
-            (Ok(_), None) => true,
-            (Err(refused), None) => return Err(first(refused)),
-            (Err(_), Some(_)) => false,
-        };
-        if unchanged {
-            let plan = swapper.plan().map_err(first)?;
-            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
-            swapper.publish(loaded, &mut events);
-        } else {
-            swapper.resume_saved(None)?;
-            events.push(Event::Resumed { generation: swapper.generation() });
-            events.extend(swapper.scan());
+        let (plan, saved) = (swapper.plan(), swapper.saved_ids()?);
+        let unchanged = plan.as_ref().is_ok_and(|plan| Some(plan.ids()) == saved);
+        if swapper.has_saved_set()? && !unchanged {
+            match swapper.resume_saved(None) {
+                Ok(()) => {
+                    events.push(Event::Resumed { generation: swapper.generation() });
+                    events.extend(swapper.scan());
+                    return Ok((swapper, events));
+                }
+                // What is saved may be damaged, or not suit today's settings and program: the directory decides then.
+                Err(e) => events.push(Event::StateFailed { error: e.to_string() }),
+            }
         }
+        let plan = plan.map_err(first)?;
+        if let Some(quarantined) = swapper.inner().quarantined(&plan.ids()) {
+            let cause =
+                format!("it was rolled back ({}), and the set before cannot be used", quarantined.reason);
+            return Err(LoadError::plugin(&quarantined.name, cause));
+        }
+        let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
+        swapper.publish(loaded, &mut events);
         Ok((swapper, events))
     }
 

@@ -22,6 +22,12 @@ impl Swapper {
         Ok(last.unwrap_or_default() + 1)
     }
 
+    /// Whether an earlier process saved a live set.
+    pub(super) fn has_saved_set(&self) -> Result<bool, LoadError> {
+        let Some(state) = &self.options.state else { return Ok(false) };
+        Ok(state.read()?.live.is_some())
+    }
+
     /// What the saved live set would be made of, with today's settings and embedded plugins.
     pub(super) fn saved_ids(&self) -> Result<Option<Vec<MemberId>>, LoadError> {
         let Some(state) = &self.options.state else { return Ok(None) };
