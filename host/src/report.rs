@@ -5,6 +5,8 @@ use refgate_core::table::Seen;
 use refgate_core::{Direction, GlobalRef, Oid, Project, Reason};
 use serde_json::{Value, json};
 
+use crate::replicate::Stuck;
+
 /// The outcome of one push or fetch.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -22,6 +24,8 @@ pub struct Report {
     pub results: Vec<RefResult>,
     /// What catch-up moved before the decision.
     pub caught_up: usize,
+    /// Refs that this site has accepted and cannot store, of those that were selected.
+    pub stuck: Vec<Stuck>,
 }
 
 /// What became of one ref.
@@ -81,10 +85,10 @@ impl Report {
         counts
     }
 
-    /// 1 when the destination refused something, 3 when something was held back, else 0.
+    /// 1 when the destination refused something, or a ref of this site is stuck behind the ref-db, 3 when something was held back, else 0.
     pub fn exit_code(&self) -> u8 {
         let held_back = |r: &RefDecision| r.verdict.reason().is_some_and(Reason::is_held_back);
-        if self.counts().failed > 0 {
+        if self.counts().failed > 0 || !self.stuck.is_empty() {
             1
         } else if self.decision.refs.iter().any(held_back) {
             3
@@ -120,6 +124,10 @@ impl Report {
         }
         if self.caught_up > 0 {
             document["caught_up"] = json!(self.caught_up);
+        }
+        if !self.stuck.is_empty() {
+            let stuck = self.stuck.iter().map(|one| json!({"ref": one.name.to_string(), "why": one.why}));
+            document["stuck"] = json!(stuck.collect::<Vec<_>>());
         }
         document
     }

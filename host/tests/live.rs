@@ -13,8 +13,8 @@ use rand::rngs::SmallRng;
 use refgate_core::chain::{self, Said};
 use refgate_core::future::ready;
 use refgate_core::{
-    AncestryQuery, BoxFuture, Clock, Direction, FilterSet, FilterSource, LocalError, LocalRefs, NoopRefDb,
-    Oid, Project, RefBatch, RefName,
+    AncestryQuery, BoxFuture, Clock, Direction, FilterSet, FilterSource, LocalError, LocalRefs, LocalValue,
+    NoopRefDb, Oid, Project, RefBatch, RefName,
 };
 use refgate_host::live::{Live, LiveOptions};
 use refgate_host::{Config, Gate, GateParts, RefUpdate, RemoteValue, System};
@@ -331,8 +331,8 @@ impl LocalRefs for NoRefs {
         &'a self,
         _: &'a Project,
         refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
-        ready(Ok(vec![None; refs.len()]))
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
+        ready(Ok(vec![Ok(None); refs.len()]))
     }
     fn ancestry<'a>(
         &'a self,

@@ -10,6 +10,7 @@ mod heal;
 mod local_locks;
 mod moving;
 mod names;
+mod obstacles;
 mod offers;
 mod plugins;
 mod records;

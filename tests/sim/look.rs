@@ -6,8 +6,8 @@ use refgate_core::decision::{Decision, RefDecision, RefUpdate, Request, Sources,
 use refgate_core::refdb::Entries;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    AncestryQuery, BoxFuture, Deadline, Direction, FilterSet, GlobalRef, LocalError, LocalRefs, Lookup,
-    ObjectFormat, Oid, Project, Reason, RefDbError, RefDbErrorKind, RefName, ReloadWait, RemoteRefs,
+    AncestryQuery, BoxFuture, Deadline, Direction, FilterSet, GlobalRef, LocalError, LocalRefs, LocalValue,
+    Lookup, ObjectFormat, Oid, Project, Reason, RefDbError, RefDbErrorKind, RefName, ReloadWait, RemoteRefs,
     SiteKind,
 };
 
@@ -215,11 +215,11 @@ impl LocalRefs for Look {
         &'a self,
         _: &'a Project,
         names: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
         Box::pin(async move {
             step().await;
             let world = self.sim.world();
-            Ok(names.iter().map(|n| world.value(self.site, index(n)).map(Commit::oid)).collect())
+            Ok(names.iter().map(|n| Ok(world.value(self.site, index(n)).map(Commit::oid))).collect())
         })
     }
 

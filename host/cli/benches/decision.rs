@@ -15,8 +15,8 @@ use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, Answer, BoxFuture, Direction, Entry, FilterError, FilterSet, GlobalRef, LocalError,
-    LocalRefs, MemoryRefDb, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName, ReloadWait, Rules,
-    SiteKind,
+    LocalRefs, LocalValue, MemoryRefDb, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName, ReloadWait,
+    Rules, SiteKind,
 };
 use refgate_filter_push::Verdict;
 use refgate_host::filters::{Loader, Source};
@@ -51,8 +51,8 @@ impl LocalRefs for Local {
         &'a self,
         _: &'a Project,
         refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
-        ready(Ok(refs.iter().map(|name| self.0.get(name).copied()).collect()))
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
+        ready(Ok(refs.iter().map(|name| Ok(self.0.get(name).copied())).collect()))
     }
 
     fn ancestry<'a>(

@@ -28,7 +28,7 @@ pub use filter::{
 };
 pub use future::BoxFuture;
 pub use group::{ChangePart, ChangeRef, is_patch_set};
-pub use local::{AncestryQuery, LocalError, LocalRefs, RemoteRefs};
+pub use local::{AncestryQuery, LocalError, LocalRefs, LocalValue, RemoteRefs};
 pub use name::{NameError, Project, RefName, escape, unescape};
 pub use oid::{ObjectFormat, Oid, OidError};
 pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};

@@ -6,17 +6,18 @@ use crate::{BoxFuture, Oid, Project, RefName};
 
 /// The refs and the history of the repositories of this site.
 ///
-/// A reader that fails is an error, never "no such ref".
+/// A reader that fails is an error, never "no such ref", and an error of the ref that it concerns alone.
 pub trait LocalRefs: Send + Sync {
     /// The values of `refs`, exactly by name, one per name in the same order; `None` is a ref that does not exist.
     ///
     /// A symbolic ref is not a value that replication may touch: `None` too. Whether the object exists is not looked at:
-    /// a damaged ref must not look like one that is gone.
+    /// a damaged ref must not look like one that is gone. A ref that cannot be read is an error in its place; the error
+    /// of the whole call says that none could be read.
     fn values<'a>(
         &'a self,
         project: &'a Project,
         refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>>;
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>>;
 
     /// Whether each query's `ancestor` is an ancestor of, or equal to, its `descendant`.
     ///
@@ -47,7 +48,10 @@ pub struct AncestryQuery {
     pub descendant: Option<Oid>,
 }
 
-/// A repository that could not be read.
+/// The value of one local ref, or why it cannot be read and what to do about it.
+pub type LocalValue = Result<Option<Oid>, LocalError>;
+
+/// A repository, or a ref of it, that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalError(pub String);
 

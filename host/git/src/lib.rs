@@ -10,6 +10,7 @@ mod error;
 mod local;
 mod lock;
 mod objects;
+mod policy;
 pub mod receive;
 mod ref_locks;
 mod refs;
@@ -21,10 +22,11 @@ pub use command::OWN_WRITE;
 pub use error::{GitError, GitErrorKind};
 pub use local::GitRepositories;
 pub use lock::{SessionLock, utc};
+pub use policy::{LocalPolicy, Refusal};
 pub use ref_locks::RefLocks;
 pub use refs::{RefList, Target};
 pub use repository::Repository;
-pub use transaction::{EditOutcome, RefEdit};
+pub use transaction::{EditOutcome, RefEdit, RefWriter};
 pub use transport::{
     FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, fetch_objects, list,
 };

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use refgate_core::{AncestryQuery, BoxFuture, LocalError, LocalRefs, Oid, Project, RefName};
+use refgate_core::{AncestryQuery, BoxFuture, LocalError, LocalRefs, LocalValue, Oid, Project, RefName};
 
 use crate::{GitError, Repository};
 
@@ -91,9 +91,12 @@ impl LocalRefs for GitRepositories {
         &'a self,
         project: &'a Project,
         refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
         let refs = refs.to_vec();
-        self.blocking(project, move |repository| repository.values(&refs))
+        self.blocking(project, move |repository| {
+            let values = repository.values(&refs)?;
+            Ok(values.into_iter().map(|value| value.map_err(LocalError::from)).collect())
+        })
     }
 
     fn ancestry<'a>(

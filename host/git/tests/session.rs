@@ -113,7 +113,9 @@ fn a_project_is_a_repository_below_the_base() {
     let repositories = GitRepositories::new(repo.dir.path());
     let project = Project::new("r").unwrap();
     let names = ["refs/heads/main", "refs/heads/x"].map(name);
-    let read = || wait(repositories.values(&project, &names)).unwrap();
+    let read = || -> Vec<_> {
+        wait(repositories.values(&project, &names)).unwrap().into_iter().map(Result::unwrap).collect()
+    };
     assert_eq!(read(), [Some(one), None]);
     // What is kept is the repository, not its refs.
     repo.set(&[(b"refs/heads/main", two), (b"refs/heads/x", one)]);
@@ -139,10 +141,10 @@ fn a_repository_that_is_replaced_is_opened_anew() {
     let repositories = GitRepositories::new(repo.dir.path());
     let project = Project::new("r").unwrap();
     let names = [name("refs/heads/main")];
-    assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [None]);
+    assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [Ok(None)]);
     std::fs::remove_dir_all(&repo.path).unwrap();
     assert!(wait(repositories.values(&project, &names)).is_err());
     Repository::create(&repo.path, refgate_core::ObjectFormat::Sha256, Some("reftable")).unwrap();
-    assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [None]);
+    assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [Ok(None)]);
     assert_eq!(repositories.repository(&project).unwrap().object_format().name(), "sha256");
 }

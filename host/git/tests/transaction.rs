@@ -34,7 +34,7 @@ fn expect(outcomes: &[String], texts: &[&str]) {
 }
 
 fn values<const N: usize>(repo: &Repo, names: [&str; N]) -> [Option<Oid>; N] {
-    repo.open().values(&names.map(name)).unwrap().try_into().unwrap()
+    common::values(&repo.open(), &names.map(name)).try_into().unwrap()
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn refs_are_created_moved_and_deleted_from_what_they_were() {
         expect(&apply(&repo, &edits), &["ok", "ok", "ok", "it is", "ok", "ok"]);
         let now = values(&repo, ["refs/heads/a", "refs/heads/b", "refs/heads/new", "refs/heads/c"]);
         assert_eq!(now, [Some(two), None, Some(two), Some(one)], "{refs}");
-        assert_eq!(repo.open().values(&[name(&raw)]).unwrap(), [Some(one)]);
+        assert_eq!(common::values(&repo.open(), &[name(&raw)]), [Some(one)]);
         // Once more: what is there already counts as done.
         expect(&apply(&repo, &edits[..3]), &["ok", "ok", "ok"]);
     }
@@ -181,7 +181,7 @@ fn a_locked_storage_rejects_with_the_words_of_git() {
     let repo = Repo::with("sha1", "reftable");
     let one = repo.commit("1", &[]);
     repo.write("reftable/tables.list.lock", b"");
-    expect(&apply(&repo, &[edit("refs/heads/a", None, Some(one))]), &["git did not take it: "]);
+    expect(&apply(&repo, &[edit("refs/heads/a", None, Some(one))]), &["cannot lock references"]);
     assert_eq!(values(&repo, ["refs/heads/a"]), [None]);
 
     let repo = Repo::new();
@@ -204,6 +204,129 @@ fn what_only_git_knows_holds_back_no_other_edit() {
     let edits = ["refs/heads/a", "refs/heads/b", "refs/heads/c"].map(|at| edit(at, None, Some(one)));
     expect(&apply(&repo, &edits), &["directory", "ok", "directory"]);
     assert_eq!(values(&repo, ["refs/heads/a", "refs/heads/b"]), [None, Some(one)]);
+}
+
+/// What a hook of git refuses, nobody knows before, and git names no ref: the edits are split until each is alone.
+fn refusing_hook(repo: &Repo, refused: &str) {
+    let script = format!(
+        "#!/bin/sh\necho x >>'{}/calls'\n[ \"$1\" = prepared ] || exit 0\n! grep -q '{refused}'\n",
+        repo.path.display()
+    );
+    repo.write("hooks/reference-transaction", script.as_bytes());
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+    std::fs::set_permissions(repo.path.join("hooks/reference-transaction"), mode).unwrap();
+}
+
+#[test]
+fn any_number_of_culprits_that_nobody_names_hold_back_no_other_edit() {
+    for (objects, refs) in STORAGES {
+        let repo = Repo::with(objects, refs);
+        let one = repo.commit("1", &[]);
+        refusing_hook(&repo, "heads/bad");
+        let at = |i: usize| format!("refs/heads/{}{i}", if i % 50 == 7 { "bad" } else { "good" });
+        let edits: Vec<RefEdit> = (0..200).map(|i| edit(&at(i), None, Some(one))).collect();
+        let outcomes = apply(&repo, &edits);
+        for (i, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome == "ok", i % 50 != 7, "{refs} {i}: {outcome}");
+        }
+        assert_eq!(repo.git_refs().len(), 196);
+        // Four culprits among 200: a few splits each, not one transaction per edit.
+        let calls = std::fs::read_to_string(repo.path.join("calls")).unwrap().lines().count();
+        assert!(calls < 200, "{calls} calls of the hook");
+    }
+}
+
+#[test]
+fn where_everything_is_refused_not_everything_is_tried() {
+    let repo = Repo::new();
+    let one = repo.commit("1", &[]);
+    refusing_hook(&repo, "refs/");
+    let edits: Vec<RefEdit> = (0..2_000).map(|i| edit(&format!("refs/heads/{i}"), None, Some(one))).collect();
+    let outcomes = apply(&repo, &edits);
+    assert!(outcomes.iter().all(|why| why.contains("hook")), "{}", outcomes[0]);
+    assert!(outcomes.iter().any(|why| why.contains("was not tried")));
+    let calls = std::fs::read_to_string(repo.path.join("calls")).unwrap().lines().count();
+    assert!(calls < 1_500, "{calls} calls of the hook");
+}
+
+#[test]
+fn what_git_finds_out_only_while_it_writes_is_found_before() {
+    let repo = Repo::new();
+    let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
+    repo.git(&["config", "core.logAllRefUpdates", "always"]);
+    repo.set(&[(b"refs/heads/a", one), (b"refs/heads/b", one)]);
+    std::fs::remove_dir_all(repo.path.join("logs")).unwrap();
+    repo.write("logs/refs/heads/a/left-over", b"");
+    repo.write("logs/refs/heads/c", b"");
+    let edits = [
+        edit("refs/heads/a", Some(one), Some(two)),
+        edit("refs/heads/b", Some(one), Some(two)),
+        edit("refs/heads/c/d", None, Some(two)),
+    ];
+    let texts = ["left-over", "ok", "logs/refs/heads/c"];
+    let tried = repo.open().writer().try_out(&edits).unwrap();
+    assert!(matches!(tried[0], EditOutcome::Rejected(_)) && tried[1] == EditOutcome::Applied, "{tried:?}");
+    assert_eq!(values(&repo, ["refs/heads/b"]), [Some(one)], "a trial writes nothing");
+    expect(&apply(&repo, &edits), &texts);
+    assert_eq!(values(&repo, ["refs/heads/a", "refs/heads/b"]), [Some(one), Some(two)]);
+    // An empty directory is no obstacle to git.
+    std::fs::remove_file(repo.path.join("logs/refs/heads/a/left-over")).unwrap();
+    expect(&apply(&repo, &edits[..1]), &["ok"]);
+}
+
+#[test]
+fn a_branch_that_somebody_works_on_stays_and_the_place_is_said() {
+    for (objects, refs) in STORAGES {
+        let repo = Repo::with(objects, refs);
+        let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
+        repo.set(&[
+            (b"refs/heads/t", one),
+            (b"refs/heads/u", one),
+            (b"refs/heads/v", one),
+            (b"refs/heads/main", one),
+        ]);
+        repo.git(&["symbolic-ref", "HEAD", "refs/heads/main"]);
+        let (t, u) = (repo.dir.path().join("tree-t"), repo.dir.path().join("tree-u"));
+        repo.git(&["worktree", "add", "-q", t.to_str().unwrap(), "t"]);
+        repo.git(&["worktree", "add", "-q", u.to_str().unwrap(), "u"]);
+        let edits = [
+            edit("refs/heads/t", Some(one), Some(two)),
+            edit("refs/heads/u", Some(one), None),
+            edit("refs/heads/v", Some(one), None),
+            edit("refs/heads/main", Some(one), None),
+            edit("refs/tags/t", None, Some(two)),
+        ];
+        expect(&apply(&repo, &edits), &["/tree-t`", "/tree-u`", "ok", "HEAD names it", "ok"]);
+        repo.git(&["config", "receive.denyDeletes", "true"]);
+        repo.git(&["config", "receive.denyCurrentBranch", "ignore"]);
+        repo.git(&["config", "receive.denyNonFastForwards", "true"]);
+        let edits = [
+            edit("refs/heads/t", Some(one), Some(two)),
+            edit("refs/heads/u", Some(one), None),
+            edit("refs/tags/t", Some(two), None),
+        ];
+        expect(&apply(&repo, &edits), &["non-fast-forward", "denyDeletes", "ok"]);
+        assert_eq!(values(&repo, ["refs/heads/t", "refs/heads/u"]), [Some(one); 2]);
+    }
+}
+
+#[test]
+fn what_was_written_over_at_the_same_moment_is_not_called_applied() {
+    let repo = Repo::new();
+    let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
+    repo.set(&[(b"refs/heads/a", one)]);
+    // Another writer, right after git has moved the ref.
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = committed ] || exit 0\n[ -e '{0}' ] && exit 0\ntouch '{0}'\n\
+         git update-ref refs/heads/a {one}\n",
+        repo.path.join("once").display()
+    );
+    repo.write("hooks/reference-transaction", script.as_bytes());
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
+    std::fs::set_permissions(repo.path.join("hooks/reference-transaction"), mode).unwrap();
+    let edits = [edit("refs/heads/a", Some(one), Some(two))];
+    expect(&apply(&repo, &edits), &["another process wrote it"]);
+    assert_eq!(values(&repo, ["refs/heads/a"]), [Some(one)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, BoxFuture, Clock, Deadline, Direction, Entries, Entry, GlobalRef, LocalError, LocalRefs,
-    Lookup, Oid, Project, RefDbError, RefName, Refspecs, RemoteRefs,
+    LocalValue, Lookup, Oid, Project, RefDbError, RefName, Refspecs, RemoteRefs,
 };
 
 use super::format::{Case, EntryAnswer, Offer, RepositoryState, Value};
@@ -123,12 +123,12 @@ impl LocalRefs for World<'_> {
         &'a self,
         _: &'a Project,
         refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
         if self.case.repository == Some(RepositoryState::Missing) {
             return ready(Err(LocalError("the case has no repository".into())));
         }
         let look = self.local_reads.fetch_add(1, Ordering::Relaxed);
-        ready(Ok(refs.iter().map(|name| self.local(name, look)).collect()))
+        ready(Ok(refs.iter().map(|name| Ok(self.local(name, look))).collect()))
     }
 
     fn ancestry<'a>(

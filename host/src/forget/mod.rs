@@ -159,6 +159,7 @@ impl Shown<'_> {
             Value::At(oid) if entry.value == GlobalRef::At(*oid) => None,
             Value::At(oid) => Some(oid.to_string()),
             Value::Symbolic => Some("a symbolic ref".into()),
+            Value::Broken => Some("something that cannot be read".into()),
         });
         shown.map(|shown| format!("{} shows {shown}", self.site))
     }
@@ -184,8 +185,7 @@ async fn listings<'a>(
         let (url, format) = (site.url(name, project)?, repository.object_format());
         match blocking(move || list(&url, format)).await {
             Ok(refs) => {
-                let value = |symbolic, oid| if symbolic { Value::Symbolic } else { Value::At(oid) };
-                let refs = refs.into_iter().map(|one| (one.name, value(one.symbolic, one.oid))).collect();
+                let refs = crate::replicate::offers::listing(refs);
                 shown.push(Shown { site: format!("`{name}`"), refs, remote: Some(remote) });
             }
             Err(e) => failed.push((name, e)),

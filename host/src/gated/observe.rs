@@ -158,7 +158,8 @@ async fn recorded(
     let names: Vec<RefName> = changes.iter().map(|change| change.name.clone()).collect();
     let here = repository.clone();
     let local = blocking(move || here.values(&names)).await?;
-    Ok((changes, local))
+    // A ref that cannot be read holds nothing that could excuse a change.
+    Ok((changes, local.into_iter().map(|value| value.ok().flatten()).collect()))
 }
 
 async fn entries(site: &Site, project: &Project, changes: &[Change]) -> Result<Vec<Lookup>, Error> {

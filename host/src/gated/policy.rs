@@ -1,13 +1,12 @@
 //! Step 0 of a gated write: what the repository and the rules for names refuse whatever the ref-db says.
 //!
-//! git leaves its own settings to whoever moves the refs; the order and the words are those of git
-//! (builtin/receive-pack.c, `update`).
+//! git leaves its own settings to whoever moves the refs; the words for the pusher are those of git.
 
 use std::collections::HashSet;
 
 use refgate_core::{Oid, RefName, is_patch_set};
-use refgate_git::receive::{Deny, Settings, UpdateHook, settings};
-use refgate_git::{GitError, Repository, Target};
+use refgate_git::receive::{Settings, UpdateHook};
+use refgate_git::{GitError, LocalPolicy, Repository, Target};
 
 use super::rows::Rows;
 use super::why::Why;
@@ -18,46 +17,17 @@ use super::why::Why;
 /// # Errors
 /// A repository that cannot be read.
 pub(super) fn check(repository: &Repository, rows: &mut Rows) -> Result<Vec<bool>, GitError> {
-    let settings = Settings::from_list(&settings(repository)?)?;
+    let policy = LocalPolicy::of(repository)?;
     names(rows);
     let fast_forward = contained(repository, rows)?;
-    objects(repository, rows, &settings)?;
-    let checked_out = repository.checked_out(&settings)?;
-    let deletes = rows.open().any(|row| row.new.is_none());
-    let head = if deletes { repository.head()? } else { None };
+    objects(repository, rows, policy.settings())?;
     for (row, contained) in rows.rows.iter_mut().zip(&fast_forward).filter(|(row, _)| row.is_open()) {
-        let branch = row.name.as_bytes().starts_with(b"refs/heads/");
-        let in_use = checked_out.contains(&row.name);
-        row.refused = if in_use && row.new.is_some() && refuses(settings.deny_current_branch) {
-            Some(Why::CheckedOut)
-        } else if row.new.is_none() && row.old.is_some() && branch && settings.deny_deletes {
-            Some(Why::Deletion)
-        } else if row.new.is_none()
-            && row.old.is_some()
-            && (in_use || head.as_ref() == Some(&row.name))
-            && refuses(settings.deny_delete_current)
-        {
-            Some(Why::DeletesCurrent)
-        } else if row.old.is_some()
-            && row.new.is_some()
-            && branch
-            && settings.deny_non_fast_forwards
-            && !contained
-        {
-            Some(Why::NonFastForward)
-        } else {
-            None
-        };
+        row.refused = policy.refusal(&row.name, row.old, row.new, *contained).map(Why::Policy);
     }
     rows.settle();
-    run_hook(repository, rows, &settings)?;
+    run_hook(repository, rows, policy.settings())?;
     rows.settle();
     Ok(fast_forward)
-}
-
-/// A work tree is never moved with the branch, so `updateInstead` is a refusal, too.
-fn refuses(deny: Deny) -> bool {
-    matches!(deny, Deny::Refuse | Deny::UpdateInstead)
 }
 
 fn names(rows: &mut Rows) {
@@ -117,11 +87,13 @@ fn run_hook(repository: &Repository, rows: &mut Rows, settings: &Settings) -> Re
 }
 
 /// What holds of a ref whatever the ref-db says, once its value is known.
-pub(super) fn of_value(name: &RefName, gate: bool, target: Option<Target>, old: Option<Oid>) -> Option<Why> {
+pub(super) fn of_value(name: &RefName, gate: bool, target: Option<&Target>, old: Option<Oid>) -> Option<Why> {
+    let now = target.and_then(Target::oid);
     match target {
         Some(Target::Symbolic) => Some(Why::Symbolic),
+        Some(Target::Broken(why)) => Some(Why::Failed(why.to_string())),
         Some(Target::Oid(_)) if gate && is_patch_set(name) => Some(Why::PatchSet),
-        _ if target.and_then(Target::oid) != old => Some(Why::MovedHere(target.and_then(Target::oid))),
+        _ if now != old => Some(Why::MovedHere(now)),
         _ => None,
     }
 }

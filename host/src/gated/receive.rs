@@ -156,7 +156,8 @@ impl Writer<'_> {
                 failpoint::at("put", clock).await;
             }
         }
-        let done = write::set_local(self.site, self.project, self.repository, rows).await;
+        let done =
+            write::set_local(self.site, self.project, self.repository, rows, self.push.replication).await;
         let done = done.unwrap_or_else(|e| {
             // Which refs moved nobody can tell now; the record stays, and catch-up reads them.
             rows.refuse_open(&Why::Unknown(e.message));
@@ -234,11 +235,14 @@ impl Writer<'_> {
         seen: Result<Lookup, Why>,
         accounted: judge::Overwrites,
     ) -> Result<Option<Entry>, Why> {
-        let local = target.and_then(Target::oid);
-        if target != Some(Target::Symbolic) && local == row.new && self.is_settled(row, &seen) {
+        let local = target.as_ref().and_then(Target::oid);
+        let readable = matches!(target, None | Some(Target::Oid(_)));
+        if readable && local == row.new && self.is_settled(row, &seen) {
             return Ok(None);
         }
-        if let Some(why) = policy::of_value(&row.name, self.gate && !self.push.replication, target, row.old) {
+        if let Some(why) =
+            policy::of_value(&row.name, self.gate && !self.push.replication, target.as_ref(), row.old)
+        {
             return Err(match seen {
                 // What other sites have says more than that somebody was faster here.
                 Ok(Lookup::Entry(entry)) if why.is_move() && self.is_stale(row, &entry, local) => {
@@ -348,7 +352,7 @@ impl Writer<'_> {
         let edits: Vec<_> = places.iter().map(|i| rows.rows[*i].edit()).collect();
         if !edits.is_empty() {
             let here = self.repository.clone();
-            let outcomes = blocking(move || here.try_update_refs(&edits)).await?;
+            let outcomes = blocking(move || here.writer().try_out(&edits)).await?;
             rows.refuse_rejected(&places, outcomes);
             rows.settle();
         }

@@ -10,7 +10,8 @@ use refgate_git::{RefLocks, Repository};
 use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION};
 use super::journal::Journal;
 use super::observe::{Drift, Notes};
-use crate::replicate::blocking;
+use crate::replicate::catch_up::would_catch_up;
+use crate::replicate::{Stuck, blocking};
 use crate::{Error, Site};
 
 /// The state of a repository.
@@ -34,6 +35,8 @@ pub struct Status {
     pub unfinished: Vec<Unfinished>,
     /// The newest note per ref that still holds.
     pub drift: Vec<Drift>,
+    /// Refs that this site has accepted, or should have taken over, and that the repository does not let be moved.
+    pub stuck: Vec<Stuck>,
 }
 
 /// A write that has begun and not ended.
@@ -55,6 +58,7 @@ impl Status {
             && self.writes == SiteKind::Gated
             && self.warnings.is_empty()
             && self.drift.is_empty()
+            && self.stuck.is_empty()
             && self.unfinished.iter().all(|one| one.running)
     }
 }
@@ -100,12 +104,15 @@ pub async fn status(
             warnings: install::warnings(&here)?,
             unfinished,
             drift: Notes::of(&here).read()?,
+            stuck: Vec::new(),
             hooks_dir: dir,
         })
     })
     .await?;
     status.writes = site.gate.config().site.writes;
     status.drift = still_so(site, project, repository, status.drift).await?;
+    let would = would_catch_up(site, project, repository).await?;
+    (status.stuck, status.warnings) = (would.stuck, [status.warnings, would.problems].concat());
     Ok(status)
 }
 
@@ -127,6 +134,8 @@ async fn still_so(
     }
     let (here, wanted) = (repository.clone(), names.clone());
     let local = blocking(move || here.values(&wanted)).await?;
+    // What cannot be read refutes no note, either.
+    let local = local.into_iter().map(|value| value.ok().flatten());
     let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
     // A ref-db that cannot be read refutes nothing.
     let seen = site.gate.refdb().get_many(project, &names, deadline).await.unwrap_or_default();

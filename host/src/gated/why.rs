@@ -1,6 +1,7 @@
 //! Why a pushed ref is refused: one line for the ref, and what the pusher can do about it.
 
 use refgate_core::{GlobalRef, Oid, Project};
+use refgate_git::Refusal;
 
 /// Why a ref of a push does not move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +20,8 @@ pub(super) enum Why {
     PatchSet,
     /// Not a commit, and a branch holds nothing else.
     NotACommit(Oid),
-    /// `receive.denyNonFastForwards`.
-    NonFastForward,
-    /// `receive.denyDeletes`.
-    Deletion,
-    /// Checked out in a work tree.
-    CheckedOut,
-    /// The branch that `HEAD` names is to be deleted.
-    DeletesCurrent,
+    /// The repository refuses it of its own accord.
+    Policy(Refusal),
     /// The hook `update` said no.
     HookDeclined,
     /// Its history is not complete here.
@@ -69,6 +64,8 @@ pub(super) enum Why {
     Diverged,
     /// Replication: the ref-db knows nothing of it, so nobody deletes it.
     UntrackedDeletion,
+    /// The ref-db has it, and this site could not store it; the text says why.
+    Kept(String),
     /// git, or this machine, in its own words.
     Failed(String),
 }
@@ -89,10 +86,10 @@ impl Why {
             Why::Symbolic => "it is a symbolic ref, and those are never written".into(),
             Why::PatchSet => "patch sets are created, never changed".into(),
             Why::NotACommit(oid) => format!("{} is no commit, and a branch holds nothing else", short(*oid)),
-            Why::NonFastForward => "non-fast-forward".into(),
-            Why::Deletion => "deletion prohibited".into(),
-            Why::CheckedOut => "branch is currently checked out".into(),
-            Why::DeletesCurrent => "deletion of the current branch prohibited".into(),
+            Why::Policy(Refusal::NonFastForward) => "non-fast-forward".into(),
+            Why::Policy(Refusal::Deletion) => "deletion prohibited".into(),
+            Why::Policy(Refusal::CheckedOut(_)) => "branch is currently checked out".into(),
+            Why::Policy(Refusal::DeletesCurrent(_)) => "deletion of the current branch prohibited".into(),
             Why::HookDeclined => "hook declined".into(),
             Why::Shallow => "shallow update not allowed".into(),
             Why::MovedHere(now) => format!("it is {} here now: fetch first", absent_or(*now)),
@@ -112,6 +109,7 @@ impl Why {
             Why::NotGlobal(global) => format!("not up to date: the ref-db has {}", value(*global)),
             Why::Diverged => "what is here is not accounted for".into(),
             Why::UntrackedDeletion => "the ref-db records no deletion".into(),
+            Why::Kept(words) => format!("recorded for all sites, but not stored here: {words}"),
             Why::Failed(words) => words.clone(),
         }
     }
@@ -143,19 +141,17 @@ impl Why {
             Why::Unreadable(_) => {
                 format!("an operator looks at it with `refgate refdb ls {project}` and writes it anew")
             }
+            Why::Kept(_) => format!(
+                "the ref-db has your push, so it counts; this site holds its objects, but its ref could not be moved. An \
+                 operator removes what is in the way; the next push, fetch or `refgate refdb heal {project} --yes` here \
+                 finishes it. Do not push it again"
+            ),
             Why::Unknown(_) => {
                 "fetch to see what became of it before you push again. This site finishes or drops the write by itself \
                  at its next push, fetch or hook run"
                     .into()
             }
-            Why::CheckedOut => {
-                "a work tree of this repository has it checked out, and refgate moves no work trees: push to another \
-                 branch, or set receive.denyCurrentBranch = ignore"
-                    .into()
-            }
-            Why::DeletesCurrent => {
-                "HEAD names it; point HEAD to another branch first, or set receive.denyDeleteCurrent = ignore".into()
-            }
+            Why::Policy(refusal @ (Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_))) => refusal.to_string(),
             Why::PatchSet => "upload a new patch set under the next number".into(),
             Why::TooMany(_) => "push without --atomic, or fewer refs at once".into(),
             Why::Diverged => "this site has commits that what was sent does not contain; see `refgate refdb check`".into(),

@@ -8,7 +8,7 @@ use refgate_core::{
 use refgate_git::{EditOutcome, GitError, RefEdit, Repository};
 
 use super::judge::is_accepted;
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use super::why::Why;
 use crate::Site;
 use crate::replicate::blocking;
@@ -132,6 +132,9 @@ async fn put_once(
 
 /// Step 5: one local transaction with everything that is open. Returns whether nothing is left to do.
 ///
+/// Only what was read back at its new value is answered with ok. That the ref-db has a value settles a client's write for
+/// all sites, and says nothing about this one; for what replication sends it settles nothing.
+///
 /// # Errors
 /// When the refs cannot be read; then nobody knows what moved.
 pub(super) async fn set_local(
@@ -139,6 +142,7 @@ pub(super) async fn set_local(
     project: &Project,
     repository: &Repository,
     rows: &mut Rows,
+    replication: bool,
 ) -> Result<bool, GitError> {
     let places: Vec<usize> = rows.open_places().into_iter().filter(|i| !rows.rows[*i].is_noop()).collect();
     let edits: Vec<RefEdit> = places.iter().map(|i| rows.rows[*i].edit()).collect();
@@ -157,43 +161,61 @@ pub(super) async fn set_local(
             || rows.rows[place].group.is_some_and(|group| {
                 rows.rows.iter().any(|row| row.group == Some(group) && row.is_tracked() && !row.is_noop())
             });
-        if !recorded {
+        if replication || !recorded {
             // The ref-db has nothing to do with it, so neither has what follows.
             rows.rows[place].refused = Some(Why::Failed(why));
             continue;
         }
-        let (accepted, moved) = once_more(site, project, repository, rows, place).await?;
-        done &= moved;
-        if !accepted {
-            rows.rows[place].refused = Some(Why::Unknown(why));
+        match once_more(site, project, repository, &rows.rows[place], why).await? {
+            Second::Here => {}
+            Second::Overtaken => done = false,
+            Second::Refused(why) => {
+                done = false;
+                rows.rows[place].refused = Some(why);
+            }
         }
     }
     Ok(done)
 }
 
-/// After a local failure: whether the write counts as accepted, and whether this site has it now.
+/// What came of a second attempt.
+enum Second {
+    /// The ref is here at the client's value.
+    Here,
+    /// Other sites have taken the write and gone on from it, and this site with them.
+    Overtaken,
+    /// It is not here.
+    Refused(Why),
+}
+
+/// After a local failure of a client's write that is recorded. `why` is what the first attempt failed for.
 async fn once_more(
     site: &Site,
     project: &Project,
     repository: &Repository,
-    rows: &Rows,
-    place: usize,
-) -> Result<(bool, bool), GitError> {
-    let row = rows.rows[place].clone();
+    row: &Row,
+    why: String,
+) -> Result<Second, GitError> {
     let local = {
         let (repository, name) = (repository.clone(), row.name.clone());
-        blocking(move || repository.values(&[name])).await?.into_iter().next().flatten()
+        match blocking(move || repository.values(&[name])).await?.pop() {
+            Some(Ok(local)) => local,
+            Some(Err(e)) => return Ok(Second::Refused(Why::Kept(e.message))),
+            None => return Ok(Second::Refused(Why::Kept(why))),
+        }
     };
     if local == row.new {
-        return Ok((true, true));
+        return Ok(Second::Here);
     }
     let edit = RefEdit { old: local, group: None, ..row.edit() };
     if !row.is_tracked() {
         // It goes with refs that the ref-db has taken. A value that is not the client's stays, whoever wrote it.
         let moved = local == row.old && update(repository, vec![edit]).await? == [EditOutcome::Applied];
-        return Ok((moved, moved));
+        return Ok(if moved { Second::Here } else { Second::Refused(Why::Kept(why)) });
     }
-    let Some(entry) = read(site, project, &row.name).await else { return Ok((false, false)) };
+    let Some(entry) = read(site, project, &row.name).await else {
+        return Ok(Second::Refused(Why::Unknown(why)));
+    };
     let (here, new, superseded) = (repository.clone(), row.new, entry.superseded.clone());
     let global = entry.value.oid();
     let (accounted, contained) = blocking(move || {
@@ -201,11 +223,15 @@ async fn once_more(
         Ok((is_accounted(&here, local, new, &superseded)?, here.ancestry(&pair)? == [true]))
     })
     .await?;
-    let mut moved = false;
-    if entry.value == GlobalRef::at_or_deleted(row.new) && accounted {
-        moved = update(repository, vec![edit]).await? == [EditOutcome::Applied];
+    let newest = entry.value == GlobalRef::at_or_deleted(row.new);
+    if newest && accounted && update(repository, vec![edit]).await? == [EditOutcome::Applied] {
+        return Ok(Second::Here);
     }
-    Ok((is_accepted(row.new, &entry, contained), moved))
+    Ok(match is_accepted(row.new, &entry, contained) {
+        true if !newest && local == global => Second::Overtaken,
+        true => Second::Refused(Why::Kept(why)),
+        false => Second::Refused(Why::Unknown(why)),
+    })
 }
 
 /// Whether `local` may be overwritten with `new`: absent, contained in it, or once global, or contained in what was.

@@ -12,7 +12,7 @@ use crate::replicate::blocking;
 use crate::replicate::catch_up::{
     all_entries, ancestry, behind, complete, judge, read, try_lock, values, would_catch_up,
 };
-use crate::replicate::offers::Value;
+use crate::replicate::offers::{Listing, Value};
 use crate::replicate::push::local_refs;
 use crate::{Error, Site};
 
@@ -36,6 +36,10 @@ pub enum Row {
     Busy,
     /// A record that holds the ref cannot be finished yet.
     Recorded,
+    /// It could be set to what the ref-db holds, and the repository does not let it be moved; the text says why.
+    Stuck(String),
+    /// The local ref cannot be read; the text says why.
+    Broken(String),
     /// The ref-db or the repository could not tell; the text says why.
     Unreadable(String),
 }
@@ -52,6 +56,8 @@ impl Row {
             Row::Rescue => "rescue",
             Row::Busy => "busy",
             Row::Recorded => "recorded",
+            Row::Stuck(_) => "stuck",
+            Row::Broken(_) => "broken",
             Row::Unreadable(_) => "unreadable",
         }
     }
@@ -67,7 +73,7 @@ impl Row {
             Row::Rescue => "diverged from the ref-db".into(),
             Row::Busy => "being moved by another process of this site".into(),
             Row::Recorded => "held by a record that cannot be finished yet".into(),
-            Row::Unreadable(why) => why.clone(),
+            Row::Stuck(why) | Row::Broken(why) | Row::Unreadable(why) => why.clone(),
         }
     }
 }
@@ -128,11 +134,18 @@ pub(super) async fn look(site: &Site, project: &Project, repository: &Repository
     let entries = all_entries(site, project).await?;
     let ours = local_refs(repository).await?;
     look.findings.extend(unreadable(site, project, &entries));
+    look.findings.extend(broken(site, project, repository, &entries, &ours).await?);
     let mut differ = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
     for moved in would.moved {
         let Some(value) = differ.remove(&moved.name) else { continue };
         let row = if value.is_some() { Row::CatchUp } else { Row::Delete };
         look.findings.push(finding(moved.name, moved.old, value, row));
+    }
+    for stuck in would.stuck {
+        if let Some(value) = differ.remove(&stuck.name) {
+            let local = at(&ours, &stuck.name);
+            look.findings.push(finding(stuck.name, local, value, Row::Stuck(stuck.why)));
+        }
     }
     for name in would.busy {
         if let Some(value) = differ.remove(&name) {
@@ -173,6 +186,33 @@ fn unreadable(site: &Site, project: &Project, entries: &[(RefName, Lookup)]) -> 
         row: Row::Unreadable(why),
     })
     .collect()
+}
+
+/// The recorded refs that cannot be read here, with why.
+async fn broken(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    entries: &[(RefName, Lookup)],
+    ours: &Listing,
+) -> Result<Vec<Finding>, Error> {
+    let rules = &site.gate.config().rules;
+    let is_broken = |name: &RefName| {
+        ours.get(name) == Some(&Value::Broken) && Class::of(project, name, rules) == Class::Checked
+    };
+    let global: BTreeMap<RefName, Option<Oid>> = entries
+        .iter()
+        .filter(|(name, _)| is_broken(name))
+        .filter_map(|(name, found)| Some((name.clone(), found.entry()?.value.oid())))
+        .collect();
+    if global.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (here, names) = (repository.clone(), global.keys().cloned().collect::<Vec<_>>());
+    let read = blocking(move || here.values(&names)).await?;
+    let whys =
+        global.into_iter().zip(read).filter_map(|((name, value), read)| Some((name, value, read.err()?)));
+    Ok(whys.map(|(name, value, why)| finding(name, None, value, Row::Broken(why.message))).collect())
 }
 
 /// What catch-up would not touch.
@@ -252,7 +292,7 @@ async fn listings(
             Err(e) => Err(e.message),
         };
         match listed {
-            Ok(refs) => shown.push((remote.clone(), refs.into_iter().map(|one| one.oid).collect())),
+            Ok(refs) => shown.push((remote.clone(), refs.into_iter().filter_map(|one| one.oid).collect())),
             Err(why) => look.unreachable.push((remote.clone(), why)),
         }
     }

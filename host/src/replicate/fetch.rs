@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::{RemoteValue, Seen};
@@ -10,13 +11,12 @@ use refgate_core::{
     ObjectFormat, Oid, Outcome, Project, Reason, RefName, RemoteRefs,
 };
 use refgate_git::{
-    EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RefLocks, RemoteUrl, Repository, fetch_objects,
-    list,
+    EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, fetch_objects, list,
 };
 
 use super::catch_up::deadline;
 use super::locked::lock;
-use super::offers::{Listing, Sides, Value, needs_objects};
+use super::offers::{Sides, Value, listing, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
 use crate::Error;
@@ -24,6 +24,13 @@ use crate::report::{RefResult, Report};
 
 /// Why a kept ref is rejected whose entry is not the one that was judged; the next run decides anew.
 const MOVED: &str = "the ref-db moved meanwhile";
+
+/// So many refs are moved under one taking of the locks: about a second's work of git, where a client's push waits for
+/// ten.
+const PART: usize = 10_000;
+
+/// Between two parts: longer than those who wait for a lock pause between two attempts.
+const LET_PASS: Duration = Duration::from_millis(30);
 
 /// Takes from `remote` what the gate keeps of `project`.
 ///
@@ -73,6 +80,7 @@ pub async fn fetch(
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     decision.refs.extend(gone.iter().map(outrun));
+    decision.refs.extend(sides.unreadable(remote));
     decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
     let mut results: Vec<RefResult> =
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
@@ -83,6 +91,7 @@ pub async fn fetch(
         }
         move_kept(site, project, &repository, remote, &decision, &mut results).await;
     }
+    let stuck = options.selected(caught_up.stuck, &decision, &results);
     Ok(Report {
         direction: Direction::Fetch,
         project: project.clone(),
@@ -91,6 +100,7 @@ pub async fn fetch(
         decision,
         results,
         caught_up: caught_up.moved.len(),
+        stuck,
     })
 }
 
@@ -131,13 +141,6 @@ fn no_copy(e: GitError) -> Error {
             .hint("the project has no copy there; check the remote's url and the project's name"),
         _ => e.into(),
     }
-}
-
-fn listing(listed: Vec<ListedRef>) -> Listing {
-    let value = |one: &ListedRef| {
-        if one.symbolic { Value::Symbolic } else { Value::At(one.oid) }
-    };
-    listed.into_iter().map(|one| (one.name.clone(), value(&one))).collect()
 }
 
 /// The objects that verdicts can depend on. A project that does not replicate needs none.
@@ -229,7 +232,7 @@ impl RemoteRefs for Source {
                 .iter()
                 .map(|name| match listed.get(name) {
                     Some(Value::At(oid)) => Some(*oid),
-                    Some(Value::Symbolic) | None => None,
+                    Some(Value::Symbolic | Value::Broken) | None => None,
                 })
                 .collect();
             self.bring(values.iter().copied().flatten().collect()).await.map_err(local)?;
@@ -245,8 +248,8 @@ async fn bring_kept(source: &Source, decision: &Decision) -> Result<(), GitError
     Ok(())
 }
 
-/// Moves what is kept, under the site's locks on those refs: taken only now, so that nobody waited for them while the
-/// decision did.
+/// Moves what is kept, part by part, each under the site's locks on its refs: taken only now, so that nobody waited for
+/// them while the decision did, and let go between two parts, so that a client's push passes meanwhile.
 async fn move_kept(
     site: &Site,
     project: &Project,
@@ -255,34 +258,57 @@ async fn move_kept(
     decision: &Decision,
     results: &mut [RefResult],
 ) {
-    let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
-    if kept.is_empty() {
-        return;
+    let clock = site.gate.clock().as_ref();
+    for (at, part) in parts(decision, results).into_iter().enumerate() {
+        if at > 0 {
+            clock.sleep(LET_PASS).await;
+        }
+        let names: Vec<RefName> = part.iter().map(|i| decision.refs[*i].name.clone()).collect();
+        let (locks, got) = match lock(repository, &names, clock).await {
+            Ok(locked) => locked,
+            Err(e) => return reject_all(results, &e),
+        };
+        for (i, _) in part.iter().zip(got).filter(|(_, got)| !got) {
+            results[*i] = RefResult::Rejected(super::locked::BUSY.into());
+        }
+        reject_companions(decision, results);
+        if site.gate.is_on(Direction::Fetch) {
+            advance(site, project, decision, &part, results).await;
+            look_again(site, project, decision, &part, results).await;
+        }
+        apply(repository, remote, decision, &part, results, locks).await;
     }
-    let names: Vec<RefName> = kept.iter().map(|i| decision.refs[*i].name.clone()).collect();
-    let (locks, got) = match lock(repository, &names, site.gate.clock().as_ref()).await {
-        Ok(locked) => locked,
-        Err(e) => return reject_all(results, &e),
-    };
-    for (i, _) in kept.iter().zip(got).filter(|(_, got)| !got) {
-        results[*i] = RefResult::Rejected(super::locked::BUSY.into());
+}
+
+/// What is to be moved, in parts of bounded size; the refs of a change are in one part.
+fn parts(decision: &Decision, results: &[RefResult]) -> Vec<Vec<usize>> {
+    let change = |i: &usize| ChangeRef::of(&decision.refs[*i].name).map(|c| c.change);
+    let mut kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
+    kept.sort_by_key(change);
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    for unit in kept.chunk_by(|a, b| change(a).is_some() && change(a) == change(b)) {
+        match parts.last_mut() {
+            Some(part) if part.len() + unit.len() <= PART => part.extend_from_slice(unit),
+            _ => parts.push(unit.to_vec()),
+        }
     }
-    reject_companions(decision, results);
-    if site.gate.is_on(Direction::Fetch) {
-        advance(site, project, decision, results).await;
-        look_again(site, project, decision, results).await;
-    }
-    apply(repository, remote, decision, results, locks).await;
+    parts
 }
 
 /// What was decided must still hold: nobody of this site moves these refs now, but other sites move the ref-db.
-async fn look_again(site: &Site, project: &Project, decision: &Decision, results: &mut [RefResult]) {
+async fn look_again(
+    site: &Site,
+    project: &Project,
+    decision: &Decision,
+    part: &[usize],
+    results: &mut [RefResult],
+) {
     let rules = &site.gate.config().rules;
     let checked = |i: &usize| {
         results[*i] == RefResult::NotSent
             && Class::of(project, &decision.refs[*i].name, rules) == Class::Checked
     };
-    let which: Vec<usize> = (0..results.len()).filter(checked).collect();
+    let which: Vec<usize> = part.iter().copied().filter(checked).collect();
     if which.is_empty() {
         return;
     }
@@ -303,11 +329,16 @@ async fn look_again(site: &Site, project: &Project, decision: &Decision, results
 }
 
 /// From a source of truth the ref-db moves first, by compare-and-put; then the local ref follows.
-async fn advance(site: &Site, project: &Project, decision: &Decision, results: &mut [RefResult]) {
-    let edits: Vec<(usize, Edit)> = decision
-        .refs
+async fn advance(
+    site: &Site,
+    project: &Project,
+    decision: &Decision,
+    part: &[usize],
+    results: &mut [RefResult],
+) {
+    let edits: Vec<(usize, Edit)> = part
         .iter()
-        .enumerate()
+        .map(|i| (*i, &decision.refs[*i]))
         .filter(|(i, _)| results[*i] == RefResult::NotSent)
         .filter_map(|(i, one)| {
             let expected = Expected::Exactly(GlobalRef::At(one.advances?));
@@ -335,11 +366,12 @@ async fn apply(
     repository: &Repository,
     remote: &str,
     decision: &Decision,
+    part: &[usize],
     results: &mut [RefResult],
     locks: RefLocks,
 ) {
     reject_companions(decision, results);
-    let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
+    let kept: Vec<usize> = part.iter().copied().filter(|i| results[*i] == RefResult::NotSent).collect();
     if kept.is_empty() {
         return;
     }
@@ -372,7 +404,8 @@ async fn apply(
                 };
             }
         }
-        Err(e) => reject_all(results, &e),
+        // Of this part nobody knows; the next one is tried all the same.
+        Err(e) => kept.into_iter().for_each(|i| results[i] = RefResult::Rejected(e.to_string())),
     }
 }
 

@@ -6,7 +6,7 @@ mod locked;
 pub(crate) mod offers;
 pub(crate) mod push;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,10 @@ use refgate_core::{Deadline, Oid, Project, Reason, RefName};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
 use crate::record::Recorder;
+use crate::report::RefResult;
 use crate::{Error, Gate};
 
-pub use catch_up::{CaughtUp, Fate, Moved, RecordState, catch_up, catch_up_refs};
+pub use catch_up::{CaughtUp, Fate, Moved, RecordState, Stuck, catch_up, catch_up_refs};
 pub use fetch::fetch;
 pub use locked::lock;
 pub use offers::offerable;
@@ -129,6 +130,13 @@ impl Site {
 }
 
 impl Options {
+    /// What of catch-up's findings belongs to what was selected, and is not said by the session's own results.
+    fn selected(&self, stuck: Vec<Stuck>, decision: &Decision, results: &[RefResult]) -> Vec<Stuck> {
+        let rejected = decision.refs.iter().zip(results).filter(|(_, r)| matches!(r, RefResult::Rejected(_)));
+        let told: HashSet<&RefName> = rejected.map(|(one, _)| &one.name).collect();
+        stuck.into_iter().filter(|one| self.wants(&one.name) && !told.contains(&one.name)).collect()
+    }
+
     fn wants(&self, source: &RefName) -> bool {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(source.as_bytes()));

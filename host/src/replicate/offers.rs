@@ -2,22 +2,36 @@
 
 use std::collections::HashMap;
 
-use refgate_core::decision::RefUpdate;
+use refgate_core::decision::{HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
-use refgate_core::{Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, RefName, Refspecs};
+use refgate_core::{
+    Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, Reason, RefName, Refspecs,
+};
+use refgate_git::ListedRef;
 
 use super::{Options, Site};
 use crate::Error;
 
-/// A ref of one side: its value, or that it is symbolic.
+/// A ref of one side: its value, that it is symbolic, or that it is there and cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     At(Oid),
     Symbolic,
+    Broken,
 }
 
 /// Names of refs with what they hold.
 pub(crate) type Listing = HashMap<RefName, Value>;
+
+/// What a remote lists, by name.
+pub(crate) fn listing(listed: Vec<ListedRef>) -> Listing {
+    let value = |one: &ListedRef| match one.oid {
+        _ if one.symbolic => Value::Symbolic,
+        Some(oid) => Value::At(oid),
+        None => Value::Broken,
+    };
+    listed.into_iter().map(|one| (one.name.clone(), value(&one))).collect()
+}
 
 /// Refs that belong to one repository and are offered only when a refspec names them expressly.
 const PRIVATE: [&[u8]; 3] = [b"refs/stash", b"refs/remotes/", b"refs/replace/"];
@@ -68,19 +82,62 @@ impl Sides<'_> {
     /// What is offered: every source ref under the refspecs that differs at the destination.
     pub fn updates(&self) -> Vec<RefUpdate> {
         let mut updates = Vec::new();
+        let of_remote = |name: &RefName| self.remote.get(name) == Some(&Value::Broken);
         for (name, value) in self.source() {
-            let Value::At(new) = value else { continue };
+            // What cannot be read is offered all the same: the decision reads it again, and says why it does not go.
+            let new = match value {
+                Value::At(new) => Some(*new),
+                Value::Broken => None,
+                Value::Symbolic => continue,
+            };
             let Some(to) = self.refspecs.destination(name).filter(|_| self.wants(name)) else { continue };
+            if of_remote(match self.direction {
+                Direction::Push => &to.name,
+                Direction::Fetch => name,
+            }) {
+                continue;
+            }
             let old = match self.destination().get(&to.name) {
                 Some(Value::Symbolic) => continue,
                 Some(Value::At(old)) => Some(*old),
-                None => None,
+                Some(Value::Broken) | None => None,
             };
-            if old != Some(*new) {
-                updates.push(self.update(name.clone(), Some(*new), to, old));
+            if old != new || new.is_none() {
+                updates.push(self.update(name.clone(), new, to, old));
             }
         }
         updates
+    }
+
+    /// The verdicts about refs that `remote` has and cannot read: nobody can say what it holds, so there is nothing to decide.
+    pub fn unreadable(&self, remote: &str) -> Vec<RefDecision> {
+        let verdict = Verdict::Discard { reason: Reason::RepositoryUnreadable, by: HOST.into() };
+        let hint = format!(
+            "`{remote}` lists it without a value: the ref is damaged there (`git fsck` in that repository names the file); move \
+             the file away or set the ref anew at `{remote}`, then run again"
+        );
+        let mut verdicts = Vec::new();
+        for (name, _) in self.remote.iter().filter(|(_, value)| **value == Value::Broken) {
+            let update = match self.direction {
+                Direction::Push => {
+                    self.refspecs.source(name).filter(|from| self.wants(&from.name)).map(|from| {
+                        let local = match self.local.get(&from.name) {
+                            Some(Value::At(oid)) => Some(*oid),
+                            _ => None,
+                        };
+                        self.update(from.name.clone(), local, Mapped { name: name.clone(), ..from }, None)
+                    })
+                }
+                Direction::Fetch => (self.refspecs.destination(name).filter(|_| self.wants(name)))
+                    .map(|to| self.update(name.clone(), None, to, None)),
+            };
+            verdicts.extend(update.map(|update| RefDecision {
+                hint: Some(hint.clone()),
+                deletion: false,
+                ..RefDecision::of_offer(self.direction, &update, verdict.clone())
+            }));
+        }
+        verdicts
     }
 
     /// What might be deleted: refs of the destination whose source is gone. The ref-db has the last word.

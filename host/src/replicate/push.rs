@@ -39,8 +39,9 @@ pub async fn push(
     progress.stage(&format!("listing {remote}"));
     let connection = mark(open(&repository, &url, options).await?, site);
     progress.stage("reading local refs");
-    let theirs: Listing =
+    let mut theirs: Listing =
         connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
+    theirs.extend(connection.broken_refs().iter().map(|name| (name.clone(), Value::Broken)));
     let ours = local_refs(&repository).await?;
     let direction = Direction::Push;
     let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.push, options };
@@ -50,6 +51,8 @@ pub async fn push(
     let offered = updates.iter().map(|update| (update.name.clone(), update.local)).collect();
     let mut decision = site.gate.push(project, remote, updates).await?;
     hold_moved_metas(&mut decision, &offered);
+    decision.refs.extend(sides.unreadable(remote));
+    decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     let mut results: Vec<RefResult> =
@@ -66,6 +69,7 @@ pub async fn push(
             send(site, &repository, &url, connection, &mut decision, &mut results, progress).await;
         }
     }
+    let stuck = options.selected(caught_up.stuck, &decision, &results);
     Ok(Report {
         direction: Direction::Push,
         project: project.clone(),
@@ -74,6 +78,7 @@ pub async fn push(
         decision,
         results,
         caught_up: caught_up.moved.len(),
+        stuck,
     })
 }
 
@@ -94,7 +99,11 @@ pub(crate) async fn local_refs(repository: &Repository) -> Result<Listing, Error
     let listing = blocking(move || {
         let refs = repository.refs()?;
         let one = |(name, target): (&[u8], refgate_git::Target)| {
-            let value = target.oid().map_or(Value::Symbolic, Value::At);
+            let value = match target {
+                refgate_git::Target::Oid(oid) => Value::At(oid),
+                refgate_git::Target::Symbolic => Value::Symbolic,
+                refgate_git::Target::Broken(_) => Value::Broken,
+            };
             let name = RefName::new(name).map_err(|e| GitError::new(e.to_string()))?;
             Ok((name, value))
         };

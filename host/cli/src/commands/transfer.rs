@@ -97,6 +97,9 @@ fn text(report: &Report, output: &Output) {
             .collect();
         output.table(&["REF", "OLD", "NEW", "RESULT"], &cells);
     }
+    for one in &report.stuck {
+        warn(&format!("`{}` is behind the ref-db and cannot be moved here: {}", one.name, one.why));
+    }
     let mut hints: Vec<&String> = report.decision.refs.iter().filter_map(|r| r.hint.as_ref()).collect();
     hints.sort();
     hints.dedup();
@@ -116,6 +119,9 @@ fn text(report: &Report, output: &Output) {
     }
     if report.caught_up > 0 {
         line.push_str(&format!(", {} caught up with the ref-db before", report.caught_up));
+    }
+    if !report.stuck.is_empty() {
+        line.push_str(&format!(", {} stuck behind the ref-db", report.stuck.len()));
     }
     output.text(&line);
 }

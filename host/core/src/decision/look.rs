@@ -6,7 +6,9 @@ use super::{Request, Sources};
 use crate::batch::state;
 use crate::group::{ChangePart, ChangeRef, is_patch_set};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Row, Seen};
-use crate::{AncestryQuery, Deadline, Direction, Entry, Lookup, Oid, RefBatch, RefName};
+use crate::{
+    AncestryQuery, Deadline, Direction, Entry, LocalError, LocalValue, Lookup, Oid, Reason, RefBatch, RefName,
+};
 
 /// Facts about all offers of a request; a reload refreshes some of them.
 pub(super) struct Facts {
@@ -15,6 +17,8 @@ pub(super) struct Facts {
     /// The local value as read, which on push may differ from the offered one.
     pub local: Vec<Option<Oid>>,
     groups: Vec<u32>,
+    /// Why the local value of an offer could not be read, by its index; such an offer goes nowhere.
+    pub unreadable: HashMap<usize, String>,
     /// What went wrong, for the log.
     pub problems: Vec<String>,
 }
@@ -35,17 +39,20 @@ impl Facts {
     /// The first look: all offers.
     pub async fn gather(request: &Request<'_>, sources: Sources<'_>) -> Result<Facts, Unreadable> {
         let names: Vec<RefName> = request.updates.iter().map(|u| u.name.clone()).collect();
-        let local =
+        let read =
             sources.local.values(request.project, &names).await.map_err(|e| Unreadable(e.to_string()))?;
-        let rows: Vec<Row> =
-            request.updates.iter().zip(&local).map(|(u, l)| first_row(request, u, *l)).collect();
         let mut facts = Facts {
-            judgements: vec![Judgement::Ask; rows.len()],
+            judgements: vec![Judgement::Ask; names.len()],
             groups: groups(&names),
-            rows,
-            local,
+            rows: Vec::new(),
+            local: vec![None; names.len()],
+            unreadable: HashMap::new(),
             problems: Vec::new(),
         };
+        facts.take(request, 0..names.len(), read);
+        facts.rows = (request.updates.iter().zip(&facts.local))
+            .map(|(update, local)| first_row(request, update, *local))
+            .collect();
         facts.judge(request, sources, &(0..names.len()).collect::<Vec<_>>()).await;
         Ok(facts)
     }
@@ -58,7 +65,7 @@ impl Facts {
         which: &[usize],
     ) -> Result<(), Unreadable> {
         let names: Vec<RefName> = which.iter().map(|i| request.updates[*i].name.clone()).collect();
-        let unreadable = |e: crate::LocalError| Unreadable(e.to_string());
+        let unreadable = |e: LocalError| Unreadable(e.to_string());
         let remote = match (request.direction, sources.remote) {
             (Direction::Fetch, Some(remote)) => {
                 let theirs: Vec<RefName> =
@@ -67,12 +74,12 @@ impl Facts {
             }
             _ => None,
         };
-        let local = sources.local.values(request.project, &names).await.map_err(unreadable)?;
+        let read = sources.local.values(request.project, &names).await.map_err(unreadable)?;
+        self.take(request, which.iter().copied(), read);
         for (at, i) in which.iter().enumerate() {
             let row = &mut self.rows[*i];
             row.attempt = 1;
-            row.local = local[at];
-            self.local[*i] = local[at];
+            row.local = self.local[*i];
             if let (Some(remote), RemoteValue::Known(_)) = (&remote, row.remote) {
                 row.remote = RemoteValue::Known(remote[at]);
             }
@@ -81,11 +88,28 @@ impl Facts {
         Ok(())
     }
 
+    /// Takes over the local values that were read of `which`, or why one could not be read.
+    fn take(&mut self, request: &Request<'_>, which: impl Iterator<Item = usize>, read: Vec<LocalValue>) {
+        let mut read = read.into_iter();
+        let missing = || Err(LocalError("the repository did not answer for it".into()));
+        for i in which {
+            self.unreadable.remove(&i);
+            self.local[i] = read.next().unwrap_or_else(missing).unwrap_or_else(|why| {
+                self.problems.push(format!("`{}`: {why}", request.updates[i].name));
+                self.unreadable.insert(i, why.0);
+                None
+            });
+        }
+    }
+
     async fn judge(&mut self, request: &Request<'_>, sources: Sources<'_>, which: &[usize]) {
         let entries = self.read_entries(request, sources, which).await;
         self.ask_history(request, sources, which, &entries).await;
         for i in which {
-            self.judgements[*i] = self.rows[*i].judge();
+            self.judgements[*i] = match self.unreadable.contains_key(i) {
+                true => Judgement::Discard(Reason::RepositoryUnreadable),
+                false => self.rows[*i].judge(),
+            };
         }
     }
 
@@ -317,11 +341,7 @@ impl Facts {
         let refused = !matches!(judgement, Judgement::Keep)
             && matches!(
                 judgement.reason(),
-                Some(
-                    crate::Reason::NonFastForward
-                        | crate::Reason::RemoteDiverged
-                        | crate::Reason::LocalDiverged
-                )
+                Some(Reason::NonFastForward | Reason::RemoteDiverged | Reason::LocalDiverged)
             );
         let checked = row.class == Class::Checked;
         // Only what was asked is known, which is every ref that may go.
@@ -342,7 +362,7 @@ impl Facts {
             (state::REMOTE_AT_GLOBAL, at_global),
             (state::NOT_ACCOUNTED, refused),
             (state::RECHECK_HELPS, matches!(judgement, Judgement::Recheck(_))),
-            (state::NOTHING_TO_DO, judgement.reason() == Some(&crate::Reason::AlreadyUpToDate)),
+            (state::NOTHING_TO_DO, judgement.reason() == Some(&Reason::AlreadyUpToDate)),
             (state::LOCKED, checked && row.global == Seen::Locked),
             (state::IGNORED, row.class == Class::Ignored),
             (state::NOT_FAST_FORWARD, not_fast_forward),

@@ -259,7 +259,7 @@ fn finish(request: &Request<'_>, facts: &Facts, i: usize, verdict: Verdict) -> R
         new: row.replacement(),
         deletion: row.deletion,
         reloaded: row.attempt > 0,
-        hint: hint(request, row, &verdict),
+        hint: facts.unreadable.get(&i).cloned().or_else(|| hint(request, row, &verdict)),
         verdict,
         local: facts.local[i],
         global: (row.class == Class::Checked).then_some(row.global),

@@ -1,4 +1,4 @@
-//! Where a repository keeps its hooks, its `update` hook, and which branches somebody works on.
+//! Where a repository keeps its hooks, its `update` hook, and what its `HEAD` names.
 
 use std::env;
 use std::ffi::OsStr;
@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use refgate_core::{Oid, RefName};
@@ -104,20 +104,4 @@ impl Repository {
             _ => Err(crate::command::failed("`git symbolic-ref`", &output)),
         }
     }
-
-    /// The branches that work trees have checked out, linked ones included; one process only where there can be any.
-    pub fn checked_out(&self, settings: &Settings) -> Result<Vec<RefName>, GitError> {
-        if !settings.has_work_tree && !is_dir_with_entries(&self.common_dir().join("worktrees")) {
-            return Ok(Vec::new());
-        }
-        let mut git = git_in(self.git_dir());
-        git.args(["worktree", "list", "--porcelain"]);
-        let listed = run_ok(git, Vec::new())?;
-        let branches = listed.split(|b| *b == b'\n').filter_map(|line| line.strip_prefix(b"branch "));
-        Ok(branches.filter_map(|name| RefName::new(name).ok()).collect())
-    }
-}
-
-fn is_dir_with_entries(path: &Path) -> bool {
-    path.read_dir().is_ok_and(|mut entries| entries.next().is_some())
 }

@@ -10,4 +10,6 @@ mod settings;
 
 pub use hooks::{UpdateHook, hooks_dir};
 pub use protocol::{Answer, Command, Request, one_line};
-pub use settings::{Deny, Setting, Settings, add_setting, remove_setting, settings, settings_of_file};
+pub use settings::{
+    Deny, LogRefs, Setting, Settings, add_setting, remove_setting, settings, settings_of_file,
+};

@@ -20,6 +20,30 @@ pub enum Deny {
     UpdateInstead,
 }
 
+/// For which refs git makes a reflog where there is none (`core.logAllRefUpdates`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogRefs {
+    /// For none; a log that is there is written all the same.
+    #[default]
+    None,
+    /// For branches, refs of remotes, notes and `HEAD`.
+    Usual,
+    /// For every ref.
+    Always,
+}
+
+impl LogRefs {
+    /// Whether a log of `name` is made.
+    pub fn for_ref(self, name: &[u8]) -> bool {
+        let usual = [b"refs/heads/".as_slice(), b"refs/remotes/", b"refs/notes/"];
+        match self {
+            LogRefs::None => false,
+            LogRefs::Usual => name == b"HEAD" || usual.iter().any(|prefix| name.starts_with(prefix)),
+            LogRefs::Always => true,
+        }
+    }
+}
+
 /// One setting as git lists it: key with section and variable in lower case, and the value; none is the same as `true`.
 pub type Setting = (String, Option<String>);
 
@@ -38,6 +62,8 @@ pub struct Settings {
     pub shallow_update: bool,
     /// Not bare: `HEAD` is somebody's work tree.
     pub has_work_tree: bool,
+    /// `core.logAllRefUpdates`; unset, git makes logs where there is a work tree.
+    pub log_refs: LogRefs,
     /// A hook `update` stands in the configuration (git 2.54 and later run such).
     pub configured_update_hook: bool,
 }
@@ -49,6 +75,7 @@ impl Settings {
     /// A value that git would refuse, too.
     pub fn from_list(list: &[Setting]) -> Result<Settings, GitError> {
         let mut settings = Settings::default();
+        let mut log_refs = None;
         for (key, value) in list {
             let value = value.as_deref();
             match key.as_str() {
@@ -58,12 +85,21 @@ impl Settings {
                 "receive.denydeletecurrent" => settings.deny_delete_current = deny(key, value)?,
                 "receive.shallowupdate" => settings.shallow_update = boolean(key, value)?,
                 "core.bare" => settings.has_work_tree = !boolean(key, value)?,
+                "core.logallrefupdates" => {
+                    log_refs = Some(match value {
+                        Some(value) if value.eq_ignore_ascii_case("always") => LogRefs::Always,
+                        value if boolean(key, value)? => LogRefs::Usual,
+                        _ => LogRefs::None,
+                    });
+                }
                 _ if key.starts_with("hook.") && key.ends_with(".event") && value == Some("update") => {
                     settings.configured_update_hook = true;
                 }
                 _ => {}
             }
         }
+        let unset = if settings.has_work_tree { LogRefs::Usual } else { LogRefs::None };
+        settings.log_refs = log_refs.unwrap_or(unset);
         Ok(settings)
     }
 }
@@ -159,6 +195,16 @@ mod tests {
         assert!(settings.deny_deletes && settings.deny_non_fast_forwards && !settings.has_work_tree);
         assert_eq!(settings.deny_current_branch, Deny::UpdateInstead);
         assert_eq!(settings.deny_delete_current, Deny::Allow);
+        assert_eq!(settings.log_refs, LogRefs::None, "a bare repository");
+        let logs = |value: &str| {
+            let list = parse(format!("core.logallrefupdates\n{value}\0").as_bytes());
+            Settings::from_list(&list).unwrap().log_refs
+        };
+        assert_eq!(
+            [logs("always"), logs("1"), logs("off")],
+            [LogRefs::Always, LogRefs::Usual, LogRefs::None]
+        );
+        assert!(LogRefs::Usual.for_ref(b"HEAD") && !LogRefs::Usual.for_ref(b"refs/tags/v"));
         assert!(settings.configured_update_hook);
         let bad = [("receive.denydeletes".to_owned(), Some("maybe".to_owned()))];
         assert!(Settings::from_list(&bad).unwrap_err().message.contains("receive.denydeletes"));

@@ -1,24 +1,30 @@
 //! All refs of a repository, in columns.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use refgate_core::{ObjectFormat, Oid};
 
 use crate::GitError;
 
 /// What a ref holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An object.
     Oid(Oid),
     /// The name of another ref. Replication neither sends such a ref nor writes through it.
     Symbolic,
+    /// Nobody can tell: the file is damaged, or may not be read. The text says why and what to do. The other refs are
+    /// not concerned.
+    Broken(Arc<str>),
 }
 
 impl Target {
-    /// The object, unless the ref is symbolic.
-    pub fn oid(self) -> Option<Oid> {
+    /// The object, unless the ref is symbolic or cannot be read.
+    pub fn oid(&self) -> Option<Oid> {
         match self {
-            Target::Oid(oid) => Some(oid),
-            Target::Symbolic => None,
+            Target::Oid(oid) => Some(*oid),
+            Target::Symbolic | Target::Broken(_) => None,
         }
     }
 }
@@ -32,14 +38,51 @@ pub struct RefList {
     names: Vec<u8>,
     /// Exclusive end of each name.
     ends: Vec<usize>,
-    /// Raw ids back to back; zeros, which are never an id, for a symbolic ref.
+    /// Raw ids back to back; zeros, which are never an id, for a ref without one.
     oids: Vec<u8>,
+    /// Why refs of the list cannot be read, by name.
+    broken: BTreeMap<Vec<u8>, Arc<str>>,
+    /// Directories that cannot be read, as `refs/heads/x/`, and why: nothing is known of any name below.
+    closed: BTreeMap<Vec<u8>, Arc<str>>,
+    /// Files among the refs that are none, for a person to look at.
+    strangers: Vec<String>,
 }
 
 impl RefList {
     /// A list without refs, for a repository of this format.
     pub fn new(format: ObjectFormat) -> RefList {
-        RefList { format, names: Vec::new(), ends: Vec::new(), oids: Vec::new() }
+        RefList {
+            format,
+            names: Vec::new(),
+            ends: Vec::new(),
+            oids: Vec::new(),
+            broken: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            strangers: Vec::new(),
+        }
+    }
+
+    /// Files among the refs that are no refs, each with why; git passes over them, too.
+    pub fn strangers(&self) -> &[String] {
+        &self.strangers
+    }
+
+    pub(super) fn add_stranger(&mut self, why: String) {
+        self.strangers.push(why);
+    }
+
+    /// Nothing is known of the names below the directory `dir`, for `why`.
+    pub(super) fn close(&mut self, dir: &[u8], why: &str) {
+        self.closed.insert([dir, b"/"].concat(), why.into());
+    }
+
+    /// Why nothing is known of `name`: a directory above it cannot be read.
+    fn closed_above(&self, name: &[u8]) -> Option<Target> {
+        if self.closed.is_empty() {
+            return None;
+        }
+        let mut above = memchr::memchr_iter(b'/', name).map(|slash| &name[..=slash]);
+        above.find_map(|dir| self.closed.get(dir)).map(|why| Target::Broken(why.clone()))
     }
 
     /// Room for `refs` refs whose names have `bytes` bytes together.
@@ -56,6 +99,10 @@ impl RefList {
         match target {
             Target::Oid(oid) => self.oids.extend_from_slice(oid.as_bytes()),
             Target::Symbolic => self.oids.resize(self.oids.len() + self.format.oid_len(), 0),
+            Target::Broken(why) => {
+                self.broken.insert(name.to_vec(), why);
+                self.oids.resize(self.oids.len() + self.format.oid_len(), 0);
+            }
         }
     }
 
@@ -84,7 +131,13 @@ impl RefList {
     /// When `i >= len`.
     pub fn target(&self, i: usize) -> Target {
         let len = self.format.oid_len();
-        Oid::from_bytes(&self.oids[i * len..(i + 1) * len]).map_or(Target::Symbolic, Target::Oid)
+        match (Oid::from_bytes(&self.oids[i * len..(i + 1) * len]), self.broken.is_empty()) {
+            (Ok(oid), _) => Target::Oid(oid),
+            (Err(_), true) => Target::Symbolic,
+            (Err(_), false) => {
+                self.broken.get(self.name(i)).cloned().map_or(Target::Symbolic, Target::Broken)
+            }
+        }
     }
 
     /// All refs in byte order of their names, symbolic ones included.
@@ -106,17 +159,30 @@ impl RefList {
         Err(low)
     }
 
-    /// What the ref with exactly this name holds.
+    /// What the ref with exactly this name holds. A name below a directory that cannot be read is broken, as nobody
+    /// knows whether it is there.
     pub fn get(&self, name: &[u8]) -> Option<Target> {
-        self.position(name).ok().map(|i| self.target(i))
+        self.closed_above(name).or_else(|| self.position(name).ok().map(|i| self.target(i)))
     }
 
-    /// The refs of both lists; where both have a name, `over` wins.
-    pub(super) fn overlaid(self, over: &RefList) -> RefList {
+    /// The refs of both lists; where both have a name, or `over` cannot tell, `over` wins.
+    pub(super) fn overlaid(mut self, over: &RefList) -> RefList {
+        let closed: Vec<(usize, Target)> = match over.closed.is_empty() {
+            true => Vec::new(),
+            false => (0..self.len()).filter_map(|i| Some((i, over.closed_above(self.name(i))?))).collect(),
+        };
+        for (i, target) in closed {
+            let (Target::Broken(why), len) = (target, self.format.oid_len()) else { continue };
+            self.oids[i * len..(i + 1) * len].fill(0);
+            self.broken.insert(self.name(i).to_vec(), why);
+        }
+        self.closed.clone_from(&over.closed);
+        self.strangers.extend_from_slice(&over.strangers);
         if over.is_empty() {
             return self;
         }
         let mut merged = RefList::new(self.format);
+        (merged.closed, merged.strangers) = (self.closed.clone(), self.strangers.clone());
         merged.reserve(self.len() + over.len(), self.names.len() + over.names.len());
         let mut i = 0;
         for (name, target) in over.iter() {
@@ -153,6 +219,7 @@ impl RefList {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_unstable_by_key(|i| self.name(*i));
         let mut sorted = RefList::new(self.format);
+        (sorted.closed, sorted.strangers) = (self.closed.clone(), self.strangers.clone());
         sorted.reserve(self.len(), self.names.len());
         for i in order {
             if !sorted.is_empty() && sorted.name(sorted.len() - 1) == self.name(i) {

@@ -5,6 +5,7 @@ use std::fs::{self, FileType};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use refgate_core::{ObjectFormat, Oid, escape};
 
@@ -12,57 +13,71 @@ use super::packed::check_name;
 use super::{RefList, Target};
 use crate::GitError;
 
-/// Every loose ref, in byte order.
+/// Every loose ref, in byte order. One that cannot be read is listed as broken; a directory that cannot be read closes
+/// what is below it.
 pub(super) fn list(dir: &Path, format: ObjectFormat) -> Result<RefList, GitError> {
-    let mut found = Vec::new();
-    walk(dir, b"refs", format, &mut found)?;
+    let mut walk = Walk { dir, format, found: Vec::new(), list: RefList::new(format) };
+    walk.directory(b"refs");
+    let Walk { mut found, mut list, .. } = walk;
     found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let mut list = RefList::new(format);
     list.reserve(found.len(), found.iter().map(|(name, _)| name.len()).sum());
-    found.iter().for_each(|(name, target)| list.push(name, *target));
+    found.into_iter().for_each(|(name, target)| list.push(&name, target));
     Ok(list)
 }
 
-/// Reads the directory `prefix` and those below it. What disappears meanwhile was packed or deleted: the reading of
-/// `packed-refs` that follows tells.
-fn walk(
-    dir: &Path,
-    prefix: &[u8],
+struct Walk<'a> {
+    dir: &'a Path,
     format: ObjectFormat,
-    found: &mut Vec<(Vec<u8>, Target)>,
-) -> Result<(), GitError> {
-    let path = dir.join(OsStr::from_bytes(prefix));
-    let entries = match fs::read_dir(&path) {
-        Ok(entries) => entries,
-        Err(e) if gone(&e) => return Ok(()),
-        Err(e) => return Err(GitError::io("read the directory", &path, &e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|e| GitError::io("read the directory", &path, &e))?;
+    found: Vec<(Vec<u8>, Target)>,
+    list: RefList,
+}
+
+impl Walk<'_> {
+    /// Reads the directory `prefix` and those below it. What disappears meanwhile was packed or deleted: the reading of
+    /// `packed-refs` that follows tells.
+    fn directory(&mut self, prefix: &[u8]) {
+        let path = self.dir.join(OsStr::from_bytes(prefix));
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if gone(&e) => return,
+            Err(e) => return self.list.close(prefix, &unreadable("read the directory", &path, &e)),
+        };
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.entry(prefix, &entry),
+                Err(e) => return self.list.close(prefix, &unreadable("read the directory", &path, &e)),
+            }
+        }
+    }
+
+    fn entry(&mut self, prefix: &[u8], entry: &fs::DirEntry) {
         let file = entry.file_name();
         // git's own rule for files that are not refs: hidden ones, and new values that are being written.
         if file.as_bytes().starts_with(b".") || file.as_bytes().ends_with(b".lock") {
-            continue;
+            return;
         }
         let name = [prefix, b"/", file.as_bytes()].concat();
-        let Some(kind) = kind(&entry.path(), entry.file_type())? else {
-            continue;
+        let kind = match kind(&entry.path(), entry.file_type()) {
+            Ok(None) => return,
+            Ok(Some(kind)) => kind,
+            Err(why) => return self.found.push((name, Target::Broken(why))),
         };
         if kind.is_dir() {
-            walk(dir, &name, format, found)?;
-        } else if let Some(target) = read_file(&entry.path(), &name, kind, format)? {
-            found.push((name, target));
+            self.directory(&name);
+        } else if let Err(why) = check_name(&name) {
+            self.list.add_stranger(format!("`{}` is no ref: {why}", entry.path().display()));
+        } else if let Some(target) = read_file(&entry.path(), kind, self.format) {
+            self.found.push((name, target));
         }
     }
-    Ok(())
 }
 
 /// The kind of a directory entry. A link to a directory counts as the directory, as some old tools share `refs`.
-fn kind(path: &Path, kind: io::Result<FileType>) -> Result<Option<FileType>, GitError> {
+fn kind(path: &Path, kind: io::Result<FileType>) -> Result<Option<FileType>, Arc<str>> {
     let kind = match kind {
         Ok(kind) => kind,
         Err(e) if gone(&e) => return Ok(None),
-        Err(e) => return Err(GitError::io("read", path, &e)),
+        Err(e) => return Err(unreadable("read", path, &e)),
     };
     Ok(Some(match kind.is_symlink() {
         true => fs::metadata(path).map(|m| m.file_type()).ok().filter(FileType::is_dir).unwrap_or(kind),
@@ -71,38 +86,33 @@ fn kind(path: &Path, kind: io::Result<FileType>) -> Result<Option<FileType>, Git
 }
 
 /// What the loose ref `name` holds, or `None` when there is no such file.
-pub(super) fn read(dir: &Path, name: &[u8], format: ObjectFormat) -> Result<Option<Target>, GitError> {
+pub(super) fn read(dir: &Path, name: &[u8], format: ObjectFormat) -> Option<Target> {
     let path = dir.join(OsStr::from_bytes(name));
     match fs::symlink_metadata(&path) {
-        Ok(meta) if meta.is_dir() => Ok(None),
-        Ok(meta) => match kind(&path, Ok(meta.file_type()))? {
-            Some(kind) if !kind.is_dir() => read_file(&path, name, kind, format),
-            _ => Ok(None),
+        Ok(meta) if meta.is_dir() => None,
+        Ok(meta) => match kind(&path, Ok(meta.file_type())) {
+            Ok(Some(kind)) if !kind.is_dir() => read_file(&path, kind, format),
+            Ok(_) => None,
+            Err(why) => Some(Target::Broken(why)),
         },
-        Err(e) if gone(&e) => Ok(None),
-        Err(e) => Err(GitError::io("read", &path, &e)),
+        Err(e) if gone(&e) => None,
+        Err(e) => Some(Target::Broken(unreadable("read", &path, &e))),
     }
 }
 
-fn read_file(
-    path: &Path,
-    name: &[u8],
-    kind: FileType,
-    format: ObjectFormat,
-) -> Result<Option<Target>, GitError> {
-    check_name(name).map_err(|why| damaged(path, &why))?;
+fn read_file(path: &Path, kind: FileType, format: ObjectFormat) -> Option<Target> {
     if kind.is_symlink() {
         // The oldest form of a symbolic ref. Writing to it would write to where it leads.
-        return Ok(Some(Target::Symbolic));
+        return Some(Target::Symbolic);
     }
     if !kind.is_file() {
-        return Err(damaged(path, "it is neither a file nor a directory"));
+        return Some(Target::Broken(damaged(path, "it is neither a file nor a directory")));
     }
     match fs::read(path) {
-        Ok(text) => parse(&text, format).map(Some).map_err(|why| damaged(path, &why)),
+        Ok(text) => Some(parse(&text, format).unwrap_or_else(|why| Target::Broken(damaged(path, &why)))),
         // Packed and removed a moment ago, or replaced by a directory.
-        Err(e) if gone(&e) || e.kind() == io::ErrorKind::IsADirectory => Ok(None),
-        Err(e) => Err(GitError::io("read", path, &e)),
+        Err(e) if gone(&e) || e.kind() == io::ErrorKind::IsADirectory => None,
+        Err(e) => Some(Target::Broken(unreadable("read", path, &e))),
     }
 }
 
@@ -123,12 +133,23 @@ fn parse(text: &[u8], format: ObjectFormat) -> Result<Target, String> {
     Oid::from_hex(&text[..hex]).map(Target::Oid).map_err(|e| e.to_string())
 }
 
-/// Not there, or a directory of its path is a file by now.
+/// Not there, or a directory of its path is a file by now. A name that is too long for a file is a name of no file.
 fn gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }
 
-fn damaged(path: &Path, why: &str) -> GitError {
-    GitError::new(format!("the ref in `{}` is damaged: {why}", path.display()))
-        .hint("move the file away, or write the right value with `git update-ref`; nothing was read from it")
+fn unreadable(doing: &str, path: &Path, error: &io::Error) -> Arc<str> {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "give the user that runs refgate access to it, or run as its owner"
+        }
+        _ => "look at the disk and at the file",
+    };
+    format!("cannot {doing} `{}`: {error}; {hint}", path.display()).into()
+}
+
+fn damaged(path: &Path, why: &str) -> Arc<str> {
+    let hint = "move the file away; what was packed, or another site has, comes back then";
+    format!("the ref in `{}` is damaged: {why}; {hint}", path.display()).into()
 }

@@ -19,10 +19,11 @@ use crate::{GitError, GitErrorKind, Repository};
 const MANY: usize = 1000;
 
 impl Repository {
-    /// Every ref below `refs/` with its target, symbolic refs included; `HEAD` is not listed.
+    /// Every ref below `refs/` with its target, symbolic refs included; `HEAD` is not listed. One that cannot be read is
+    /// listed as [`Target::Broken`], and keeps no other ref from being read.
     ///
     /// # Errors
-    /// When anything cannot be read, or is not what git would have written: a ref is never left out silently.
+    /// When what holds many refs (`packed-refs`, a reftable) cannot be read: a ref is never left out silently.
     pub fn refs(&self) -> Result<RefList, GitError> {
         if !self.has_files_backend() {
             return plumbing::list(self);
@@ -35,13 +36,17 @@ impl Repository {
 
     /// The values of these refs, exactly by name and in the same order; `None` for a ref that does not exist, and for
     /// a symbolic one, which is no value that replication may touch. Names outside `refs/` (`HEAD`, and files that are
-    /// no refs at all) are `None` as well.
+    /// no refs at all) are `None` as well. A ref that cannot be read is an error of its own, never `None`.
     ///
     /// # Errors
-    /// When one of them cannot be read: that is never `None`.
-    pub fn values(&self, names: &[RefName]) -> Result<Vec<Option<Oid>>, GitError> {
+    /// As [`refs`](Self::refs).
+    pub fn values(&self, names: &[RefName]) -> Result<Vec<Result<Option<Oid>, GitError>>, GitError> {
         let names: Vec<&RefName> = names.iter().collect();
-        Ok(self.targets(&names)?.into_iter().map(|target| target.and_then(Target::oid)).collect())
+        let value = |target: Option<Target>| match target {
+            Some(Target::Broken(why)) => Err(GitError::new(&*why)),
+            other => Ok(other.as_ref().and_then(Target::oid)),
+        };
+        Ok(self.targets(&names)?.into_iter().map(value).collect())
     }
 
     /// The same, telling symbolic refs from missing ones.
@@ -60,7 +65,7 @@ impl Repository {
         let mut left = Vec::new();
         for (i, name) in names.iter().enumerate() {
             if name.as_bytes().starts_with(b"refs/") {
-                targets[i] = loose::read(self.git_dir(), name.as_bytes(), self.object_format())?;
+                targets[i] = loose::read(self.git_dir(), name.as_bytes(), self.object_format());
                 if targets[i].is_none() {
                     left.push(i);
                 }

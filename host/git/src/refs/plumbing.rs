@@ -2,6 +2,7 @@
 
 use refgate_core::{Oid, RefName, escape};
 
+use super::packed::check_name;
 use super::{RefList, Target};
 use crate::command::{failed, git_in, run};
 use crate::{GitError, Repository};
@@ -57,17 +58,24 @@ fn for_each_ref(repository: &Repository, patterns: &[&RefName]) -> Result<RefLis
     if !output.status.success() {
         return Err(failed("`git for-each-ref`", &output));
     }
-    // git leaves out refs that it cannot read, and says so only here. A ref that leads to no ref is a symbolic one.
-    let complaint = output.stderr.split(|b| *b == b'\n').find(|line| {
-        let about_a_ref = line.starts_with(b"warning: ignoring") || line.starts_with(b"error:");
-        about_a_ref && !line.starts_with(b"warning: ignoring dangling symref")
-    });
-    if let Some(complaint) = complaint {
-        let shown = repository.git_dir().display();
-        return Err(GitError::new(format!("git cannot read all refs of `{shown}`: {}", escape(complaint)))
-            .hint("`git fsck` there tells more; no ref is read while one of them is damaged"));
-    }
+    let shown = repository.git_dir().display();
     let mut list = RefList::new(repository.object_format());
+    // git leaves out refs that it cannot read, and says so only here. A ref that leads to no ref is a symbolic one.
+    for line in output.stderr.split(|b| *b == b'\n') {
+        if line.starts_with(b"warning: ignoring dangling symref") {
+            continue;
+        }
+        let named = |phrase: &[u8]| line.strip_prefix(phrase).filter(|name| check_name(name).is_ok());
+        if let Some(name) = named(b"warning: ignoring broken ref ") {
+            let why = format!("git calls it a broken ref of `{shown}`; set it anew with `git update-ref`");
+            list.push(name, Target::Broken(why.into()));
+        } else if line.starts_with(b"warning: ignoring") {
+            list.add_stranger(format!("git says of `{shown}`: {}", escape(line)));
+        } else if line.starts_with(b"error:") {
+            return Err(GitError::new(format!("git cannot read all refs of `{shown}`: {}", escape(line)))
+                .hint("`git fsck` there tells more; nobody can say which ref is meant"));
+        }
+    }
     for line in output.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         let mut parts = line.splitn(3, |b| *b == b' ');
         let (Some(hex), Some(symref), Some(name)) = (parts.next(), parts.next(), parts.next()) else {

@@ -11,6 +11,8 @@ use super::pktline;
 pub(super) struct Advertisement {
     /// Refs under `refs/` with a legal name, by name. Git itself touches no others.
     pub(super) refs: Vec<(RefName, Oid)>,
+    /// Refs that the other side has and cannot read: it lists them with zeros.
+    pub(super) broken: Vec<RefName>,
     /// Objects that the other side has beside its refs (`.have`: its alternates).
     pub(super) haves: Vec<Oid>,
     capabilities: Vec<String>,
@@ -78,6 +80,7 @@ impl Advertisement {
         let oid = Oid::parse_or_zero(&line[..digits]).map_err(|_| junk())?;
         match (&line[digits + 1..], oid) {
             (b"capabilities^{}", None) => {}
+            (name, None) if name.starts_with(b"refs/") => self.broken.extend(RefName::new(name).ok()),
             (_, None) => return Err(junk()),
             (b".have", Some(oid)) => self.haves.push(oid),
             (name, Some(oid)) if name.starts_with(b"refs/") => {
@@ -156,7 +159,10 @@ mod tests {
         );
         let sha256 = format!("{} refs/heads/a\0object-format=sha256", "a".repeat(64));
         assert!(matches!(read(&[&sha256]), Err(Refusal::Format(format)) if format == "sha256"));
-        for junk in ["hello", &format!("{ZERO} refs/heads/a"), &format!("{} x", "z".repeat(40))] {
+        let damaged =
+            read(&[&format!("{ZERO} refs/heads/a\0x"), &format!("{} refs/heads/b", "b".repeat(40))]).unwrap();
+        assert_eq!((damaged.broken[0].to_string().as_str(), damaged.refs.len()), ("refs/heads/a", 1));
+        for junk in ["hello", &format!("{ZERO} HEAD"), &format!("{} x", "z".repeat(40))] {
             assert!(
                 matches!(read(&[junk]), Err(Refusal::Io(e)) if e.kind() == io::ErrorKind::InvalidData),
                 "{junk}"

@@ -14,8 +14,8 @@ use crate::{GitError, command};
 pub struct ListedRef {
     /// The remote's name of the ref.
     pub name: RefName,
-    /// The object it leads to.
-    pub oid: Oid,
+    /// The object it leads to; `None` when the remote cannot read the ref, and lists it with zeros.
+    pub oid: Option<Oid>,
     /// It names another ref instead of an object; replication leaves it alone.
     pub symbolic: bool,
 }
@@ -76,8 +76,8 @@ fn parse(output: &[u8], url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<Lis
         if !name.starts_with(b"refs/") || name.ends_with(b"^{}") {
             continue;
         }
-        let oid = Oid::from_hex(value).map_err(|_| junk())?;
-        if oid.format() != format {
+        let oid = Oid::parse_or_zero(value).map_err(|_| junk())?;
+        if let Some(oid) = oid.filter(|oid| oid.format() != format) {
             return Err(other_format(url, format.name(), oid.format().name()));
         }
         if let Ok(name) = RefName::new(name) {
@@ -111,6 +111,9 @@ mod tests {
             names,
             [(&b"refs/heads/alias"[..], true), (b"refs/heads/\xff", false), (b"refs/tags/v1", false)]
         );
+        let damaged = format!("{}\trefs/heads/e\n{oid}\trefs/heads/f\n", "0".repeat(40));
+        let refs = parse(damaged.as_bytes(), &url, ObjectFormat::Sha1).unwrap();
+        assert!(refs[0].oid.is_none() && refs[1].oid.is_some(), "one damaged ref hides no other");
         assert!(parse(&output, &url, ObjectFormat::Sha256).is_err());
         assert!(parse(b"junk\n", &url, ObjectFormat::Sha1).is_err());
     }

@@ -84,6 +84,11 @@ impl PushSession {
         &self.facts.listing.refs
     }
 
+    /// Refs that the remote has and cannot read: nobody can say what a command for them would overwrite.
+    pub fn broken_refs(&self) -> &[RefName] {
+        &self.facts.listing.broken
+    }
+
     /// The refs of the remote that are symbolic, which no update may go through.
     ///
     /// A second, short connection: receive-pack does not tell them from others. A symbolic ref that leads to no ref is

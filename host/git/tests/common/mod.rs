@@ -116,6 +116,12 @@ pub fn our_refs(repository: &Repository) -> Vec<(Vec<u8>, Oid)> {
     list.iter().filter_map(|(name, target)| Some((name.to_vec(), target.oid()?))).collect()
 }
 
+/// The values of refs that can all be read.
+#[allow(dead_code)]
+pub fn values(repository: &Repository, names: &[RefName]) -> Vec<Option<Oid>> {
+    repository.values(names).unwrap().into_iter().map(Result::unwrap).collect()
+}
+
 pub fn name(text: impl AsRef<[u8]>) -> RefName {
     RefName::new(text.as_ref().to_vec()).unwrap()
 }

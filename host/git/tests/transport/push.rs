@@ -36,7 +36,7 @@ pub fn life_of_refs(pair: &Pair, url: &RemoteUrl) {
     remote.fsck();
 
     let listed = list(url, pair.format).unwrap();
-    let listed: Vec<_> = listed.iter().map(|r| (r.name.to_string(), r.oid, r.symbolic)).collect();
+    let listed: Vec<_> = listed.iter().map(|r| (r.name.to_string(), r.oid.unwrap(), r.symbolic)).collect();
     let expected = [("a", two, false), ("alias", two, true), ("b", other, false)];
     assert_eq!(listed, expected.map(|(n, oid, symbolic)| (format!("refs/heads/{n}"), oid, symbolic)));
     assert_eq!(push(open(), &[command("refs/heads/b", Some(other), None)]).0, [PushStatus::Ok]);

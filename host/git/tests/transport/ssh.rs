@@ -100,7 +100,7 @@ fn strange_names() {
             let session = PushSession::open(&local.0, &url, ObjectFormat::Sha1).unwrap();
             assert_eq!(session.refs().len(), 1, "{url}");
             session.close();
-            assert_eq!(list(&url, ObjectFormat::Sha1).unwrap()[0].oid, one, "{url}");
+            assert_eq!(list(&url, ObjectFormat::Sha1).unwrap()[0].oid, Some(one), "{url}");
             assert_eq!(fetch_objects(&local.0, &url, &[one], &mut |_| {}).unwrap().missing, []);
             assert!(local.has(one), "{url}");
         }

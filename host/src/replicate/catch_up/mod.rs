@@ -36,6 +36,8 @@ pub struct CaughtUp {
     pub records: Vec<RecordState>,
     /// Refs that differ from the ref-db and that somebody at this site is moving at this moment.
     pub busy: Vec<RefName>,
+    /// Refs that should be at what the ref-db holds, and that the repository does not let be moved.
+    pub stuck: Vec<Stuck>,
     /// What a person should know: records that cannot be read or finished.
     pub problems: Vec<String>,
 }
@@ -49,6 +51,15 @@ pub struct Moved {
     pub old: Option<Oid>,
     /// Its value after; `None`: deleted.
     pub new: Option<Oid>,
+}
+
+/// A ref that stays behind the ref-db until somebody removes what is in its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The ref.
+    pub name: RefName,
+    /// What is in the way, and what to do.
+    pub why: String,
 }
 
 /// A record and what became of it.
@@ -159,6 +170,19 @@ async fn run(
     let held: Vec<RefName> = held.into_iter().filter(|name| !busy.contains(name)).collect();
     let Ok(entries) = read(site, project, &held).await else { return Ok(out) };
     let local = values(repository, held).await?;
+    let broken = |record: &Record| {
+        record
+            .refs
+            .iter()
+            .find(|one| local.get(&one.name) == Some(&Value::Broken))
+            .map(|one| one.name.clone())
+    };
+    let (mine, unread): (Vec<Record>, Vec<Record>) = mine.into_iter().partition(|r| broken(r).is_none());
+    for record in unread {
+        let why = broken(&record).map(|name| format!("`{name}` cannot be read")).unwrap_or_default();
+        out.problems.push(blocked(&record, &why));
+        out.records.push(state(&record, Fate::Blocked(why)));
+    }
     let updates = updates(&wanted, &entries, &local);
     let judged = judge(site, project, repository, updates).await;
     let kept = judged.refs.into_iter().filter(|one| one.verdict.is_keep());
@@ -173,19 +197,20 @@ async fn run(
         complete: &complete,
     };
     let plan = Plan::of(&mine, &facts, kept);
-    let moves = plan.edits();
-    let (applied, locks) = match act {
-        true => apply(repository, moves, locks).await?,
-        false => (moves, locks),
-    };
-    for edit in applied {
-        facts.local.insert(edit.name.clone(), edit.new);
-        out.moved.push(Moved { name: edit.name, old: edit.old, new: edit.new });
+    let (outcomes, locks) = apply(repository, plan.edits(), locks, act).await?;
+    for (edit, outcome) in outcomes {
+        match outcome {
+            EditOutcome::Applied => {
+                facts.local.insert(edit.name.clone(), edit.new);
+                out.moved.push(Moved { name: edit.name, old: edit.old, new: edit.new });
+            }
+            EditOutcome::Rejected(why) => out.stuck.push(Stuck { name: edit.name, why }),
+        }
     }
     for record in &mine {
         let fate = fate(site, project, repository, record, &plan, &facts, act).await;
         if let Fate::Blocked(why) = &fate {
-            out.problems.push(format!("the record of a push `{}` cannot be finished: {why}", record.id));
+            out.problems.push(blocked(record, why));
         }
         if act && fate == Fate::Ended {
             end(&journal, record).await?;
@@ -223,6 +248,10 @@ async fn fate(
             }
         }
     }
+}
+
+fn blocked(record: &Record, why: &str) -> String {
+    format!("the record of a push `{}` cannot be finished: {why}", record.id)
 }
 
 fn state(record: &Record, fate: Fate) -> RecordState {
@@ -298,7 +327,8 @@ pub(crate) fn behind<'e>(
     let mut behind = BTreeMap::new();
     for (name, found) in entries {
         let local = match ours.get(name) {
-            Some(Value::Symbolic) => continue,
+            // What cannot be read is in the way as it is; the table says so of a ref that is offered.
+            Some(Value::Symbolic | Value::Broken) => continue,
             Some(Value::At(oid)) => Some(*oid),
             None => None,
         };
@@ -382,11 +412,11 @@ pub(crate) async fn values(
     let repository = repository.clone();
     let read = blocking(move || {
         let values = repository.values(&names)?;
-        Ok(names
-            .into_iter()
-            .zip(values)
-            .filter_map(|(name, value)| Some((name, Value::At(value?))))
-            .collect())
+        let value = |value: Result<Option<Oid>, GitError>| match value {
+            Ok(oid) => oid.map(Value::At),
+            Err(_) => Some(Value::Broken),
+        };
+        Ok(names.into_iter().zip(values).filter_map(|(name, read)| Some((name, value(read)?))).collect())
     });
     Ok(read.await?)
 }
@@ -394,7 +424,7 @@ pub(crate) async fn values(
 fn local_values(local: &HashMap<RefName, Value>) -> HashMap<RefName, Option<Oid>> {
     let one = |(name, value): (&RefName, &Value)| match value {
         Value::At(oid) => Some((name.clone(), Some(*oid))),
-        Value::Symbolic => None,
+        Value::Symbolic | Value::Broken => None,
     };
     local.iter().filter_map(one).collect()
 }
@@ -424,21 +454,24 @@ pub(crate) async fn try_lock(
     Ok(blocking(move || RefLocks::try_acquire(&dir, &names)).await?)
 }
 
-/// Moves refs, and gives back those that moved. The locks go along: should the caller be cancelled, they are held until
-/// git is done.
+/// Moves refs, or without `act` tries it and gives it up; gives back what came of each. The locks go along: should the
+/// caller be cancelled, they are held until git is done.
 async fn apply(
     repository: &Repository,
     edits: Vec<RefEdit>,
     locks: RefLocks,
-) -> Result<(Vec<RefEdit>, RefLocks), Error> {
+    act: bool,
+) -> Result<(Vec<(RefEdit, EditOutcome)>, RefLocks), Error> {
     if edits.is_empty() {
-        return Ok((edits, locks));
+        return Ok((Vec::new(), locks));
     }
     let repository = repository.clone();
     let done = blocking(move || {
-        let outcomes = repository.update_refs(&edits, "refgate: catch up with the ref-db")?;
-        let moved = edits.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome == EditOutcome::Applied);
-        Ok((moved.map(|(edit, _)| edit).collect(), locks))
+        let outcomes = match act {
+            true => repository.update_refs(&edits, "refgate: catch up with the ref-db")?,
+            false => repository.writer().try_out(&edits)?,
+        };
+        Ok((edits.into_iter().zip(outcomes).collect(), locks))
     });
     Ok(done.await?)
 }

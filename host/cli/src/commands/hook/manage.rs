@@ -126,6 +126,8 @@ fn document(project: &Project, status: &Status) -> serde_json::Value {
             json!({"id": one.id, "refs": refs, "running": one.running})
         })
         .collect();
+    let stuck: Vec<_> =
+        status.stuck.iter().map(|one| json!({"ref": one.name.to_string(), "why": one.why})).collect();
     json!({
         "command": "hook status", "project": project.as_str(), "good": status.is_good(),
         "hooks_dir": status.hooks_dir.display().to_string(),
@@ -133,7 +135,7 @@ fn document(project: &Project, status: &Status) -> serde_json::Value {
         "reference_transaction": status.reference_transaction,
         "audit": status.audit, "backstop": status.backstop,
         "writes": status.writes.name(), "warnings": status.warnings,
-        "unfinished": unfinished, "drift": status.drift,
+        "unfinished": unfinished, "drift": status.drift, "stuck": stuck,
     })
 }
 
@@ -173,6 +175,9 @@ fn show(status: &Status, output: &Output) {
     }
     if status.unfinished.iter().any(|one| !one.running) {
         hint("the next push, fetch or hook run of this repository finishes or drops what is unfinished");
+    }
+    for one in &status.stuck {
+        output.text(&format!("stuck: {}: {}", one.name, one.why));
     }
     for drift in &status.drift {
         let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());

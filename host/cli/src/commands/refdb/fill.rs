@@ -1,5 +1,6 @@
 //! `refdb seed`, `check` and `publish`: the local repository against the ref-db, whole projects at a time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use refgate_core::{
@@ -21,15 +22,16 @@ struct Difference {
     name: RefName,
     local: Option<Oid>,
     global: GlobalRef,
-    what: &'static str,
+    what: Cow<'static, str>,
 }
 
 /// Fills the ref-db by compare-and-put from absent; with `force` it overwrites the rest.
 pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> Result<u8, Error> {
-    let local = local(db, project).await?;
+    let Local { refs: local, broken } = local(db, project).await?;
     let progress = bar(local.len() as u64, "seeding");
     let mut seeded = 0usize;
-    let (mut differences, mut overwritten) = (Vec::new(), Vec::new());
+    let mut overwritten = Vec::new();
+    let mut differences: Vec<Difference> = broken.into_iter().map(unread).collect();
     let all: Vec<(RefName, Oid)> = local.into_iter().collect();
     for chunk in all.chunks(entries::PAGE) {
         let edits: Vec<Edit> = chunk
@@ -50,7 +52,7 @@ pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> R
                 }
                 Outcome::Mismatch { actual } => {
                     let (name, local, what) = (name.clone(), Some(*oid), "differs");
-                    differences.push(Difference { name, local, global: actual, what });
+                    differences.push(Difference { name, local, global: actual, what: what.into() });
                 }
                 _ => return Err(Error::failed(format!("the ref-db gave no answer for `{name}`"))),
             }
@@ -70,9 +72,10 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
     if let [only] = sites.as_slice() {
         warn(&format!("only the site `{only}` ever used this ref-db: do all sites name the same one?"));
     }
-    let local = local(db, project).await?;
+    let Local { refs: local, broken } = local(db, project).await?;
     let global = global(db, project).await?;
-    let names: BTreeSet<&RefName> = local.keys().chain(global.keys()).collect();
+    let names: BTreeSet<&RefName> =
+        local.keys().chain(global.keys()).filter(|name| !broken.contains_key(*name)).collect();
     let mut differences = Vec::new();
     let mut equal = 0usize;
     for name in names {
@@ -87,9 +90,15 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
         };
         match what {
             None => equal += 1,
-            Some(what) => differences.push(Difference { name: name.clone(), local: l, global: g, what }),
+            Some(what) => {
+                differences.push(Difference { name: name.clone(), local: l, global: g, what: what.into() })
+            }
         }
     }
+    differences.extend(broken.into_iter().map(|(name, why)| Difference {
+        global: global.get(&name).copied().unwrap_or_default(),
+        ..unread((name, why))
+    }));
     let records = records(db, project)?;
     if !output.json {
         for record in &records {
@@ -126,8 +135,11 @@ fn records_json(records: &[Record]) -> Value {
 
 /// Moves the ref-db to local values that descend from it, and creates entries for refs that have none.
 pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Output) -> Result<u8, Error> {
-    let local = local(db, project).await?;
+    let Local { refs: local, broken } = local(db, project).await?;
     let global = global(db, project).await?;
+    if let Some((name, why)) = only.iter().find_map(|name| broken.get_key_value(name)) {
+        return Err(Error::failed(format!("`{name}` of `{project}` cannot be read: {why}")));
+    }
     if let Some(unknown) = only.iter().find(|name| !local.contains_key(*name)) {
         return Err(Error::usage(format!("`{project}` has no ref `{unknown}` that the ref-db could record"))
             .hint(format!("to record a deletion: `refgate refdb cas {project} {unknown} OID deleted`")));
@@ -143,18 +155,20 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
         .filter(|(_, oid, value)| *value != GlobalRef::At(*oid))
         .collect();
     let contained = contained(db, project, &ahead).await?;
-    let (mut edits, mut differences) = (Vec::new(), Vec::new());
+    let mut edits = Vec::new();
+    let mut differences: Vec<Difference> =
+        broken.into_iter().filter(|(name, _)| wanted(name)).map(unread).collect();
     for ((name, oid, value), contained) in ahead.into_iter().zip(contained) {
         match value {
             GlobalRef::Untracked => edits.push(edit(&name, value, GlobalRef::At(oid), true)),
             GlobalRef::At(_) if contained => edits.push(edit(&name, value, GlobalRef::At(oid), true)),
             GlobalRef::At(_) => {
                 let what = "does not descend from the ref-db's value";
-                differences.push(Difference { name, local: Some(oid), global: value, what });
+                differences.push(Difference { name, local: Some(oid), global: value, what: what.into() });
             }
             GlobalRef::Deleted => {
                 let what = "deleted in the ref-db";
-                differences.push(Difference { name, local: Some(oid), global: value, what });
+                differences.push(Difference { name, local: Some(oid), global: value, what: what.into() });
             }
         }
     }
@@ -170,7 +184,7 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
                         name: edit.name.clone(),
                         local: edit.new.oid(),
                         global: actual,
-                        what,
+                        what: what.into(),
                     });
                 }
                 _ => published += 1,
@@ -199,6 +213,7 @@ async fn under_locks(
     let now = repository.values(&names)?;
     let mut kept = Vec::new();
     for ((edit, got), now) in edits.into_iter().zip(got).zip(now) {
+        let now = now.unwrap_or(None);
         if got && now == edit.new.oid() {
             kept.push(edit);
             continue;
@@ -208,7 +223,7 @@ async fn under_locks(
             Expected::Exactly(value) => value,
             _ => GlobalRef::Untracked,
         };
-        differences.push(Difference { name: edit.name, local: now, global, what });
+        differences.push(Difference { name: edit.name, local: now, global, what: what.into() });
     }
     Ok((Some(locks), kept))
 }
@@ -235,7 +250,7 @@ async fn contained(
 }
 
 /// The local refs that the ref-db holds: no symbolic ones, none of refgate's own, none that is excluded or IGNORED.
-async fn local(db: &Db, project: &Project) -> Result<BTreeMap<RefName, Oid>, Error> {
+async fn local(db: &Db, project: &Project) -> Result<Local, Error> {
     let repositories = GitRepositories::new(db.config.site.base_path.clone());
     let opened = {
         let (repositories, project) = (repositories.clone(), project.clone());
@@ -250,15 +265,37 @@ async fn local(db: &Db, project: &Project) -> Result<BTreeMap<RefName, Oid>, Err
         Err(died) => return Err(Error::failed(format!("a worker thread died: {died}"))),
     };
     let everything = Refspecs::everything();
-    let mut out = BTreeMap::new();
+    refs.strangers().iter().for_each(|why| warn(why));
+    let mut out = Local::default();
     for (name, target) in refs.iter() {
-        let Target::Oid(oid) = target else { continue };
         let name = RefName::new(name)?;
-        if offerable(&name, &everything) && Class::of(project, &name, &db.config.rules) == Class::Checked {
-            out.insert(name, oid);
+        if !offerable(&name, &everything) || Class::of(project, &name, &db.config.rules) != Class::Checked {
+            continue;
+        }
+        match target {
+            Target::Oid(oid) => drop(out.refs.insert(name, oid)),
+            Target::Broken(why) => drop(out.broken.insert(name, why.to_string())),
+            Target::Symbolic => {}
         }
     }
     Ok(out)
+}
+
+/// The local refs of a project that the ref-db holds.
+#[derive(Default)]
+struct Local {
+    refs: BTreeMap<RefName, Oid>,
+    /// Those that cannot be read, and why.
+    broken: BTreeMap<RefName, String>,
+}
+
+fn unread((name, why): (RefName, String)) -> Difference {
+    Difference {
+        name,
+        local: None,
+        global: GlobalRef::Untracked,
+        what: format!("cannot be read: {why}").into(),
+    }
 }
 
 async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRef>, Error> {
@@ -310,7 +347,7 @@ fn finish(
                     d.name.to_string().into(),
                     local.into(),
                     show(d.global).into(),
-                    Cell::new(d.what, Mood::Held),
+                    Cell::new(d.what.to_string(), Mood::Held),
                 ]
             })
             .collect();

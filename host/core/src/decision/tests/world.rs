@@ -222,9 +222,9 @@ impl LocalRefs for World {
         &'a self,
         _: &'a Project,
         refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
+    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
         let local = self.local.lock().unwrap();
-        ready(Ok(refs.iter().map(|r| local.get(r).copied()).collect()))
+        ready(Ok(refs.iter().map(|r| Ok(local.get(r).copied())).collect()))
     }
 
     fn ancestry<'a>(
