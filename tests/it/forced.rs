@@ -106,6 +106,8 @@ fn a_site_that_only_fetches_follows_a_deletion_over_values_that_it_never_had() {
         let c1 = lab.commit("B", "main", "c1").await;
         assert!(lab.write("B", "main", None).await);
         assert!(!lab.repo("A").has(c1));
+        assert_eq!(told(&lab.fetch("A", "B").await), ["main=rejected"], "HEAD names it");
+        lab.repo("A").git(&["config", "receive.denyDeleteCurrent", "ignore"]);
         assert_eq!(told(&lab.fetch("A", "B").await), ["main=replicated"]);
         assert_eq!(lab.repo("A").get("main"), None);
     });

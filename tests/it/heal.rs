@@ -295,6 +295,9 @@ fn a_ref_that_is_deleted_elsewhere_and_was_written_here_is_rescued() {
         let mine = lab.repo("A").commit(&[], "mine");
         lab.repo("A").set("main", mine);
         lab.record("B", "main", GlobalRef::At(c0), GlobalRef::Deleted).await;
+        // The branch of HEAD goes only where the repository allows it.
+        assert_eq!(healed(&lab, "A", &Options { rescue: true, ..yes() }).await, ["main rescue left"]);
+        lab.repo("A").git(&["config", "receive.denyDeleteCurrent", "ignore"]);
         assert_eq!(healed(&lab, "A", &Options { rescue: true, ..yes() }).await, ["main rescue done"]);
         assert_eq!(lab.repo("A").get("main"), None);
         assert!(!lab.repo("A").lost(mine));

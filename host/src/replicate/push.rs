@@ -38,6 +38,7 @@ pub async fn push(
     }
     progress.stage(&format!("listing {remote}"));
     let connection = mark(open(&repository, &url, options).await?, site);
+    let damaged = connection.broken_refs().first().cloned();
     progress.stage("reading local refs");
     let mut theirs: Listing =
         connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
@@ -69,6 +70,9 @@ pub async fn push(
             send(site, &repository, &url, connection, &mut decision, &mut results, progress).await;
         }
     }
+    if let Some(damaged) = damaged {
+        explain(&mut results, remote, &damaged);
+    }
     let stuck = options.selected(caught_up.stuck, &decision, &results);
     Ok(Report {
         direction: Direction::Push,
@@ -80,6 +84,19 @@ pub async fn push(
         caught_up: caught_up.moved.len(),
         stuck,
     })
+}
+
+/// git walks from all refs of a repository before it takes objects, and a damaged one ends that walk.
+fn explain(results: &mut [RefResult], remote: &str, damaged: &RefName) {
+    for result in results {
+        if let RefResult::Rejected(why) = result
+            && why.contains("missing necessary objects")
+        {
+            why.push_str(&format!(
+                ": `{damaged}` is damaged at `{remote}`, and git takes nothing there until it is mended"
+            ));
+        }
+    }
 }
 
 /// Tells the hook of a gated remote that this is replication: the ref-db moved already, when a client wrote.

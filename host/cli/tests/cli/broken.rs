@@ -16,7 +16,6 @@ fn unsent() -> Lab {
 fn a_damaged_repository_is_named_and_nothing_is_sent() {
     for (file, text, parts) in [
         ("packed-refs", Some("garbage!!\n"), &["packed-refs` is damaged: line 1, `garbage!!`"] as &[&str]),
-        ("refs/heads/new", Some("zzz"), &["refs/heads/new` is damaged", "`zzz`"]),
         ("HEAD", None, &["`git/team/app.git` is not a git repository", "git fsck"]),
         ("HEAD", Some("zzz"), &["`git/team/app.git` is not a git repository"]),
         ("config", Some("[core"), &["git cannot read the repository `git/team/app.git`", "bad config line"]),
@@ -36,6 +35,22 @@ fn a_damaged_repository_is_named_and_nothing_is_sent() {
         let got = lab.run("a", &["push", PROJECT, "b", "--json"]).json(1);
         assert!(got["error"]["message"].as_str().unwrap().contains(parts[0]), "{got}");
         assert_eq!(lab.refs("b"), before);
+    }
+}
+
+#[test]
+fn a_damaged_ref_is_named_and_the_others_go() {
+    let lab = unsent();
+    fs::write(lab.repo("a").join("refs/heads/new"), "zzz").unwrap();
+    lab.commit("a", "refs/heads/fine", &[]);
+    let said = lab.run("a", &["push", PROJECT, "b"]);
+    assert!(said.err.contains("refs/heads/new` is damaged: `zzz`"), "{}", said.err);
+    let table = said.exits(3);
+    assert!(table.contains("repository-unreadable (by host)"), "{table}");
+    assert!(lab.refs("b").contains("refs/heads/fine") && !lab.refs("b").contains("refs/heads/new"));
+    for command in ["seed", "check"] {
+        let listed = lab.run("a", &["refdb", command, PROJECT]).exits(3);
+        assert!(listed.contains("cannot be read: the ref in"), "{listed}");
     }
 }
 

@@ -49,7 +49,7 @@ impl Facts {
             unreadable: HashMap::new(),
             problems: Vec::new(),
         };
-        facts.take(request, 0..names.len(), read);
+        facts.take(0..names.len(), read);
         facts.rows = (request.updates.iter().zip(&facts.local))
             .map(|(update, local)| first_row(request, update, *local))
             .collect();
@@ -75,7 +75,7 @@ impl Facts {
             _ => None,
         };
         let read = sources.local.values(request.project, &names).await.map_err(unreadable)?;
-        self.take(request, which.iter().copied(), read);
+        self.take(which.iter().copied(), read);
         for (at, i) in which.iter().enumerate() {
             let row = &mut self.rows[*i];
             row.attempt = 1;
@@ -89,13 +89,12 @@ impl Facts {
     }
 
     /// Takes over the local values that were read of `which`, or why one could not be read.
-    fn take(&mut self, request: &Request<'_>, which: impl Iterator<Item = usize>, read: Vec<LocalValue>) {
+    fn take(&mut self, which: impl Iterator<Item = usize>, read: Vec<LocalValue>) {
         let mut read = read.into_iter();
         let missing = || Err(LocalError("the repository did not answer for it".into()));
         for i in which {
             self.unreadable.remove(&i);
             self.local[i] = read.next().unwrap_or_else(missing).unwrap_or_else(|why| {
-                self.problems.push(format!("`{}`: {why}", request.updates[i].name));
                 self.unreadable.insert(i, why.0);
                 None
             });

@@ -50,7 +50,10 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
     let mut verdicts: Vec<Option<Verdict>> = vec![None; request.updates.len()];
     // One time of day per look, whatever it takes: filters that depend on it agree with each other.
     let now = |attempt| Moment { attempt, now_ms: sources.clock.unix_time().as_millis() as u64 };
-    let everything: Vec<usize> = (0..request.updates.len()).collect();
+    // Of what cannot be read there is nothing to ask a filter.
+    discard_unreadable(&facts, &mut verdicts);
+    let everything: Vec<usize> =
+        (0..request.updates.len()).filter(|i| !facts.unreadable.contains_key(i)).collect();
     let rechecks =
         look(&request, &facts, filters, now(0), &everything, &mut verdicts, &mut decision.problems).await;
     if !rechecks.is_empty() {
@@ -61,6 +64,9 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
         }
         match facts.reload(&request, sources, &again).await {
             Ok(()) => {
+                discard_unreadable(&facts, &mut verdicts);
+                let again: Vec<usize> =
+                    again.into_iter().filter(|i| !facts.unreadable.contains_key(i)).collect();
                 let twice =
                     look(&request, &facts, filters, now(1), &again, &mut verdicts, &mut decision.problems)
                         .await;
@@ -89,6 +95,13 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
     decision.refs = verdicts.into_iter().enumerate().map(|(i, v)| finish(&request, &facts, i, v)).collect();
     decision.problems.append(&mut facts.problems);
     decision
+}
+
+/// A ref whose local value cannot be read goes nowhere, and keeps no other ref back.
+fn discard_unreadable(facts: &Facts, verdicts: &mut [Option<Verdict>]) {
+    for i in facts.unreadable.keys() {
+        verdicts[*i] = Some(Verdict::Discard { reason: Reason::RepositoryUnreadable, by: HOST.into() });
+    }
 }
 
 /// Whether some matcher keeps the whole project from replicating.

@@ -175,7 +175,7 @@ impl<'a> Transaction<'a> {
         self.reject_unusable();
         self.compare()?;
         self.reject_by_policy()?;
-        self.reject_unwritable_logs()?;
+        self.reject_late_failures()?;
         self.reject_groups();
         let units = self.units();
         let mut sent = Vec::new();

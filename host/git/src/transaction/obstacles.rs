@@ -59,7 +59,7 @@ impl Transaction<'_> {
                 })
                 .or_else(|| lock_file(self.repository, name).as_deref().map(locked))
                 .or_else(|| head_lock.as_deref().filter(|_| head.as_ref() == Some(&edit.name)).map(locked))
-                .or_else(|| files.then(|| file_in_the_way(dir, name)).flatten());
+                .or_else(|| files.then(|| no_place(dir, name)).flatten());
             if let Some(why) = why {
                 self.reject(i, why);
             }
@@ -67,23 +67,33 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Leaves out edits whose reflogs cannot be written: git finds that out while it writes, when other edits of the same
-    /// transaction are done, and the ref-db may have moved.
-    pub(super) fn reject_unwritable_logs(&mut self) -> Result<(), GitError> {
-        let logs = self.repository.common_dir().join("logs");
-        // Without the directory no log is there to be in the way.
-        if !self.repository.has_files_backend() || logs.symlink_metadata().is_err() {
+    /// Leaves out what git finds out only while it writes, when other edits of the same transaction are done, and the
+    /// ref-db may have moved: directories in the place of refs, and reflogs that cannot be written.
+    pub(super) fn reject_late_failures(&mut self) -> Result<(), GitError> {
+        if !self.repository.has_files_backend() {
             return Ok(());
         }
-        let made = Settings::from_list(&settings(self.repository)?)?.log_refs;
-        let head = self.repository.head()?;
+        let dir = self.repository.common_dir();
+        let logs = dir.join("logs");
+        // Without the directory no log is there to be in the way.
+        let logged = match logs.symlink_metadata() {
+            Ok(_) => {
+                Some((Settings::from_list(&settings(self.repository)?)?.log_refs, self.repository.head()?))
+            }
+            Err(_) => None,
+        };
         for i in self.open() {
             let edit = &self.edits[i];
-            // The log of a ref that goes is only removed, and git goes on when that fails.
-            let own = edit.new.and_then(|_| log_in_the_way(&logs, edit.name.as_bytes(), made));
-            let of_head =
-                || (head.as_ref() == Some(&edit.name)).then(|| log_in_the_way(&logs, b"HEAD", made));
-            if let Some(why) = own.or_else(|| of_head().flatten()) {
+            let name = edit.name.as_bytes();
+            let mut why = edit.new.and_then(|_| directory_in_the_way(dir, name));
+            if let Some((made, head)) = &logged {
+                // The log of a ref that goes is only removed, and git goes on when that fails.
+                let own = || edit.new.and_then(|_| log_in_the_way(&logs, name, *made));
+                let is_head = head.as_ref() == Some(&edit.name);
+                let of_head = || is_head.then(|| log_in_the_way(&logs, b"HEAD", *made)).flatten();
+                why = why.or_else(own).or_else(of_head);
+            }
+            if let Some(why) = why {
                 self.reject(i, why);
             }
         }
@@ -111,8 +121,8 @@ fn locked(file: &Path) -> String {
     format!("another process writes it: `{}` exists; if no git runs there, remove that file", file.display())
 }
 
-/// Why a loose ref cannot be written, as far as its path tells.
-fn file_in_the_way(dir: &Path, name: &[u8]) -> Option<String> {
+/// Why there is no place for a loose ref, as far as its name and the directories above tell.
+fn no_place(dir: &Path, name: &[u8]) -> Option<String> {
     let long = name.split(|b| *b == b'/').map(<[u8]>::len).max().unwrap_or_default() + ".lock".len();
     if long > MAX_FILE_NAME {
         return Some(format!(
@@ -121,18 +131,22 @@ fn file_in_the_way(dir: &Path, name: &[u8]) -> Option<String> {
             long
         ));
     }
-    let path = dir.join(OsStr::from_bytes(name));
-    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir())
-        && let Some(file) = file_below(&path)
-    {
-        return Some(format!(
-            "the directory `{}` is in the way, and holds `{}`; move that away",
-            path.display(),
-            file.display()
-        ));
-    }
     let above = parents(name).map(|parent| dir.join(OsStr::from_bytes(parent)));
     no_room(above.into_iter())
+}
+
+/// A directory in the place of a loose ref. git removes it when no file is below.
+fn directory_in_the_way(dir: &Path, name: &[u8]) -> Option<String> {
+    let path = dir.join(OsStr::from_bytes(name));
+    if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+        return None;
+    }
+    let file = file_below(&path)?;
+    Some(format!(
+        "the directory `{}` is in the way, and holds `{}`; move that away",
+        path.display(),
+        file.display()
+    ))
 }
 
 /// Why nothing can be made in the first of `dirs`, from below to above, that exists.

@@ -174,6 +174,20 @@ fn a_ref_db_that_fails_holds_everything_back_but_what_needs_no_read() {
 }
 
 #[test]
+fn a_local_ref_that_cannot_be_read_holds_back_itself() {
+    let mut world = World::push(&["refs/heads/a=-<-", "refs/heads/b=a<-"]);
+    world.broken = Some("refs/heads/a");
+    world.global("refs/heads/a", GlobalRef::At(oid("c")));
+    let decision = world.decide(&[shipped()]);
+    assert_eq!(
+        world.reasons(&decision),
+        [("refs/heads/a".to_owned(), "repository-unreadable host".to_owned())]
+    );
+    assert_eq!(decision.refs[0].hint.as_deref(), Some("it is damaged"));
+    assert!(decision.refs[1].verdict.is_keep() && decision.waits.is_empty(), "nobody waits for it");
+}
+
+#[test]
 fn a_gate_that_is_off_reads_nothing_and_deletes_nothing() {
     let mut world = World::push(&["refs/heads/a=a<c", "refs/heads/b=-<c"]);
     world.global("refs/heads/a", GlobalRef::At(oid("b")));

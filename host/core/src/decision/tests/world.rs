@@ -71,6 +71,8 @@ pub struct World {
     reads: Mutex<usize>,
     slept: Mutex<Vec<u64>>,
     pub refdb_down: bool,
+    /// A local ref that cannot be read.
+    pub broken: Option<&'static str>,
     pub gate: bool,
     pub floor: bool,
     pub kind: SiteKind,
@@ -121,6 +123,7 @@ impl World {
             reads: Mutex::new(0),
             slept: Mutex::default(),
             refdb_down: false,
+            broken: None,
             gate: true,
             floor: true,
             kind: SiteKind::Gated,
@@ -224,7 +227,11 @@ impl LocalRefs for World {
         refs: &'a [RefName],
     ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
         let local = self.local.lock().unwrap();
-        ready(Ok(refs.iter().map(|r| Ok(local.get(r).copied())).collect()))
+        let value = |name: &RefName| match self.broken {
+            Some(broken) if name.to_string() == broken => Err(LocalError("it is damaged".into())),
+            _ => Ok(local.get(name).copied()),
+        };
+        ready(Ok(refs.iter().map(value).collect()))
     }
 
     fn ancestry<'a>(
