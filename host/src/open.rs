@@ -95,6 +95,7 @@ impl Site {
         system: &System,
         filters: Arc<dyn FilterSource>,
     ) -> Result<Site, Error> {
+        refgate_git::set_local_limit(config.site.git_timeout);
         let refdb: Arc<dyn GlobalRefDb> = match config.ref_database.enabled {
             true => open_refdb(&config, false, system.clock.clone()).await?.db,
             // Nothing is read, so nothing needs to be there.

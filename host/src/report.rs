@@ -152,10 +152,10 @@ fn ref_json(one: &RefDecision, result: &RefResult) -> Value {
             out["by"] = json!(by);
             out["local"] = oid_json(one.local);
             out["global"] = global_json(one.global);
-            if let Some(hint) = &one.hint {
-                out["hint"] = json!(hint);
-            }
         }
+    }
+    if let Some(hint) = &one.hint {
+        out["hint"] = json!(hint);
     }
     out["result"] = json!(result.to_string());
     out

@@ -17,6 +17,7 @@ mod records;
 mod remotes;
 mod scale;
 mod sessions;
+mod spoiled;
 mod switches;
 mod tidy;
 

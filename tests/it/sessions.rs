@@ -59,3 +59,26 @@ fn other_remotes_and_dry_runs_do_not_wait() {
         assert!(lab.clock().slept().is_empty());
     });
 }
+
+/// Set in the process that stands for a hook of replication: the environment of this one belongs to all tests.
+const INNER: &str = "REFGATE_TEST_IN_A_HOOK";
+
+#[test]
+fn a_hook_of_replication_does_not_wait() {
+    if std::env::var_os(INNER).is_none() {
+        let mut inner = std::process::Command::new(std::env::current_exe().unwrap());
+        inner.args(["--exact", "sessions::a_hook_of_replication_does_not_wait"]).env(INNER, "1");
+        inner.env("GIT_PUSH_OPTION_COUNT", "2").env("GIT_PUSH_OPTION_0", "ci.skip");
+        inner.env("GIT_PUSH_OPTION_1", "refgate.replication=B");
+        let printed = String::from_utf8_lossy(&inner.output().unwrap().stdout).into_owned();
+        return assert!(printed.contains("1 passed"), "{printed}");
+    }
+    run(async {
+        let (lab, lock) = busy().await;
+        let error = lab.try_push("A", "B", &Options::default()).await.unwrap_err();
+        assert!(error.message.contains("replication from `B` started this run"), "{error}");
+        assert!(lab.clock().slept().is_empty());
+        drop(lock);
+        assert_eq!(told(&lab.push("A", "B").await), ["main=replicated"], "a free one is used");
+    });
+}

@@ -1,12 +1,16 @@
 //! How git is started: never with somebody else's repository, prompt, locale or configuration in the environment.
 
+use std::env;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
-use crate::GitError;
+use crate::child::Guarded;
+use crate::limits::{self, Pulse, Silence};
+use crate::{GitError, GitErrorKind};
 
 /// Set for every git that refgate starts in a repository: its hooks tell refgate's own writes by it. What git starts in
 /// turn inherits it, so a process that acts for somebody else must not.
@@ -14,7 +18,7 @@ pub const OWN_WRITE: &str = "REFGATE_OWN_WRITE";
 
 /// Variables that would point git at another repository, another object store or other settings. A hook's environment
 /// holds several of them.
-const FOREIGN: [&str; 19] = [
+const FOREIGN: [&str; 17] = [
     OWN_WRITE,
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -27,8 +31,6 @@ const FOREIGN: [&str; 19] = [
     "GIT_PREFIX",
     "GIT_CEILING_DIRECTORIES",
     "GIT_CONFIG",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_CONFIG_COUNT",
     "GIT_REPLACE_REF_BASE",
     "GIT_SHALLOW_FILE",
     "GIT_PROTOCOL",
@@ -36,19 +38,32 @@ const FOREIGN: [&str; 19] = [
     "GIT_REFERENCE_BACKEND",
 ];
 
+/// Settings in the environment. On a command line somebody meant them, and git would read them; in a hook they are those
+/// of whoever pushed, or of the git that runs the hook.
+const SETTINGS: [&str; 2] = ["GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"];
+
 /// Any program, with nothing of a foreign repository in its environment: for what acts at the other end.
 pub(crate) fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
-    for name in FOREIGN {
+    for name in FOREIGN.iter().chain(&SETTINGS) {
         command.env_remove(name);
     }
     command.env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 
-/// `git` with a clean environment, reading nothing but the objects that are here.
+/// `git` with a clean environment, reading nothing but the objects that are here. Settings in the environment count as
+/// git counts them, but in a hook.
 pub(crate) fn git() -> Command {
     let mut command = clean("git");
+    // Git names the repository to every hook that it starts.
+    if env::var_os("GIT_DIR").is_none() {
+        for name in SETTINGS {
+            if let Some(value) = env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+    }
     command
         .env(OWN_WRITE, "1")
         .env("GIT_TERMINAL_PROMPT", "0")
@@ -68,26 +83,82 @@ pub(crate) fn git_in(git_dir: &Path) -> Command {
     command
 }
 
-/// Runs `command` to its end with `input` on its standard input; a thread feeds it, so that neither side blocks.
+/// Runs `command` to its end with `input` on its standard input, for as long as a local process may take.
 pub(crate) fn run(mut command: Command, input: Vec<u8>) -> Result<Output, GitError> {
+    let what = describe(&command);
+    let limit = limits::local();
+    run_watched(&mut command, input, ("running", limit), &mut |_| {})?.map_err(|_| {
+        GitError::new(format!("{what} did nothing that can be seen for {} and was ended", limits::shown(limit)))
+            .kind(GitErrorKind::Silent)
+            .hint("look at the disk of the repository and its load; `site.gitTimeout` sets the time that a local git may take")
+    })
+}
+
+/// Runs `command` to its end with `input` on its standard input; threads feed and drain it, so that no side blocks. What
+/// it prints on standard error is shown to `seen` in pieces as it comes. The inner error is that it printed nothing for
+/// the limit that stands beside what it is doing, and was ended.
+pub(crate) fn run_watched(
+    command: &mut Command,
+    input: Vec<u8>,
+    (phase, limit): (&'static str, Duration),
+    seen: &mut dyn FnMut(&[u8]),
+) -> Result<Result<Output, Silence>, GitError> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = spawn(&mut command)?;
-    let stdin = child.stdin.take();
-    let feeder = thread::spawn(move || match stdin {
+    let what = describe(command);
+    let mut process = Guarded::spawn(command, phase, limit)?;
+    let child = &mut process.child;
+    let (Some(mut stdin), Some(out), Some(err)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(GitError::new(format!("a pipe of {what} is missing")));
+    };
+    let pulse = process.pulse().clone();
+    let (fed, stdout, stderr) = thread::scope(|scope| {
         // A command that stops reading early says why on its own standard error.
-        Some(mut stdin) => stdin.write_all(&input).or_else(|e| match e.kind() {
-            io::ErrorKind::BrokenPipe => Ok(()),
-            _ => Err(e),
-        }),
-        None => Ok(()),
+        let feeder = scope.spawn(move || match stdin.write_all(&input) {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
+            _ => Ok(()),
+        });
+        let drain = scope.spawn(|| drain(out, usize::MAX, &pulse, &mut |_| {}));
+        let stderr = self::drain(err, WORDS, &pulse, seen);
+        (feeder.join(), drain.join(), stderr)
     });
-    let output = child
-        .wait_with_output()
-        .map_err(|e| GitError::new(format!("cannot read what {} prints: {e}", describe(&command))))?;
-    match feeder.join() {
-        Ok(Ok(())) => Ok(output),
-        Ok(Err(e)) => Err(GitError::new(format!("cannot write to {}: {e}", describe(&command)))),
-        Err(_) => Err(GitError::new(format!("the thread that feeds {} died", describe(&command)))),
+    let status = process.wait();
+    if let Some(silence) = process.silence() {
+        return Ok(Err(silence));
+    }
+    let died = || GitError::new(format!("a thread that talks to {what} died"));
+    let unread = |e: io::Error| GitError::new(format!("cannot read what {what} prints: {e}"));
+    fed.map_err(|_| died())?.map_err(|e| GitError::new(format!("cannot write to {what}: {e}")))?;
+    let stdout = stdout.map_err(|_| died())?.map_err(unread)?;
+    Ok(Ok(Output { status: status.map_err(unread)?, stdout, stderr: stderr.map_err(unread)? }))
+}
+
+/// What is kept of the words of a command, in bytes: the last ones.
+const WORDS: usize = 1024 * 1024;
+
+/// Reads up to the end of `from`, and keeps the last `most` bytes at least.
+fn drain(
+    mut from: impl Read,
+    most: usize,
+    pulse: &Pulse,
+    seen: &mut dyn FnMut(&[u8]),
+) -> io::Result<Vec<u8>> {
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(all),
+            Ok(n) => {
+                pulse.beat();
+                seen(&buffer[..n]);
+                all.extend_from_slice(&buffer[..n]);
+                if all.len() / 2 > most {
+                    all.drain(..all.len() - most);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
 }
 
@@ -120,6 +191,19 @@ pub(crate) fn failed(what: &str, output: &Output) -> GitError {
         "{what} failed: {}",
         if said.is_empty() { output.status.to_string() } else { said.into() }
     ))
+}
+
+/// The words of a command that failed, in one line.
+pub(crate) fn said(output: &Output) -> String {
+    let said = one_line(&output.stderr);
+    if said.is_empty() { output.status.to_string() } else { said }
+}
+
+/// What git printed, in one line. An old git advises about grafts, whatever the matter is.
+pub(crate) fn one_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("hint:"));
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// `git` and its first argument that is no option of git itself.

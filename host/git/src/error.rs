@@ -39,6 +39,8 @@ pub enum GitErrorKind {
     Unsupported,
     /// The remote went away after it was told what to do and before it said what it did.
     OutcomeUnknown,
+    /// A remote, or a local program, said nothing for longer than it may, and was ended.
+    Silent,
     /// Another session holds the lock.
     Busy,
 }

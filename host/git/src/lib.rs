@@ -5,8 +5,10 @@
 //! Objects are always packed, unpacked and walked by real git.
 
 mod ancestry;
+mod child;
 mod command;
 mod error;
+mod limits;
 mod local;
 mod lock;
 mod objects;
@@ -20,6 +22,7 @@ pub mod transport;
 
 pub use command::OWN_WRITE;
 pub use error::{GitError, GitErrorKind};
+pub use limits::{Limits, set_local_limit};
 pub use local::GitRepositories;
 pub use lock::{SessionLock, utc};
 pub use policy::{LocalPolicy, Refusal};

@@ -1,10 +1,11 @@
 //! Which objects are here, of which type, and whether all that they lead to is here as well.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use refgate_core::Oid;
 
-use crate::command::{git_in, run, run_ok};
+use crate::command::{git_in, run, run_ok, said};
 use crate::{GitError, Repository};
 
 /// The types of objects, as far as anybody here cares.
@@ -62,49 +63,76 @@ impl Repository {
 
     /// Whether each object is here together with all that it leads to: commits, trees, blobs.
     ///
-    /// What refs lead to counts as complete, as git counts it, unless a ref leads to nothing.
+    /// What refs lead to counts as complete, as git counts it; a ref that leads to nothing counts for nothing.
     pub fn complete(&self, oids: &[Oid]) -> Result<Vec<bool>, GitError> {
-        let kinds = self.kinds(oids)?;
-        let here: Vec<Oid> = oids.iter().copied().filter(|oid| kinds.contains_key(oid)).collect();
-        // With a ref that leads to nothing, git cannot leave out what refs lead to; then all history is walked.
-        let behind_refs = self.connected(&[], true)?;
-        let mut whole = HashMap::with_capacity(here.len());
-        self.complete_by_halves(&here, behind_refs, &mut whole)?;
-        Ok(oids.iter().map(|oid| whole.get(oid).copied().unwrap_or(false)).collect())
+        let fits = |oid: &Oid| oid.format() == self.object_format();
+        let asked: Vec<Oid> = oids.iter().copied().filter(fits).collect();
+        let lacking: HashSet<Oid> =
+            lacking(self.git_dir(), &asked, &[])?.into_iter().map(|(oid, _)| oid).collect();
+        Ok(oids.iter().map(|oid| fits(oid) && !lacking.contains(oid)).collect())
     }
+}
 
-    /// One walk for all; where it fails, one for each half, so that few bad objects cost few walks.
-    fn complete_by_halves(
-        &self,
-        oids: &[Oid],
-        behind_refs: bool,
-        whole: &mut HashMap<Oid, bool>,
-    ) -> Result<(), GitError> {
-        let good = oids.is_empty() || self.connected(oids, behind_refs)?;
-        if good || oids.len() == 1 {
-            whole.extend(oids.iter().map(|oid| (*oid, good)));
-            return Ok(());
+/// Those of `oids` that are not here, or not with all that they lead to, with what git says about it. What refs lead to, and
+/// what `known` leads to, counts as complete.
+pub(crate) fn lacking(git_dir: &Path, oids: &[Oid], known: &[Oid]) -> Result<Vec<(Oid, String)>, GitError> {
+    let here = exist(git_dir, oids)?;
+    let (present, absent): (Vec<_>, Vec<_>) = oids.iter().copied().zip(here).partition(|(_, here)| *here);
+    let mut lacking: Vec<(Oid, String)> =
+        absent.into_iter().map(|(oid, _)| (oid, format!("object `{oid}` is not here"))).collect();
+    let (mut known, mut batches) = (known.to_vec(), vec![present.into_iter().map(|(oid, _)| oid).collect()]);
+    // One walk for all; where it fails, one for each half, so that few bad objects cost few walks. What is whole need not be
+    // walked again.
+    while let Some(batch) = batches.pop() {
+        let batch: Vec<Oid> = batch;
+        match unconnected(git_dir, &batch, &known)? {
+            None => known.extend(batch),
+            Some(said) if batch.len() == 1 => lacking.push((batch[0], said)),
+            Some(_) => {
+                let (first, second) = batch.split_at(batch.len() / 2);
+                batches.extend([second.to_vec(), first.to_vec()]);
+            }
         }
-        let (first, second) = oids.split_at(oids.len() / 2);
-        self.complete_by_halves(first, behind_refs, whole)?;
-        self.complete_by_halves(second, behind_refs, whole)
     }
+    Ok(lacking)
+}
 
-    fn connected(&self, oids: &[Oid], behind_refs: bool) -> Result<bool, GitError> {
-        let mut command = git_in(self.git_dir());
-        command.args(["rev-list", "--objects", "--quiet", "--stdin"]);
-        if behind_refs {
-            command.args(["--not", "--all"]);
-        }
-        let mut input = Vec::with_capacity(oids.len() * 41);
-        oids.iter().for_each(|oid| push_line(&mut input, "", oid));
-        let output = run(command, input)?;
-        match output.status.code() {
-            Some(0) => Ok(true),
-            // 128: an object that the walk needs is not here, or cannot be read, which comes to the same.
-            Some(_) => Ok(false),
-            None => Err(crate::command::failed("`git rev-list`", &output)),
-        }
+/// What git says of something that `oids` lead to and that is not here, or cannot be read, which comes to the same.
+fn unconnected(git_dir: &Path, oids: &[Oid], known: &[Oid]) -> Result<Option<String>, GitError> {
+    if oids.is_empty() {
+        return Ok(None);
+    }
+    let mut command = git_in(git_dir);
+    // The commit-graph may know a commit that is gone.
+    command.args(["-c", "core.commitGraph=false", "rev-list", "--objects", "--quiet", "--stdin"]);
+    // In this order git takes it amiss when an object is bad that is asked about, and not when a ref is.
+    command.args(["--ignore-missing", "--not", "--all"]);
+    let mut input = Vec::with_capacity((oids.len() + known.len()) * 42);
+    oids.iter().for_each(|oid| push_line(&mut input, "", oid));
+    known.iter().for_each(|oid| push_line(&mut input, "^", oid));
+    let output = run(command, input)?;
+    match output.status.code() {
+        Some(0) => Ok(None),
+        Some(_) => Ok(Some(said(&output))),
+        None => Err(crate::command::failed("`git rev-list`", &output)),
+    }
+}
+
+/// Whether each object is in the object store at `git_dir`, one answer per oid in the same order.
+pub(crate) fn exist(git_dir: &Path, oids: &[Oid]) -> Result<Vec<bool>, GitError> {
+    if oids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut git = git_in(git_dir);
+    git.args(["cat-file", "--batch-check=%(objectname)", "--buffer"]);
+    let mut input = Vec::with_capacity(oids.len() * 41);
+    oids.iter().for_each(|oid| push_line(&mut input, "", oid));
+    let output = run_ok(git, input)?;
+    let answers: Vec<bool> =
+        output.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| !l.ends_with(b" missing")).collect();
+    match answers.len() == oids.len() {
+        true => Ok(answers),
+        false => Err(GitError::new("`git cat-file` did not answer for every object")),
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Kind {
     Verify,
     /// A number and a unit, as in `30 s`; a bare number is milliseconds.
     Time,
+    /// The same, more than nothing; a bare number is seconds.
+    Seconds,
     /// A path, relative to the file that says it.
     Path,
     /// `gated`, `none` or `ungated`.
@@ -81,6 +83,7 @@ impl Kind {
             Kind::Percent => "percent",
             Kind::Verify => "none, checksum or signature",
             Kind::Time => "time",
+            Kind::Seconds => "seconds",
             Kind::Path => "path",
             Kind::Writes => "gated, none or ungated",
             Kind::Refspec => "refspec",
@@ -113,6 +116,7 @@ impl Kind {
                 None => Err(format!("`{text}` is not known; write `none`, `checksum` or `signature`")),
             },
             Kind::Time => values::time(text).map(drop),
+            Kind::Seconds => values::seconds(text).map(drop),
             Kind::Writes => match SiteKind::from_name(text) {
                 Some(_) => Ok(()),
                 None => Err(format!("`{text}` is not a kind of site; write `gated`, `none` or `ungated`")),

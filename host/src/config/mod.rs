@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refgate_core::{Refspecs, ReloadWait, Rules, SiteKind};
+use refgate_git::Limits;
 use refgate_refdb::Access;
 use refgate_runtime::Require;
 
@@ -62,6 +63,8 @@ pub struct Site {
     pub base_path: PathBuf,
     /// How client writes here relate to the ref-db.
     pub writes: SiteKind,
+    /// How long a local git may do nothing that can be seen.
+    pub git_timeout: Duration,
 }
 
 /// `[ref-database]`.
@@ -130,6 +133,8 @@ pub struct Remote {
     pub writes: SiteKind,
     /// Whether the remote may be ahead of the ref-db.
     pub source_of_truth: bool,
+    /// How long it is waited for.
+    pub limits: Limits,
 }
 
 impl Default for Remote {
@@ -142,6 +147,7 @@ impl Default for Remote {
             mirror: true,
             writes: SiteKind::Ungated,
             source_of_truth: false,
+            limits: Limits::default(),
         }
     }
 }

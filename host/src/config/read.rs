@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use refgate_core::{Enforcement, Refspec, Refspecs, ReloadWait, Rules, SiteKind, escape};
+use refgate_git::Limits;
 use refgate_refdb::{Access, PasswordFrom, Tls};
 use refgate_runtime::Require;
 use serde_json::{Map, Value};
@@ -31,6 +32,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             name: read.text("site", None, "name"),
             base_path: read.path("site", "basePath").unwrap_or_else(|| base.join("git")),
             writes: read.writes("site", None),
+            git_timeout: read.seconds("site", None, "gitTimeout"),
         },
         ref_database: RefDatabase {
             enabled: read.boolean("ref-database", None, "enabled"),
@@ -228,6 +230,10 @@ impl<'i> Reader<'i> {
         values::millis(&self.or_default(section, subsection, key)).unwrap_or_default()
     }
 
+    fn seconds(&self, section: &str, subsection: Option<&str>, key: &str) -> Duration {
+        values::seconds(&self.or_default(section, subsection, key)).unwrap_or_default()
+    }
+
     fn writes(&self, section: &str, subsection: Option<&str>) -> SiteKind {
         SiteKind::from_name(&self.or_default(section, subsection, "writes")).unwrap_or_default()
     }
@@ -296,6 +302,10 @@ impl<'i> Reader<'i> {
             mirror: self.boolean("remote", some, "mirror"),
             writes: self.writes("remote", some),
             source_of_truth: self.boolean("remote", some, "sourceOfTruth"),
+            limits: Limits {
+                connect: self.seconds("remote", some, "connectTimeout"),
+                silence: self.seconds("remote", some, "timeout"),
+            },
         }
     }
 

@@ -72,6 +72,14 @@ static KEYS: &[KeyDoc] = &[
         "how client writes at this site relate to the ref-db: all go through it (gated), there are none (none), or others write too (ungated)",
     ),
     one(
+        "site",
+        Plain,
+        "gitTimeout",
+        Kind::Seconds,
+        "3600",
+        "how long a git on this machine may do nothing that can be seen before it is ended",
+    ),
+    one(
         REFDB,
         Plain,
         "enabled",
@@ -283,6 +291,22 @@ static KEYS: &[KeyDoc] = &[
         Boolean,
         "false",
         "true: the remote may be ahead of the ref-db, which follows it on fetch",
+    ),
+    one(
+        "remote",
+        Any,
+        "timeout",
+        Kind::Seconds,
+        "300",
+        "how long the remote may say nothing before the session is ended; whatever moves starts the time anew",
+    ),
+    one(
+        "remote",
+        Any,
+        "connectTimeout",
+        Kind::Seconds,
+        "30",
+        "how long a connection may take over git:// and OpenSSH; elsewhere it is part of the timeout",
     ),
     unused(REFDB, Plain, "ignoredRefsPrefixes", Text, "Gerrit reads it and does nothing with it"),
     unused(

@@ -94,6 +94,17 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long a time"))
 }
 
+/// How long something is waited for: seconds, or a number and a unit. A wait without an end is none.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let bare = !text.trim().is_empty() && text.trim().bytes().all(|b| b.is_ascii_digit());
+    let time = if bare { time(&format!("{text} s")) } else { time(text) };
+    match time {
+        Ok(Duration::ZERO) => Err(format!("`{text}` leaves no time; write 1 or more seconds")),
+        Ok(time) => Ok(time),
+        Err(why) => Err(why),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +155,16 @@ mod tests {
         ] {
             let e = millis(text).unwrap_err();
             assert!(e.contains(part), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn waits_are_seconds_and_never_without_end() {
+        for (text, ms) in [("30", 30_000), (" 5 ", 5_000), ("250 ms", 250), ("2 min", 120_000)] {
+            assert_eq!(seconds(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "0", "0 ms", "-1", "never"] {
+            assert!(seconds(text).is_err(), "{text}");
         }
     }
 

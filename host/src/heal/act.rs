@@ -148,7 +148,7 @@ pub(super) async fn accept_loss(
     for remote in site.gate.config().remotes.keys() {
         let (Ok(url), dir) = (site.url(remote, project), repository.git_dir().to_owned()) else { continue };
         let brought = blocking(move || fetch_objects(&dir, &url, &[oid], &mut |_| {})).await;
-        if brought.is_ok_and(|brought| brought.missing.is_empty()) {
+        if brought.is_ok_and(|brought| brought.missing.is_empty() && brought.refused.is_empty()) {
             let why = format!("`{remote}` has {oid}, so nothing is lost; it is here now: run heal again");
             return Ok(rows.into_iter().map(|row| (row.name, Err(why.clone()))).collect());
         }

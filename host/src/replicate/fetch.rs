@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
+use refgate_core::decision::{Decision, RefDecision, RefUpdate};
 use refgate_core::table::{RemoteValue, Seen};
 use refgate_core::{
-    Atomicity, BoxFuture, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, LocalError, Lookup,
-    ObjectFormat, Oid, Outcome, Project, Reason, RefName, RemoteRefs,
+    Atomicity, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, Lookup, ObjectFormat, Oid, Outcome,
+    Project, RefName,
 };
 use refgate_git::{
-    EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, fetch_objects, list,
+    EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list,
 };
 
+use super::bring::{Source, bring_kept};
 use super::catch_up::deadline;
 use super::locked::lock;
 use super::offers::{Sides, Value, listing, needs_objects};
@@ -62,12 +63,11 @@ pub async fn fetch(
     let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.fetch, options };
     let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
 
-    let source = Source { repository: repository.clone(), url, progress: progress.clone() };
+    let source = Source::new(repository.clone(), url, progress.clone());
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
-    let missing = source.bring(wanted).await?;
+    let brought = source.bring(wanted).await?;
     bring_listed(site, project, &updates, &source).await;
-    let taken = |update: &RefUpdate| !matches!(update.remote, RemoteValue::Known(Some(oid)) if missing.contains(&oid));
-    let (updates, gone): (Vec<RefUpdate>, Vec<RefUpdate>) = updates.into_iter().partition(taken);
+    let (updates, left) = brought.part(updates);
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
     let listed = |update: &RefUpdate| match update.remote {
@@ -79,16 +79,16 @@ pub async fn fetch(
     hold_moved_metas(&mut decision, &offered);
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
-    decision.refs.extend(gone.iter().map(outrun));
-    decision.refs.extend(sides.unreadable(remote));
-    decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
-    let mut results: Vec<RefResult> =
-        decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
+    let decided = std::mem::take(&mut decision.refs);
+    let decided = decided.into_iter().map(|one| (first_result(one.verdict.is_keep()), one));
+    let unreadable = sides.unreadable(remote).into_iter().map(|one| (RefResult::HeldBack, one));
+    let mut all: Vec<(RefResult, RefDecision)> = decided.chain(left).chain(unreadable).collect();
+    all.sort_by(|(_, a), (_, b)| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
+    let (mut results, refs): (Vec<RefResult>, Vec<RefDecision>) = all.into_iter().unzip();
+    decision.refs = refs;
     if !options.dry_run {
         progress.stage("moving refs");
-        if let Err(e) = bring_kept(&source, &decision).await {
-            reject_all(&mut results, &e);
-        }
+        bring_kept(&source, &decision, &mut results).await;
         move_kept(site, project, &repository, remote, &decision, &mut results).await;
     }
     let stuck = options.selected(caught_up.stuck, &decision, &results);
@@ -102,14 +102,6 @@ pub async fn fetch(
         caught_up: caught_up.moved.len(),
         stuck,
     })
-}
-
-/// A ref that the remote moved between its listing and the transfer. Judging the old value without its history would
-/// only give a wrong reason.
-fn outrun(update: &RefUpdate) -> RefDecision {
-    let verdict = Verdict::Discard { reason: Reason::NotUpToDate, by: HOST.into() };
-    let hint = Some("it changed at the remote while it was fetched: run again".to_owned());
-    RefDecision { hint, ..RefDecision::of_offer(Direction::Fetch, update, verdict) }
 }
 
 /// Opens the local repository; with `--create`, makes it when there is none, in the remote's object format.
@@ -195,57 +187,6 @@ async fn bring_listed(site: &Site, project: &Project, updates: &[RefUpdate], sou
         // A remote that refuses them is no reason to fetch nothing.
         drop(source.bring(absent).await);
     }
-}
-
-/// The remote of this fetch.
-struct Source {
-    repository: Repository,
-    url: RemoteUrl,
-    progress: Arc<dyn Progress>,
-}
-
-impl Source {
-    /// Brings objects without moving a ref; returns those that the remote no longer has.
-    async fn bring(&self, mut oids: Vec<Oid>) -> Result<Vec<Oid>, GitError> {
-        oids.sort_unstable();
-        oids.dedup();
-        if oids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.progress.stage(&format!("fetching {} objects with their history", oids.len()));
-        let (git_dir, url, progress) =
-            (self.repository.git_dir().to_owned(), self.url.clone(), self.progress.clone());
-        // What git prints here is how far it is, nothing that stays of interest.
-        blocking(move || fetch_objects(&git_dir, &url, &oids, &mut |p| progress.stage(&super::line_of(p))))
-            .await
-            .map(|fetched| fetched.missing)
-    }
-}
-
-impl RemoteRefs for Source {
-    fn relist<'a>(&'a self, refs: &'a [RefName]) -> BoxFuture<'a, Result<Vec<Option<Oid>>, LocalError>> {
-        Box::pin(async move {
-            let local = |e: GitError| LocalError(e.to_string());
-            let (url, format) = (self.url.clone(), self.repository.object_format());
-            let listed = listing(blocking(move || list(&url, format)).await.map_err(local)?);
-            let values: Vec<Option<Oid>> = refs
-                .iter()
-                .map(|name| match listed.get(name) {
-                    Some(Value::At(oid)) => Some(*oid),
-                    Some(Value::Symbolic | Value::Broken) | None => None,
-                })
-                .collect();
-            self.bring(values.iter().copied().flatten().collect()).await.map_err(local)?;
-            Ok(values)
-        })
-    }
-}
-
-/// What is kept must be here whole before a ref leads to it. Usually it is, and this asks the remote for nothing.
-async fn bring_kept(source: &Source, decision: &Decision) -> Result<(), GitError> {
-    let kept = decision.refs.iter().filter(|r| r.verdict.is_keep()).filter_map(|r| r.new).collect();
-    source.bring(kept).await?;
-    Ok(())
 }
 
 /// Moves what is kept, part by part, each under the site's locks on its refs: taken only now, so that nobody waited for

@@ -1,5 +1,6 @@
 //! Replication itself: offers, the gate's decision, and the transfer of what it keeps.
 
+mod bring;
 pub(crate) mod catch_up;
 mod fetch;
 mod locked;
@@ -16,6 +17,7 @@ use refgate_core::decision::{Decision, HOST, Verdict};
 use refgate_core::{Deadline, Oid, Project, Reason, RefName};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
+use crate::gated::REPLICATION;
 use crate::record::Recorder;
 use crate::report::RefResult;
 use crate::{Error, Gate};
@@ -98,7 +100,8 @@ impl Site {
         let template = self.gate.remote(remote)?.url.as_deref();
         let template = template.ok_or_else(|| Error::usage(format!("remote `{remote}` has no url")))?;
         // The configuration has resolved relative paths against its own directory.
-        Ok(RemoteUrl::for_project(template, project, Path::new("/"))?)
+        let limits = self.gate.remote(remote)?.limits;
+        Ok(RemoteUrl::for_project(template, project, Path::new("/"))?.within(limits))
     }
 
     /// At most one session per repository and remote; a dry run moves nothing and needs none.
@@ -112,7 +115,22 @@ impl Site {
             return Ok(None);
         }
         let clock = self.gate.clock().as_ref();
-        let lock = SessionLock::acquire(repository.git_dir(), remote, SESSION_WAIT, clock).await?;
+        // A session that waits for this process would be waited for in a circle.
+        let started_by = replication_above();
+        let wait = if started_by.is_some() { Duration::ZERO } else { SESSION_WAIT };
+        let lock = SessionLock::acquire(repository.git_dir(), remote, wait, clock).await;
+        let lock = lock.map_err(|e| match started_by {
+            Some(name) if e.kind == GitErrorKind::Busy => GitError {
+                message: format!(
+                    "{}; it is not waited for, because a hook of replication from `{name}` started this run and that session \
+                     may be the one that waits for the hook",
+                    e.message
+                ),
+                ..e
+            }
+            .hint("nothing is lost: the next run sends what this one would have; start replication from a hook in the background, or from cron"),
+            _ => e,
+        })?;
         self.note_use().await;
         Ok(Some(lock))
     }
@@ -142,6 +160,17 @@ impl Options {
         let path = Path::new(std::ffi::OsStr::from_bytes(source.as_bytes()));
         self.refs.is_empty() || self.refs.iter().any(|glob| glob.is_match(path))
     }
+}
+
+/// The site whose replication started the hook that this process runs in, if it does: git gives the options of a push to
+/// its hooks.
+fn replication_above() -> Option<String> {
+    let count: usize = std::env::var("GIT_PUSH_OPTION_COUNT").ok()?.parse().ok()?;
+    // More than any client sends is no list of options.
+    (0..count.min(1_000)).find_map(|i| {
+        let option = std::env::var(format!("GIT_PUSH_OPTION_{i}")).ok()?;
+        Some(option.strip_prefix(REPLICATION)?.to_owned())
+    })
 }
 
 /// One line of a transfer, for people.

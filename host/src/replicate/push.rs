@@ -74,6 +74,7 @@ pub async fn push(
         explain(&mut results, remote, &damaged);
     }
     let stuck = options.selected(caught_up.stuck, &decision, &results);
+    hint_hooks(remote, &mut decision, &results);
     Ok(Report {
         direction: Direction::Push,
         project: project.clone(),
@@ -84,6 +85,24 @@ pub async fn push(
         caught_up: caught_up.moved.len(),
         stuck,
     })
+}
+
+/// A hook that dislikes a ref does so at every run: how such refs are left out.
+fn hint_hooks(remote: &str, decision: &mut Decision, results: &[RefResult]) {
+    let declined =
+        |r: &RefResult| matches!(r, RefResult::Rejected(why) if why.starts_with("pre-receive hook declined"));
+    for (one, _) in decision.refs.iter_mut().zip(results).filter(|(_, r)| declined(r)) {
+        let name = one.remote_name.to_string();
+        let space = name.match_indices('/').nth(1).map(|(at, _)| &name[..at]);
+        let pattern = match space {
+            Some(space) if !["refs/heads", "refs/tags"].contains(&space) => format!("{space}/*"),
+            _ => "REF".to_owned(),
+        };
+        one.hint = Some(format!(
+            "the hook `pre-receive` of `{remote}` decides about that; refs that it never takes are left out by `push = ^{pattern}` \
+             in [remote \"{remote}\"], after a line `push = +refs/*:refs/*` where there is no `push` yet"
+        ));
+    }
 }
 
 /// git walks from all refs of a repository before it takes objects, and a damaged one ends that walk.

@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 use refgate_core::{Oid, RefName};
 
 use super::Settings;
+use crate::child::Guarded;
 use crate::command::{git_in, run, run_ok};
-use crate::{GitError, Repository};
+use crate::{GitError, GitErrorKind, Repository, limits};
 
 /// The directory of which git runs the hooks of a push: `hooks`, or what `core.hooksPath` says, seen from the git
 /// directory, where receive-pack runs.
@@ -77,10 +78,20 @@ impl UpdateHook {
         if env::var_os("GIT_DIR").is_none() {
             command.env("GIT_DIR", repository.git_dir());
         }
-        let status = command.status().map_err(|e| {
+        let cannot = |e: &dyn std::fmt::Display| {
             GitError::new(format!("cannot run the hook `update`: {e}"))
                 .hint("look at the hook: is its interpreter there?")
-        })?;
+        };
+        let limit = limits::local();
+        let mut hook = Guarded::spawn(&mut command, "running", limit).map_err(|e| cannot(&e))?;
+        let status = hook.wait().map_err(|e| cannot(&e))?;
+        if hook.silence().is_some() {
+            let message =
+                format!("the hook `update` did not end within {} and was ended", limits::shown(limit));
+            return Err(GitError::new(message)
+                .kind(GitErrorKind::Silent)
+                .hint("look at the hook: what does it wait for? `site.gitTimeout` sets the time"));
+        }
         Ok(status.success())
     }
 }

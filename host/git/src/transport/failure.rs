@@ -37,6 +37,9 @@ const PHRASES: [(&str, GitErrorKind); 29] = [
     ("connection closed by", GitErrorKind::Unreachable),
 ];
 
+/// What is said where the remote went away before its report.
+pub(super) const OPEN: &str = "nobody knows which refs moved at";
+
 /// The error for a remote that could not be talked to; `said` is what git, ssh or the remote printed.
 pub(super) fn failure(url: &RemoteUrl, doing: &str, said: &str) -> GitError {
     let lower = said.to_lowercase();
@@ -70,10 +73,9 @@ pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &s
         GitErrorKind::Unreachable => {
             ("no connection to", Some("check the host, the port and the network, then run again"))
         }
-        GitErrorKind::OutcomeUnknown => (
-            "nobody knows which refs moved at",
-            Some("run again: what moved is listed then, and nothing is sent twice"),
-        ),
+        GitErrorKind::OutcomeUnknown => {
+            (OPEN, Some("run again: what moved is listed then, and nothing is sent twice"))
+        }
         _ => ("the remote failed:", None),
     };
     let error = GitError::new(format!("cannot {doing}: {what} `{url}` ({said})")).kind(kind);

@@ -1,32 +1,49 @@
 //! Taking objects from a remote without moving a ref: what is decided later must be here first.
 
-use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
-use std::process::Stdio;
-use std::thread;
+use std::process::{Command, Output};
 
 use refgate_core::Oid;
+use tempfile::TempDir;
 
 use super::connection::repository_at;
-use super::failure::failure;
-use super::pack::exist;
-use super::{Progress, RemoteUrl, git_for_remotes};
-use crate::{GitError, command};
+use super::failure::{failure, printable};
+use super::isolate::{Tried, isolate};
+use super::keep;
+use super::report::Lines;
+use super::url::Place;
+use super::{Progress, RemoteUrl, git_for_remotes, list, rewritten};
+use crate::objects::{lacking, push_line};
+use crate::{GitError, GitErrorKind, command};
 
-/// More explicit refspecs than this in one `git fetch` cost time by their square.
-const BATCH: usize = 1_000;
+/// Explicit refspecs cost `git fetch` time by their square; so many do not hurt yet.
+const REFSPECS: usize = 20_000;
+/// So many refusals of one object each are met by a new look at what the remote has.
+const NAMED: usize = 8;
 
 /// What was brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchedObjects {
     /// Objects that the remote does not have, or does not give, in the order asked for. All others are here, with
-    /// everything that they need.
+    /// everything that they need, but for those below.
     pub missing: Vec<Oid>,
+    /// Objects that did not come whole, each with git's own words: something that they need is damaged or missing at the
+    /// remote, or the checks of this side refuse it.
+    pub refused: Vec<(Oid, String)>,
+}
+
+/// What became of one object.
+enum Fate {
+    Here,
+    Missing,
+    Refused(String),
 }
 
 /// Brings `oids` and all that they need into the local object store, and changes nothing else: no ref, no tag, no
-/// FETCH_HEAD. Asks the remote only for what is not here yet.
+/// FETCH_HEAD. Asks the remote only for what is not here yet, and for all of it at once. An object that spoils the
+/// transfer is found by trying parts; what came meanwhile does not cross again.
 ///
 /// An error says that the transfer failed; objects may have come, refs have not moved.
 pub fn fetch_objects(
@@ -35,61 +52,152 @@ pub fn fetch_objects(
     oids: &[Oid],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<FetchedObjects, GitError> {
-    let wanted = incomplete(local_git_dir, oids)?;
-    let mut refused = BTreeSet::new();
-    for batch in wanted.chunks(BATCH) {
-        let mut batch = batch.to_vec();
-        // A server refuses a request for the first object that it lacks: without that one, the rest is asked again.
-        while !batch.is_empty() {
-            let Err(said) = fetch_batch(local_git_dir, url, &batch, progress)? else {
-                break;
-            };
-            let named = refused_in(&said, &batch);
-            if named.is_empty() {
-                return Err(failure(url, "fetch objects", &said));
-            }
-            batch.retain(|oid| !named.contains(oid));
-            refused.extend(named);
-        }
-    }
-    // What the remote refused may still be here from another side; what it promised must be.
-    let here = exist(local_git_dir, &wanted)?;
-    let absent: BTreeSet<Oid> =
-        wanted.iter().zip(here).filter(|(_, here)| !here).map(|(oid, _)| *oid).collect();
-    let missing = oids.iter().filter(|oid| refused.contains(oid) || absent.contains(oid)).copied().collect();
-    Ok(FetchedObjects { missing })
-}
-
-/// Those of `oids` that may be absent or lack some of their history, each once.
-fn incomplete(git_dir: &Path, oids: &[Oid]) -> Result<Vec<Oid>, GitError> {
     let unique: Vec<Oid> = oids.iter().copied().collect::<BTreeSet<Oid>>().into_iter().collect();
-    let here = exist(git_dir, &unique)?;
-    let (present, mut wanted): (Vec<_>, Vec<_>) = unique.into_iter().zip(here).partition(|(_, here)| *here);
-    if !present.is_empty() {
-        // An object alone proves nothing: a transfer that was killed leaves some without their history. Only what hangs
-        // together from the refs, or with them, counts.
-        let mut git = command::git_in(git_dir);
-        git.args(["rev-list", "--objects", "--quiet", "--stdin"]);
-        let mut input = Vec::new();
-        for (oid, _) in &present {
-            input.extend_from_slice(format!("{oid}\n").as_bytes());
+    // An object alone proves nothing: a transfer that was killed leaves some without their history.
+    let wanted: Vec<Oid> = lacking(local_git_dir, &unique, &[])?.into_iter().map(|(oid, _)| oid).collect();
+    let mut fetched = FetchedObjects::default();
+    if wanted.is_empty() {
+        return Ok(fetched);
+    }
+    let url = &rewritten(url)?;
+    let mut transfer =
+        Transfer { git_dir: local_git_dir, url, known: Vec::new(), tips: None, named: 0, progress };
+    let most = if *url.place() == Place::Http { REFSPECS } else { usize::MAX };
+    let mut absent = BTreeSet::new();
+    for part in wanted.chunks(most) {
+        let alone = |_: &Oid, words: &str| Fate::Refused(words.to_owned());
+        let (fates, error) = isolate(part, |_| Vec::new(), &mut |some| transfer.attempt(some), alone);
+        if let Some(error) = error {
+            return Err(error);
         }
-        input.extend_from_slice(b"--not\n--all\n");
-        if !command::run(git, input)?.status.success() {
-            wanted.extend(present);
+        for (oid, fate) in part.iter().zip(fates) {
+            match fate {
+                Some(Fate::Here) | None => {}
+                Some(Fate::Missing) => _ = absent.insert(*oid),
+                Some(Fate::Refused(words)) => fetched.refused.push((*oid, words)),
+            }
         }
     }
-    Ok(wanted.into_iter().map(|(oid, _)| oid).collect())
+    fetched.missing = oids.iter().copied().filter(|oid| absent.contains(oid)).collect();
+    Ok(fetched)
 }
 
-/// One `git fetch`; the inner error is what it said when it failed.
-fn fetch_batch(
-    git_dir: &Path,
-    url: &RemoteUrl,
-    batch: &[Oid],
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Result<(), String>, GitError> {
-    let mut git = git_for_remotes(command::git_in(git_dir))?;
+struct Transfer<'a> {
+    git_dir: &'a Path,
+    url: &'a RemoteUrl,
+    /// What came in this transfer, with all that it needs. No ref leads to it yet.
+    known: Vec<Oid>,
+    tips: Option<TempDir>,
+    /// How often the remote named an object that it does not give.
+    named: usize,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Transfer<'_> {
+    /// One session with the remote, for all of `wanted`.
+    fn attempt(&mut self, wanted: &[Oid]) -> Result<Tried<Fate>, GitError> {
+        let output = self.session(wanted)?;
+        if !output.status.success() && !output.stdout.starts_with(b"keep") {
+            let said = words(&output);
+            let refused = self.refused_in(&said, wanted)?;
+            if !refused.is_empty() {
+                let fate = |oid| refused.contains(oid).then_some(Fate::Missing);
+                return Ok(Tried::Answered(wanted.iter().map(fate).collect()));
+            }
+            let error = failure(self.url, "fetch objects", &said);
+            return match error.kind {
+                GitErrorKind::Other => Ok(Tried::Failed(culprit_words(&said))),
+                _ => Err(error),
+            };
+        }
+        // What the remote promised must be here whole.
+        let lacking: BTreeMap<Oid, String> =
+            lacking(self.git_dir, wanted, &self.known)?.into_iter().collect();
+        self.known.extend(wanted.iter().filter(|oid| !lacking.contains_key(oid)));
+        let fate = |oid: &Oid| match lacking.get(oid) {
+            Some(words) => Fate::Refused(format!("it came without what it needs: {words}")),
+            None => Fate::Here,
+        };
+        Ok(Tried::Answered(wanted.iter().map(|oid| Some(fate(oid))).collect()))
+    }
+
+    fn session(&mut self, wanted: &[Oid]) -> Result<Output, GitError> {
+        let mut git = git_for_remotes(command::git_in(self.git_dir), self.url)?;
+        // The commit-graph may know a commit that is gone, and git would not ask for it.
+        git.args(["-c", "core.commitGraph=false"]);
+        self.tell_known(&mut git)?;
+        match self.url.place() {
+            Place::Http => fetch(&mut git),
+            // Plumbing: as many objects as one likes, no ref, no FETCH_HEAD.
+            _ => _ = git.args(["fetch-pack", "--stdin", "--thin"]),
+        }
+        match self.url.path() {
+            Some(path) => git.arg(repository_at(self.url, path)?),
+            None => git.arg(self.url.git_argument()),
+        };
+        let mut input = Vec::with_capacity(wanted.len() * 41);
+        wanted.iter().for_each(|oid| push_line(&mut input, "", oid));
+        let waited = ("sending objects", self.url.limits().silence);
+        let mut lines = Lines::default();
+        let mut told = |said: Progress| tell(said, self.progress);
+        let output = command::run_watched(&mut git, input, waited, &mut |part| lines.add(part, &mut told))?;
+        lines.end(&mut told);
+        keep::remove_left_over(self.git_dir)?;
+        output.map_err(|silence| silence.of(self.url))
+    }
+
+    /// Git offers the other side what its refs lead to. No ref leads to what came a moment ago, so it is offered as that
+    /// of an alternate repository, which is a directory of ours without objects.
+    fn tell_known(&mut self, git: &mut Command) -> Result<(), GitError> {
+        const COMMAND: &str = r#"f() { if test -f "$1/tips"; then cat "$1/tips"; else git --git-dir="$1" for-each-ref --format='%(objectname)'; fi; }; f"#;
+        if self.known.is_empty() {
+            return Ok(());
+        }
+        let io = |e: std::io::Error| GitError::new(format!("cannot keep a list of what came: {e}"));
+        let tips = match self.tips.take() {
+            Some(tips) => tips,
+            None => {
+                let tips = tempfile::Builder::new().prefix("refgate-tips-").tempdir().map_err(io)?;
+                fs::create_dir(tips.path().join("objects")).map_err(io)?;
+                fs::create_dir(tips.path().join("refs")).map_err(io)?;
+                tips
+            }
+        };
+        let mut list = Vec::with_capacity(self.known.len() * 41);
+        self.known.iter().for_each(|oid| push_line(&mut list, "", oid));
+        fs::write(tips.path().join("tips"), list).map_err(io)?;
+        git.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", tips.path().join("objects"));
+        git.arg("-c").arg(format!("core.alternateRefsCommand={COMMAND}"));
+        self.tips = Some(tips);
+        Ok(())
+    }
+
+    /// The objects of `wanted` that a message names as not to be had. A server names the first one only: after some of
+    /// them its listing tells the rest.
+    fn refused_in(&mut self, said: &str, wanted: &[Oid]) -> Result<BTreeSet<Oid>, GitError> {
+        let refusals = said.lines().filter(|line| {
+            ["not our ref", "not valid", "unadvertised object"].iter().any(|phrase| line.contains(phrase))
+        });
+        let asked: BTreeSet<&Oid> = wanted.iter().collect();
+        let mut refused: BTreeSet<Oid> = refusals
+            .flat_map(|line| line.split(|c: char| !c.is_ascii_hexdigit()))
+            .filter_map(|word| word.parse::<Oid>().ok())
+            .filter(|oid| asked.contains(oid))
+            .collect();
+        self.named += usize::from(!refused.is_empty());
+        if self.named > NAMED
+            && let Some(one) = refused.first()
+        {
+            let listed = list(self.url, one.format())?;
+            let listed: BTreeSet<Oid> = listed.into_iter().map(|one| one.oid).collect();
+            refused.extend(wanted.iter().filter(|oid| !listed.contains(oid)));
+        }
+        Ok(refused)
+    }
+}
+
+/// Over http git's plumbing takes no objects by name. This one does, and is told to do nothing else.
+fn fetch(git: &mut Command) {
     for setting in [
         "gc.auto=0",
         "maintenance.auto=false",
@@ -113,60 +221,29 @@ fn fetch_batch(
         "--no-write-fetch-head",
     ]);
     git.args(["--no-auto-maintenance", "--no-recurse-submodules", "--no-write-commit-graph", "--"]);
-    match url.path() {
-        Some(path) => git.arg(repository_at(url, path)?),
-        None => git.arg(url.git_argument()),
-    };
-    git.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command::spawn(&mut git)?;
-    let (Some(mut stdin), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
-        return Err(GitError::new("a pipe of `git fetch` is missing"));
-    };
-    let said = thread::scope(|scope| {
-        scope.spawn(move || -> io::Result<()> {
-            let lines: Vec<u8> = batch.iter().flat_map(|oid| format!("{oid}\n").into_bytes()).collect();
-            // A git that stops reading has failed and says why.
-            stdin.write_all(&lines)
-        });
-        tell(stderr, progress)
-    });
-    let status = child.wait().map_err(|e| GitError::new(format!("cannot wait for `git fetch`: {e}")))?;
-    Ok(if status.success() { Ok(()) } else { Err(said) })
 }
 
-/// Passes on what `git fetch` prints, line by line, and keeps what is no progress.
-fn tell(mut from: impl Read, progress: &mut dyn FnMut(Progress)) -> String {
-    let mut kept = String::new();
-    let mut lines = super::report::Lines::default();
-    let mut note = |said: Progress| {
-        let Progress::Remote(line) = said else {
-            return;
-        };
-        if !line.contains("% (") {
-            kept.push_str(&line);
-            kept.push('\n');
-        }
-        match line.strip_prefix("remote: ") {
-            Some(line) => progress(Progress::Remote(line.into())),
-            None => progress(Progress::Local(line)),
-        }
-    };
-    let mut buffer = [0; 8 * 1024];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        lines.add(&buffer[..n], &mut note);
+/// Passes on a line that git prints.
+fn tell(said: Progress, progress: &mut dyn FnMut(Progress)) {
+    let (Progress::Remote(line) | Progress::Local(line)) = said;
+    match line.strip_prefix("remote: ") {
+        Some(line) => progress(Progress::Remote(line.into())),
+        None => progress(Progress::Local(line)),
     }
-    lines.end(&mut note);
-    kept
 }
 
-/// The objects of `batch` that a message names as not to be had.
-fn refused_in(said: &str, batch: &[Oid]) -> BTreeSet<Oid> {
-    let refusals = said.lines().filter(|line| {
-        ["not our ref", "not valid", "unadvertised object"].iter().any(|phrase| line.contains(phrase))
-    });
-    refusals
-        .flat_map(|line| line.split(|c: char| !c.is_ascii_hexdigit()))
-        .filter_map(|word| word.parse::<Oid>().ok())
-        .filter(|oid| batch.contains(oid))
-        .collect()
+/// What git said, without its progress.
+fn words(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines = said.split(['\n', '\r']).map(printable);
+    let lines: Vec<String> = lines.filter(|line| !line.trim().is_empty() && !line.contains("% (")).collect();
+    lines.join("\n")
+}
+
+/// The lines that tell what is wrong, in one. What comes first is the cause, the rest is what it led to.
+fn culprit_words(said: &str) -> String {
+    const MOST: usize = 3;
+    let wrong = |line: &&str| ["fatal: ", "error: "].iter().any(|mark| line.contains(mark));
+    let lines: Vec<&str> = said.lines().filter(wrong).take(MOST).collect();
+    if lines.is_empty() { command::one_line(said.as_bytes()) } else { lines.join("; ") }
 }

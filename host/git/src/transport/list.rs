@@ -26,16 +26,24 @@ pub struct ListedRef {
 /// kinds as those of [`PushSession::open`](super::PushSession::open).
 pub fn list(url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<ListedRef>, GitError> {
     let doing = "list the refs";
-    let mut git = git_for_remotes(git_nowhere())?;
+    let mut git = git_for_remotes(git_nowhere(), url)?;
     git.args(["ls-remote", "--symref", "--"]);
     match url.path() {
         // Git's own message does not tell what is missing from what is no repository.
         Some(path) => git.arg(repository_at(url, path)?),
         None => git.arg(url.git_argument()),
     };
-    let output = command::run(git, Vec::new())?;
+    if url.path().is_none() {
+        // Git says nothing until it has the whole listing; what it traces shows that the listing goes on.
+        git.env("GIT_TRACE_PACKET", "2");
+    }
+    let waited = ("listing its refs", url.limits().silence);
+    let output = command::run_watched(&mut git, Vec::new(), waited, &mut |_| {})?;
+    let output = output.map_err(|silence| silence.of(url))?;
     if !output.status.success() {
-        return Err(failure(url, doing, &String::from_utf8_lossy(&output.stderr)));
+        let said = String::from_utf8_lossy(&output.stderr);
+        let words: Vec<&str> = said.lines().filter(|line| !line.contains(" packet: ")).collect();
+        return Err(failure(url, doing, &words.join("\n")));
     }
     parse(&output.stdout, url, format)
 }

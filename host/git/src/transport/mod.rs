@@ -11,6 +11,8 @@ mod advertisement;
 mod connection;
 mod failure;
 mod fetch;
+mod isolate;
+mod keep;
 mod list;
 mod pack;
 pub(crate) mod pktline;
@@ -39,11 +41,14 @@ pub enum Progress {
     Local(String),
 }
 
-/// `git` that may talk to a remote: only over the protocols that refgate takes, and without prompts.
-fn git_for_remotes(mut git: Command) -> Result<Command, GitError> {
+/// `git` that may talk to the remote at `url`: only over the protocols that refgate takes, and without prompts.
+fn git_for_remotes(mut git: Command, url: &RemoteUrl) -> Result<Command, GitError> {
     git.env("GIT_ALLOW_PROTOCOL", "file:git:ssh:http:https");
-    git.env("GIT_SSH_COMMAND", ssh::command_line()?);
+    git.env("GIT_SSH_COMMAND", ssh::command_line(url.limits())?);
     git.args(["-c", "protocol.version=2"]);
+    // Over http only curl sees whether the other side is silent; in whole seconds.
+    let seconds = url.limits().silence.as_secs().max(1);
+    git.args(["-c", "http.lowSpeedLimit=1", "-c"]).arg(format!("http.lowSpeedTime={seconds}"));
     Ok(git)
 }
 
@@ -59,7 +64,7 @@ fn rewritten(url: &RemoteUrl) -> Result<RemoteUrl, GitError> {
     if text == url.git_argument().as_encoded_bytes() {
         return Ok(url.clone());
     }
-    RemoteUrl::parse(&String::from_utf8_lossy(text))
+    Ok(RemoteUrl::parse(&String::from_utf8_lossy(text))?.within(url.limits()))
 }
 
 /// `git` outside any repository: the directory that refgate happens to run in has no say.

@@ -8,27 +8,8 @@ use std::thread;
 use refgate_core::Oid;
 
 use super::connection::last_words;
-use crate::{GitError, command};
-
-/// Whether each object is in the local store, one answer per oid in the same order.
-pub(super) fn exist(git_dir: &Path, oids: &[Oid]) -> Result<Vec<bool>, GitError> {
-    if oids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut git = command::git_in(git_dir);
-    git.args(["cat-file", "--batch-check=%(objectname)", "--buffer"]);
-    let mut input = Vec::with_capacity(oids.len() * 41);
-    for oid in oids {
-        writeln!(input, "{oid}").map_err(|e| GitError::new(format!("cannot list objects: {e}")))?;
-    }
-    let output = command::run_ok(git, input)?;
-    let answers: Vec<bool> =
-        output.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| !l.ends_with(b" missing")).collect();
-    match answers.len() == oids.len() {
-        true => Ok(answers),
-        false => Err(GitError::new("`git cat-file` did not answer for every object")),
-    }
-}
+use crate::child::Guarded;
+use crate::{GitError, GitErrorKind, command, limits};
 
 /// What a pack is made of.
 pub(super) struct PackRequest<'a> {
@@ -53,8 +34,12 @@ pub(super) enum PackFailure {
 }
 
 impl PackRequest<'_> {
-    /// Streams the pack to `to`.
-    pub(super) fn send(&self, to: &mut (impl Write + ?Sized)) -> Result<(), PackFailure> {
+    /// Streams the pack to `to`. `waiting` is told when this side takes its time (`true`), and when the other one does.
+    pub(super) fn send(
+        &self,
+        to: &mut (impl Write + ?Sized),
+        waiting: &dyn Fn(bool),
+    ) -> Result<(), PackFailure> {
         let mut git = command::git_in(self.git_dir);
         git.args(["pack-objects", "--revs", "--stdout", "-q"]);
         if self.thin {
@@ -64,7 +49,10 @@ impl PackRequest<'_> {
             git.arg("--delta-base-offset");
         }
         git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command::spawn(&mut git).map_err(PackFailure::Local)?;
+        let limit = limits::local();
+        let mut process = Guarded::spawn(&mut git, "packing", limit).map_err(PackFailure::Local)?;
+        let pulse = process.pulse().clone();
+        let child = &mut process.child;
         let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -73,24 +61,34 @@ impl PackRequest<'_> {
         let words = last_words(stderr);
         let copied = thread::scope(|scope| {
             let feeder = scope.spawn(move || self.revisions(&mut stdin));
-            let copied = copy(&mut stdout, to);
+            let copied = copy(&mut stdout, to, &|resting| {
+                pulse.rest(!resting);
+                waiting(resting);
+            });
             // A reader that is gone makes pack-objects stop, and the feeder with it.
             drop(stdout);
             if copied.is_err() {
-                // It may have ended already.
-                let _ = child.kill();
+                process.end();
             }
             // A feeder that fails has a pack-objects that failed first and says why.
             let _ = feeder.join();
             copied
         });
-        let status = child.wait();
         copied?;
+        let status = process.wait();
+        if process.silence().is_some() {
+            let message =
+                format!("`git pack-objects` made nothing for {} and was ended", limits::shown(limit));
+            let error = GitError::new(message).kind(GitErrorKind::Silent);
+            return Err(PackFailure::Local(
+                error.hint("`site.gitTimeout` sets the time that a local git may take"),
+            ));
+        }
         match status {
             Ok(status) if status.success() => Ok(()),
             _ => {
                 let said = words.recv().unwrap_or_default();
-                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                let said = command::one_line(&said);
                 Err(PackFailure::Local(GitError::new(format!("`git pack-objects` failed: {said}"))))
             }
         }
@@ -104,11 +102,18 @@ impl PackRequest<'_> {
     }
 }
 
-/// `io::copy` that says which side failed.
-fn copy(from: &mut impl Read, to: &mut (impl Write + ?Sized)) -> Result<(), PackFailure> {
+/// `io::copy` that says which side failed, and which one is waited for.
+fn copy(
+    from: &mut impl Read,
+    to: &mut (impl Write + ?Sized),
+    waiting: &dyn Fn(bool),
+) -> Result<(), PackFailure> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match from.read(&mut buffer) {
+        waiting(true);
+        let read = from.read(&mut buffer);
+        waiting(false);
+        match read {
             Ok(0) => return to.flush().map_err(|_| PackFailure::Remote),
             Ok(n) => to.write_all(&buffer[..n]).map_err(|_| PackFailure::Remote)?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -1,15 +1,17 @@
 //! What of a push goes over the wire: which commands, after which capabilities, with which objects.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufWriter, Write};
 
 use refgate_core::{Oid, RefName};
 
 use super::failure::other_format;
-use super::pack::{PackFailure, PackRequest, exist};
+use super::isolate::{Tried, isolate};
+use super::pack::{PackFailure, PackRequest};
 use super::pktline;
 use super::push::{Facts, PushCommand};
-use super::report::PushStatus;
+use super::report::{self, PushStatus};
+use crate::objects::exist;
 use crate::{GitError, GitErrorKind};
 
 const SIDE_BAND: &str = "side-band-64k";
@@ -94,8 +96,12 @@ impl<'a> Plan<'a> {
         self.sent.iter().map(|command| (&command.name, command.new)).collect()
     }
 
-    /// Writes the commands and the pack.
-    pub(super) fn send(&self, writer: &mut (dyn Write + Send)) -> Result<(), PackFailure> {
+    /// Writes the commands and the pack; `waiting` is told when the remote has nothing to do.
+    pub(super) fn send(
+        &self,
+        writer: &mut (dyn Write + Send),
+        waiting: &dyn Fn(bool),
+    ) -> Result<(), PackFailure> {
         let zero = self.facts.format.zero_hex();
         let mut to = BufWriter::new(&mut *writer);
         let mut line = Vec::new();
@@ -121,9 +127,72 @@ impl<'a> Plan<'a> {
         // A BufWriter that is dropped here has nothing left to write.
         drop(to);
         match self.sent.iter().any(|command| command.new.is_some()) {
-            true => self.pack.send(writer),
+            true => self.pack.send(writer, waiting),
             false => Ok(()),
         }
+    }
+
+    /// What a session says about its commands, when the remote printed `said`. A refusal that concerns all of them tells
+    /// nothing about one.
+    pub(super) fn answer(self, statuses: Vec<PushStatus>, said: &str) -> Tried<PushStatus> {
+        let spoiled = |status: &PushStatus| matches!(status, PushStatus::Rejected(why) if concerns_all(why));
+        let why = match statuses.first() {
+            Some(PushStatus::Rejected(why)) if statuses.iter().all(spoiled) => match said {
+                "" => why.clone(),
+                said => format!("{why}: {said}"),
+            },
+            _ => return Tried::Answered(self.merge(statuses).into_iter().map(Some).collect()),
+        };
+        match self.refused.iter().all(Option::is_none) {
+            true => Tried::Failed(why),
+            false => {
+                Tried::Answered(self.refused.into_iter().map(|why| why.map(PushStatus::Rejected)).collect())
+            }
+        }
+    }
+
+    /// After a pack could not be made: which objects spoil it, found here, without the remote.
+    pub(super) fn without_culprits(
+        self,
+        commands: &[PushCommand],
+        error: GitError,
+    ) -> Result<Tried<PushStatus>, GitError> {
+        if error.kind != GitErrorKind::Other {
+            return Err(error);
+        }
+        let mut held = self.pack.held.clone();
+        let mut attempt = |some: &[Oid]| {
+            let pack = PackRequest { wanted: some.to_vec(), held: held.clone(), ..self.pack };
+            match pack.send(&mut io::sink(), &|_| {}) {
+                Ok(()) => {
+                    held.extend(some);
+                    Ok(Tried::Answered(vec![Some(None); some.len()]))
+                }
+                Err(PackFailure::Local(e)) if e.kind != GitErrorKind::Other => Err(e),
+                Err(PackFailure::Local(e)) => Ok(Tried::Failed(e.message)),
+                Err(PackFailure::Remote) => Ok(Tried::Failed("the pack could not be written".into())),
+            }
+        };
+        let (found, failed) =
+            isolate(&self.pack.wanted, |_| Vec::new(), &mut attempt, |_, words| Some(words.to_owned()));
+        if let Some(failed) = failed {
+            return Err(failed);
+        }
+        let culprits: HashMap<Oid, String> = self
+            .pack
+            .wanted
+            .iter()
+            .zip(found)
+            .filter_map(|(oid, words)| Some((*oid, words.flatten()?)))
+            .collect();
+        let answer = |(command, refused): (&PushCommand, Option<String>)| {
+            refused.or_else(|| culprits.get(&command.new?).cloned()).map(PushStatus::Rejected)
+        };
+        let answers: Vec<_> = commands.iter().zip(self.refused).map(answer).collect();
+        Ok(match answers.iter().any(Option::is_some) {
+            true => Tried::Answered(answers),
+            false => Tried::Failed(error.message),
+        })
     }
 
     /// The remote's statuses of what was sent, and ours of the rest, in the order of the commands.
@@ -137,6 +206,11 @@ impl<'a> Plan<'a> {
             })
             .collect()
     }
+}
+
+/// Refusals of receive-pack that concern all refs of a session, whoever the culprit is.
+fn concerns_all(why: &str) -> bool {
+    why == "pre-receive hook declined" || why.starts_with(report::UNPACKED_NOT)
 }
 
 /// What this side makes use of, as it stands behind the first command.

@@ -1,6 +1,6 @@
 //! A push session: listing, decision by the caller, commands and pack, report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -9,7 +9,8 @@ use refgate_core::{ObjectFormat, Oid, RefName};
 
 use super::advertisement::{Advertisement, Refusal};
 use super::connection::Connection;
-use super::failure::{failure, of_kind, other_format};
+use super::failure::{OPEN, failure, of_kind, other_format};
+use super::isolate::{Tried, isolate};
 use super::pack::PackFailure;
 use super::plan::{PUSH_OPTIONS, Plan};
 use super::report::{self, PushStatus};
@@ -56,25 +57,29 @@ impl PushSession {
         url: &RemoteUrl,
         format: ObjectFormat,
     ) -> Result<PushSession, GitError> {
+        PushSession::open_at(local_git_dir, &rewritten(url)?, format)
+    }
+
+    /// The same at an address to which git's rules were applied.
+    fn open_at(local_git_dir: &Path, url: &RemoteUrl, format: ObjectFormat) -> Result<PushSession, GitError> {
         let doing = "start a push";
-        let url = &rewritten(url)?;
         let mut connection = Connection::open(url)?;
         let listing = match Advertisement::read(&mut connection.reader, format) {
             Ok(listing) => listing,
             Err(Refusal::Said(said)) => return Err(failure(url, doing, &said)),
             Err(Refusal::Format(theirs)) => return Err(other_format(url, format.name(), &theirs)),
+            Err(Refusal::Io(_)) if connection.silence().is_some() => {
+                return Err(connection.silence().map_or_else(|| failure(url, doing, ""), |s| s.of(url)));
+            }
             Err(Refusal::Io(e)) => {
                 let words = connection.last_words();
                 return Err(match e.kind() {
                     io::ErrorKind::UnexpectedEof => failure(url, doing, &words),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                        of_kind(url, GitErrorKind::Unreachable, doing, "it says nothing")
-                    }
                     _ => failure(url, doing, &format!("{e}\n{words}")),
                 });
             }
         };
-        connection.listed().map_err(|e| failure(url, doing, &e.to_string()))?;
+        connection.listed();
         let facts = Facts { git_dir: local_git_dir.into(), url: url.clone(), format, listing, option: None };
         Ok(PushSession { facts, connection })
     }
@@ -112,39 +117,120 @@ impl PushSession {
 
     /// Moves refs, each on its own: one that is rejected does not keep the others back.
     ///
+    /// Some refusals concern all refs of a session: a hook that dislikes one, an object that cannot be packed here or
+    /// unpacked there. Then parts are sent in sessions of their own, until the culprit is alone; it is rejected with the
+    /// words of git or of the hook.
+    ///
     /// Gives one status per command, in their order. The remote compares `old` under its own lock, and its hooks run.
-    /// What it prints goes to `progress`. An error of the kind [`GitErrorKind::OutcomeUnknown`] means that the remote
-    /// went away before its report: refs may or may not have moved. After every other error nothing has moved.
+    /// What it prints goes to `progress`. An error of the kind [`GitErrorKind::OutcomeUnknown`] or
+    /// [`GitErrorKind::Silent`] means that the remote went away before its report: refs may or may not have moved. After
+    /// every other error nothing has moved. An error after some were settled is the status of the others.
     pub fn push(
         self,
         commands: &[PushCommand],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<PushStatus>, GitError> {
+        let Facts { git_dir, url, format, option, .. } = &self.facts;
+        let (git_dir, url, format, option) = (git_dir.clone(), url.clone(), *format, option.clone());
+        let open = || {
+            let session = PushSession::open_at(&git_dir, &url, format)?;
+            Ok::<_, GitError>(match &option {
+                Some(option) => session.with_option(option.clone()),
+                None => session,
+            })
+        };
+        let mut next = Some(self);
+        let mut attempt = |some: &[PushCommand]| {
+            let session = next.take().map_or_else(open, Ok)?;
+            match session.exchange(some, progress) {
+                // Whoever went away before the report may have done what it was told.
+                Err(e) if e.kind == GitErrorKind::OutcomeUnknown => {
+                    let session = open().map_err(|_| e.clone())?;
+                    let tried = session.compare(some, &e);
+                    next = Some(session);
+                    Ok(tried)
+                }
+                other => other,
+            }
+        };
+        let group = |command: &PushCommand| {
+            let name = command.name.as_bytes();
+            name[..name.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1)].to_vec()
+        };
+        let alone = |_: &PushCommand, words: &str| PushStatus::Rejected(words.to_owned());
+        let (answers, error) = isolate(commands, group, &mut attempt, alone);
+        if let Some(error) = &error
+            && answers.iter().all(Option::is_none)
+        {
+            return Err(error.clone());
+        }
+        let why = error.map_or("it was not sent".to_owned(), |e| e.to_string());
+        Ok(answers.into_iter().map(|a| a.unwrap_or_else(|| PushStatus::Rejected(why.clone()))).collect())
+    }
+
+    /// What became of `commands`, by what the remote lists now.
+    fn compare(&self, commands: &[PushCommand], error: &GitError) -> Tried<PushStatus> {
+        let refs = self.refs();
+        let value =
+            |name: &RefName| refs.binary_search_by(|(one, _)| one.cmp(name)).ok().map(|at| refs[at].1);
+        let answer = |command: &PushCommand| match value(&command.name) {
+            value if value == command.new => Some(PushStatus::Ok),
+            value if value == command.old => None,
+            _ => Some(PushStatus::Rejected("another write moved it meanwhile".into())),
+        };
+        let answers: Vec<_> = commands.iter().map(answer).collect();
+        match answers.iter().any(Option::is_some) {
+            true => Tried::Answered(answers),
+            false => Tried::Failed(error.message.replace(OPEN, "nothing moved at")),
+        }
+    }
+
+    /// The rest of this one session.
+    fn exchange(
+        self,
+        commands: &[PushCommand],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Tried<PushStatus>, GitError> {
         let PushSession { facts, mut connection } = self;
         let plan = Plan::new(&facts, commands)?;
         if plan.sent().is_empty() {
             connection.close();
-            return Ok(plan.merge(Vec::new()));
+            return Ok(Tried::Answered(plan.merge(Vec::new()).into_iter().map(Some).collect()));
         }
         let Some(mut writer) = connection.writer.take() else {
             return Err(GitError::new("the push session has ended"));
         };
+        connection.expect("taking the objects");
+        let (pulse, limit) = (connection.pulse.clone(), facts.url.limits().silence);
+        if plan.side_band() {
+            connection.pulse.framed();
+        }
+        let moved = || connection.pulse.beat();
         let reader = &mut connection.reader;
+        let mut said = LastLines::default();
+        let mut told = |line: Progress| {
+            said.add(&line);
+            progress(line);
+        };
         // The remote prints while it is still being sent to: whoever does not read then may wait for ever.
         let (sent, reported) = thread::scope(|scope| {
             let sender = scope.spawn(|| {
-                let sent = plan.send(&mut *writer);
+                let sent = plan.send(&mut *writer, &|resting| pulse.rest(resting));
                 drop(writer);
+                pulse.phase("reporting what it did", limit);
                 sent
             });
-            let reported = report::receive(reader, plan.side_band(), progress);
+            let reported = report::receive(reader, plan.side_band(), &moved, &mut told);
             (sender.join(), reported)
         });
         let unpacked =
             reported.as_ref().is_ok_and(|lines| lines.first().is_some_and(|line| line == b"unpack ok"));
         match sent {
             // Without a whole pack the remote moves nothing.
-            Ok(Err(PackFailure::Local(e))) if !unpacked => return Err(e),
+            Ok(Err(PackFailure::Local(e))) if !unpacked => {
+                drop(connection);
+                return plan.without_culprits(commands, e);
+            }
             Err(_) => return Err(unknown(&facts.url, connection, "the thread that sends died")),
             // A remote that stops listening says why in its report.
             Ok(_) => {}
@@ -159,14 +245,39 @@ impl PushSession {
         match report::statuses(&lines, &plan.sent()) {
             Ok(statuses) => {
                 connection.finish();
-                Ok(plan.merge(statuses))
+                Ok(plan.answer(statuses, &said.text()))
             }
             Err(why) => Err(unknown(&facts.url, connection, why)),
         }
     }
 }
 
+/// The last lines that the remote printed: when it refuses everything, they tell why.
+#[derive(Default)]
+struct LastLines(VecDeque<String>);
+
+impl LastLines {
+    fn add(&mut self, line: &Progress) {
+        const KEPT: usize = 3;
+        if let Progress::Remote(line) = line {
+            self.0.push_back(line.clone());
+            if self.0.len() > KEPT {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+}
+
 fn unknown(url: &RemoteUrl, connection: Connection, why: &str) -> GitError {
+    if let Some(silence) = connection.silence() {
+        let error = silence.of(url);
+        let message = format!("{}; nobody knows which refs moved", error.message);
+        return GitError { message, ..error };
+    }
     let said = format!("it went away before its report\n{why}\n{}", connection.last_words());
     let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     of_kind(url, GitErrorKind::OutcomeUnknown, "finish the push", &said.join("\n"))

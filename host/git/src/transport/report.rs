@@ -17,12 +17,17 @@ pub enum PushStatus {
     Rejected(String),
 }
 
+/// What is said of every ref when the objects were not taken.
+pub(super) const UNPACKED_NOT: &str = "the remote could not unpack the objects";
+
 /// Reads the bytes of the report, to the end of the session, and passes on what the remote prints meanwhile.
 ///
-/// A report that does not reach its end is an error: nothing of it may be believed to be all.
+/// A report that does not reach its end is an error: nothing of it may be believed to be all. `moved` is told of every
+/// frame of the side-band that holds anything.
 pub(super) fn receive(
     from: &mut impl Read,
     side_band: bool,
+    moved: &dyn Fn(),
     progress: &mut dyn FnMut(Progress),
 ) -> io::Result<Vec<Vec<u8>>> {
     if !side_band {
@@ -30,6 +35,9 @@ pub(super) fn receive(
     }
     let (mut report, mut frame, mut lines) = (Vec::new(), Vec::new(), Lines::default());
     while pktline::read(from, &mut frame)? {
+        if frame.len() > 1 {
+            moved();
+        }
         match frame.split_first() {
             Some((1, part)) => report.extend_from_slice(part),
             Some((2, part)) => lines.add(part, progress),
@@ -87,7 +95,7 @@ pub(super) fn statuses(
         return Err("the report of the remote does not begin with `unpack`");
     };
     if unpack != b"ok" {
-        let why = format!("the remote could not unpack the objects: {}", text(unpack));
+        let why = format!("{UNPACKED_NOT}: {}", text(unpack));
         return Ok(vec![PushStatus::Rejected(why); sent.len()]);
     }
     let index: HashMap<&[u8], usize> =
@@ -197,16 +205,19 @@ mod tests {
         pktline::write_flush(&mut wire).unwrap();
         let mut said = Vec::new();
         let mut note = |progress| said.push(progress);
-        assert_eq!(receive(&mut wire.as_slice(), true, &mut note).unwrap(), [b"unpack ok"]);
+        assert_eq!(receive(&mut wire.as_slice(), true, &|| (), &mut note).unwrap(), [b"unpack ok"]);
         let expected = ["Resolving", "done?[31m", "last"].map(|line| Progress::Remote(line.into()));
         assert_eq!(said, expected);
         for end in 0..wire.len() {
-            assert!(receive(&mut &wire[..end], true, &mut |_| {}).is_err(), "{end}");
+            assert!(receive(&mut &wire[..end], true, &|| (), &mut |_| {}).is_err(), "{end}");
         }
         let mut fatal = Vec::new();
         pktline::write(&mut fatal, b"\x03out of memory").unwrap();
         assert!(
-            receive(&mut fatal.as_slice(), true, &mut |_| {}).unwrap_err().to_string().contains("memory")
+            receive(&mut fatal.as_slice(), true, &|| (), &mut |_| {})
+                .unwrap_err()
+                .to_string()
+                .contains("memory")
         );
     }
 }

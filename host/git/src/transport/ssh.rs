@@ -5,13 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use super::RemoteUrl;
-use crate::{GitError, GitErrorKind, command};
+use crate::{GitError, GitErrorKind, Limits, command};
 
 /// The ssh client that `GIT_SSH_COMMAND`, `core.sshCommand` or `GIT_SSH` names, in git's order, else `ssh`.
 ///
 /// A command line for the shell. `core.sshCommand` counts from the user's and the system's configuration; the settings
 /// of one repository do not decide how another site is reached.
-pub(super) fn command_line() -> Result<OsString, GitError> {
+pub(super) fn command_line(limits: Limits) -> Result<OsString, GitError> {
     let mut line = match env::var_os("GIT_SSH_COMMAND").filter(|line| !line.is_empty()) {
         Some(line) => line,
         None => match configured()? {
@@ -23,6 +23,8 @@ pub(super) fn command_line() -> Result<OsString, GitError> {
     let program = line.as_encoded_bytes().split(|b| *b == b' ').next().unwrap_or_default();
     if program.rsplit(|b| *b == b'/').next().is_some_and(|name| name == b"ssh" || name == b"ssh'") {
         line.push(" -o BatchMode=yes");
+        // In whole seconds; what the user's own options say comes before and counts.
+        line.push(format!(" -o ConnectTimeout={}", limits.connect.as_secs().max(1)));
     }
     Ok(line)
 }
@@ -47,7 +49,7 @@ pub(super) fn session(
     service: &str,
     path: &str,
 ) -> Result<Command, GitError> {
-    let line = command_line()?;
+    let line = command_line(url.limits())?;
     let mut script = line.clone();
     script.push(" \"$@\"");
     let mut command = command::clean("sh");

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use refgate_core::Project;
 
-use crate::{GitError, GitErrorKind};
+use crate::{GitError, GitErrorKind, Limits};
 
 const NAME: &str = "${name}";
 
-/// Where a remote repository is and how it is reached.
+/// Where a remote repository is, how it is reached, and how long it may say nothing.
 ///
 /// `Display` never shows a password or a token.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub struct RemoteUrl {
     /// What git is given; a path is absolute.
     text: String,
     place: Place,
+    limits: Limits,
 }
 
 /// The four ways to reach a repository.
@@ -75,7 +76,7 @@ impl RemoteUrl {
             Some((destination, _)) => {
                 let path = &text[destination.len() + 1..];
                 let place = ssh_place(destination, None, path).map_err(bad)?;
-                Ok(RemoteUrl { text: text.into(), place })
+                Ok(RemoteUrl { text: text.into(), place, limits: Limits::default() })
             }
             None => RemoteUrl::local(Path::new(text)).map_err(bad),
         }
@@ -111,7 +112,18 @@ impl RemoteUrl {
     /// A repository on this machine.
     fn local(path: &Path) -> Result<RemoteUrl, &'static str> {
         let path = std::path::absolute(path).map_err(|_| "the current directory cannot be read")?;
-        Ok(RemoteUrl { text: path.to_string_lossy().into_owned(), place: Place::Path(path) })
+        let (text, place) = (path.to_string_lossy().into_owned(), Place::Path(path));
+        Ok(RemoteUrl { text, place, limits: Limits::default() })
+    }
+
+    /// The same remote, waited for as `limits` says.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> RemoteUrl {
+        RemoteUrl { limits, ..self }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -192,7 +204,7 @@ fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<RemoteUrl, GitError
             return Err(bad("only paths, file, ssh, git, http and https addresses are taken"));
         }
     };
-    Ok(RemoteUrl { text: text.into(), place })
+    Ok(RemoteUrl { text: text.into(), place, limits: Limits::default() })
 }
 
 fn ssh_place(destination: &str, port: Option<u16>, path: &str) -> Result<Place, &'static str> {

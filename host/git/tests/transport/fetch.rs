@@ -3,7 +3,7 @@
 use refgate_core::Oid;
 use refgate_git::transport::{RemoteUrl, fetch_objects};
 
-use crate::support::{Daemon, Pair};
+use crate::support::{Counting, Daemon, Pair};
 
 fn fetch(pair: &Pair, url: &RemoteUrl, oids: &[Oid]) -> Vec<Oid> {
     let refs = pair.local.refs();
@@ -86,7 +86,65 @@ fn what_hangs_together_here_is_not_asked_for() {
 }
 
 #[test]
-fn more_than_one_batch_with_holes() {
+fn an_object_whose_history_only_the_commit_graph_knows_comes_whole() {
+    let pair = Pair::new();
+    let one = pair.remote.commit(&[], "one");
+    let two = pair.remote.commit(&[one], "two");
+    let three = pair.remote.commit(&[two], "three");
+    pair.remote.set("refs/heads/main", three);
+    assert_eq!(fetch(&pair, &pair.remote.url(), &[three]), []);
+    pair.local.set("refs/heads/main", one);
+    pair.local.git_with(&["commit-graph", "write", "--stdin-commits"], format!("{three}\n").as_bytes());
+    pair.local.lose(two);
+    assert_eq!(fetch(&pair, &pair.remote.url(), &[three]), []);
+    assert!(pair.local.has(two), "it was asked for again");
+}
+
+#[test]
+fn many_refs_with_one_history_cross_once() {
+    let pair = Pair::new();
+    let refs = pair.remote.many("refs/changes", 2_100);
+    let server = Counting::start(pair.dir.path());
+    let wanted: Vec<Oid> = refs.iter().map(|(_, oid)| *oid).collect();
+    assert_eq!(fetch(&pair, &server.daemon.url("remote.git"), &wanted), []);
+    assert_eq!(server.sessions(), 1);
+    assert_eq!(pair.local.objects(), pair.remote.objects(), "nothing crossed twice");
+    assert_eq!(pair.local.keeps(), 0);
+}
+
+#[test]
+fn an_object_that_spoils_a_transfer_stops_no_other_and_nothing_crosses_again() {
+    let pair = Pair::new();
+    let base = pair.remote.commit(&[], "base");
+    let lost = pair.remote.commit(&[base], "lost");
+    let bad = pair.remote.commit(&[lost], "bad");
+    let refused = pair.remote.unchecked_mode(base);
+    let mut well: Vec<Oid> = (0..60).map(|n| pair.remote.commit(&[base], &n.to_string())).collect();
+    well.sort_unstable();
+    pair.remote.lose(lost);
+    let server = Counting::start(pair.dir.path());
+    pair.local.git(&["config", "fetch.fsckObjects", "true"]);
+    pair.local.git(&["config", "fetch.fsck.zeroPaddedFilemode", "error"]);
+    pair.local.git(&["config", "fetch.unpackLimit", "1"]);
+    let mut wanted = well.clone();
+    wanted.extend([bad, refused]);
+    let fetched =
+        fetch_objects(&pair.local.0, &server.daemon.url("remote.git"), &wanted, &mut |_| {}).unwrap();
+    assert_eq!(fetched.missing, []);
+    let mut found: Vec<Oid> = fetched.refused.iter().map(|(oid, _)| *oid).collect();
+    let mut expected = [bad, refused];
+    (found.sort_unstable(), expected.sort_unstable());
+    assert_eq!(found, expected);
+    let words = |oid: Oid| &fetched.refused.iter().find(|(one, _)| *one == oid).unwrap().1;
+    assert!(words(bad).contains(&lost.to_string()), "{}", words(bad));
+    assert!(words(refused).contains("zeroPaddedFilemode"), "{}", words(refused));
+    well.iter().for_each(|oid| complete(&pair, *oid));
+    assert!(server.sessions() <= 2 * 2 * 7, "{}", server.sessions());
+    assert_eq!(pair.local.objects(), 60 * 3 + 3, "nothing is here twice");
+}
+
+#[test]
+fn many_objects_with_holes() {
     let pair = Pair::new();
     let refs = pair.remote.many("refs/changes", 2_100);
     let mut wanted: Vec<Oid> = refs.iter().map(|(_, oid)| *oid).collect();

@@ -25,7 +25,8 @@ fn a_pre_receive_hook_refuses_all() {
     pair.remote.hook("pre-receive", "cat >/dev/null; printf 'closed\\033[31m for today' >&2; exit 1");
     let commands = ["a", "b"].map(|n| command(&format!("refs/heads/{n}"), None, Some(one)));
     let (statuses, said) = pair.push(&commands);
-    assert_eq!(statuses, [rejected("pre-receive hook declined"), rejected("pre-receive hook declined")]);
+    let closed = "pre-receive hook declined: closed?[31m for today";
+    assert_eq!(statuses, [rejected(closed), rejected(closed)]);
     assert!(said.contains(&"closed?[31m for today".into()), "{said:?}");
     assert_eq!(pair.remote.refs(), "");
 }
@@ -76,23 +77,75 @@ fn deletions_that_the_remote_denies() {
 }
 
 #[test]
-fn a_remote_that_dies_before_its_report_leaves_the_outcome_open() {
+fn what_a_remote_did_that_dies_before_its_report_is_looked_up() {
     let pair = Pair::new();
     let one = pair.local.commit(&[], "one");
-    pair.remote.hook("reference-transaction", "test \"$1\" != prepared");
-    let error = pair.open().push(&[command("refs/heads/a", None, Some(one))], &mut |_| {}).unwrap_err();
-    assert_eq!(error.kind, GitErrorKind::OutcomeUnknown, "{error}");
-    assert!(error.message.contains("aborted by hook"), "{error}");
-    assert!(error.hint.unwrap().contains("run again"));
+    let commands = ["a", "b", "c"].map(|n| command(&format!("refs/heads/{n}"), None, Some(one)));
+    // Git ends the whole session for one ref that this hook dislikes.
+    let veto = r#"test "$1" != prepared || ! grep -q refs/heads/b"#;
+    pair.remote.hook("reference-transaction", veto);
+    let (statuses, _) = pair.push(&commands);
+    assert_eq!([&statuses[0], &statuses[2]], [&PushStatus::Ok, &PushStatus::Ok]);
+    assert!(matches!(&statuses[1], PushStatus::Rejected(why) if why.contains("hook")), "{statuses:?}");
+    let found = ["a", "b", "c"].map(|n| pair.remote.get(&format!("refs/heads/{n}")));
+    assert_eq!(found, [Some(one), None, Some(one)]);
 
     pair.remote.hook("reference-transaction", "exit 0");
-    pair.remote.hook("pre-receive", "kill -9 $PPID");
-    let error = pair.open().push(&[command("refs/heads/a", None, Some(one))], &mut |_| {}).unwrap_err();
-    assert_eq!(error.kind, GitErrorKind::OutcomeUnknown, "{error}");
+    pair.remote.hook("post-receive", "kill -9 $PPID");
+    let (statuses, _) = pair.push(&[command("refs/heads/d", None, Some(one))]);
+    assert_eq!(statuses, [PushStatus::Ok], "it moved before the session died");
 }
 
 #[test]
-fn objects_that_the_remote_cannot_unpack_reject_every_command() {
+fn a_remote_that_is_gone_after_the_session_leaves_the_outcome_open() {
+    let pair = Pair::new();
+    let one = pair.local.commit(&[], "one");
+    pair.remote.hook(
+        "pre-receive",
+        "mv \"$GIT_DIR\" \"$GIT_DIR/../../away\" 2>/dev/null || mv \"$PWD\" \"$PWD.away\"; kill -9 $PPID",
+    );
+    let error = pair.open().push(&[command("refs/heads/a", None, Some(one))], &mut |_| {}).unwrap_err();
+    assert_eq!(error.kind, GitErrorKind::OutcomeUnknown, "{error}");
+    assert!(error.hint.unwrap().contains("run again"));
+}
+
+#[test]
+fn one_ref_that_a_pre_receive_hook_dislikes_stops_no_other() {
+    let pair = Pair::new();
+    let one = pair.local.commit(&[], "one");
+    let script = r#"echo x >>sessions; while read o n r; do case $r in refs/pull/*) echo "no $r" >&2; exit 1; esac; done"#;
+    pair.remote.hook("pre-receive", script);
+    let mut commands: Vec<_> =
+        (0..40).map(|n| command(&format!("refs/heads/{n:02}"), None, Some(one))).collect();
+    commands.push(command("refs/pull/1/head", None, Some(one)));
+    commands.push(command("refs/tags/v1", None, Some(one)));
+    let (statuses, _) = pair.push(&commands);
+    for (command, status) in commands.iter().zip(statuses) {
+        match command.name.to_string().starts_with("refs/pull/") {
+            true => assert_eq!(status, rejected("pre-receive hook declined: no refs/pull/1/head")),
+            false => assert_eq!(status, PushStatus::Ok, "{}", command.name),
+        }
+    }
+    let sessions = std::fs::read_to_string(pair.remote.0.join("sessions")).unwrap();
+    assert!(sessions.lines().count() <= 8, "{sessions}");
+}
+
+#[test]
+fn a_remote_that_refuses_everything_is_not_asked_for_each_ref() {
+    let pair = Pair::new();
+    let one = pair.local.commit(&[], "one");
+    pair.remote.hook("pre-receive", "echo x >>sessions; echo frozen >&2; exit 1");
+    let commands: Vec<_> =
+        (0..500).map(|n| command(&format!("refs/heads/{n:03}"), None, Some(one))).collect();
+    let (statuses, _) = pair.push(&commands);
+    let frozen = |status: &PushStatus| matches!(status, PushStatus::Rejected(why) if why.contains("frozen"));
+    assert!(statuses.iter().all(frozen), "{statuses:?}");
+    let sessions = std::fs::read_to_string(pair.remote.0.join("sessions")).unwrap();
+    assert!(sessions.lines().count() <= 60, "{}", sessions.lines().count());
+}
+
+#[test]
+fn objects_that_the_remote_cannot_unpack_reject_their_ref_and_no_other() {
     let pair = Pair::new();
     let one = pair.local.commit(&[], "one");
     let two = pair.local.commit(&[], "two");
@@ -100,21 +153,45 @@ fn objects_that_the_remote_cannot_unpack_reject_every_command() {
     pair.remote.git(&["config", "receive.maxInputSize", "20"]);
     let (statuses, _) =
         pair.push(&[command("refs/heads/a", None, Some(one)), command("refs/heads/gone", Some(two), None)]);
-    for status in statuses {
-        assert!(matches!(&status, PushStatus::Rejected(why) if why.contains("unpack")), "{status:?}");
-    }
-    assert_eq!(pair.remote.get("refs/heads/gone"), Some(two));
+    assert!(matches!(&statuses[0], PushStatus::Rejected(why) if why.contains("unpack")), "{statuses:?}");
+    assert_eq!(statuses[1], PushStatus::Ok);
+    assert_eq!(pair.remote.get("refs/heads/gone"), None);
 }
 
 #[test]
-fn a_local_repository_that_lacks_history_sends_nothing() {
+fn what_the_checks_of_the_remote_refuse_stops_no_other() {
+    let pair = Pair::new();
+    let one = pair.local.commit(&[], "one");
+    let bad = pair.local.unchecked_mode(one);
+    pair.remote.git(&["config", "transfer.fsckObjects", "true"]);
+    pair.remote.git(&["config", "receive.fsck.zeroPaddedFilemode", "error"]);
+    let commands = [("a", one), ("bad", bad), ("c", one)]
+        .map(|(n, oid)| command(&format!("refs/heads/{n}"), None, Some(oid)));
+    let (statuses, _) = pair.push(&commands);
+    assert_eq!([&statuses[0], &statuses[2]], [&PushStatus::Ok, &PushStatus::Ok]);
+    let named = |why: &str| why.contains("unpack") && why.contains("zeroPaddedFilemode");
+    assert!(matches!(&statuses[1], PushStatus::Rejected(why) if named(why)), "{statuses:?}");
+}
+
+#[test]
+fn a_ref_that_lacks_history_here_stops_no_other() {
     let pair = Pair::new();
     let one = pair.local.commit(&[], "one");
     let two = pair.local.commit(&[one], "two");
-    let hex = one.to_string();
-    std::fs::remove_file(pair.local.0.join("objects").join(&hex[..2]).join(&hex[2..])).unwrap();
-    let error = pair.open().push(&[command("refs/heads/a", None, Some(two))], &mut |_| {}).unwrap_err();
-    assert_eq!(error.kind, GitErrorKind::Other, "{error}");
-    assert!(error.message.contains("`git pack-objects` failed"), "{error}");
-    assert_eq!(pair.remote.refs(), "");
+    let well: Vec<_> = (0..20).map(|n| pair.local.commit(&[], &n.to_string())).collect();
+    pair.local.lose(one);
+    pair.remote.hook("pre-receive", "echo x >>sessions");
+    let mut commands: Vec<_> = well
+        .iter()
+        .enumerate()
+        .map(|(n, oid)| command(&format!("refs/heads/{n}"), None, Some(*oid)))
+        .collect();
+    commands.insert(7, command("refs/heads/bad", None, Some(two)));
+    let (mut statuses, _) = pair.push(&commands);
+    let bad = statuses.remove(7);
+    let named = |why: &str| why.contains("`git pack-objects` failed") && why.contains(&one.to_string());
+    assert!(matches!(&bad, PushStatus::Rejected(why) if named(why)), "{bad:?}");
+    assert!(statuses.iter().all(|status| *status == PushStatus::Ok), "{statuses:?}");
+    let sessions = std::fs::read_to_string(pair.remote.0.join("sessions")).unwrap();
+    assert_eq!(sessions.lines().count(), 1, "the culprit is found here");
 }

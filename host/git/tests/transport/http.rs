@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use refgate_git::transport::{RemoteUrl, list};
+use refgate_git::transport::{RemoteUrl, fetch_objects, list};
 
 use crate::fetch::objects_come_and_refs_stay;
 use crate::support::{Pair, name};
@@ -66,4 +66,22 @@ fn objects_come_over_http() {
     let names: Vec<_> = listed.into_iter().map(|r| (r.name, r.symbolic)).collect();
     let expected = [("heads/alias", true), ("heads/main", false), ("tags/v1", false), ("tags/v2", false)];
     assert_eq!(names, expected.map(|(n, symbolic)| (name(&format!("refs/{n}")), symbolic)));
+}
+
+#[test]
+fn an_object_that_spoils_a_transfer_over_http_stops_no_other() {
+    let pair = Pair::new();
+    let url = RemoteUrl::parse(&format!("{}/remote.git", serve(pair.dir.path()))).unwrap();
+    let base = pair.remote.commit(&[], "base");
+    let lost = pair.remote.commit(&[base], "lost");
+    let bad = pair.remote.commit(&[lost], "bad");
+    let well: Vec<_> = (0..12).map(|n| pair.remote.commit(&[base], &n.to_string())).collect();
+    pair.remote.lose(lost);
+    pair.local.git(&["config", "fetch.unpackLimit", "1"]);
+    let wanted = [&well[..], &[bad]].concat();
+    let fetched = fetch_objects(&pair.local.0, &url, &wanted, &mut |_| {}).unwrap();
+    assert_eq!(fetched.refused.iter().map(|(oid, _)| *oid).collect::<Vec<_>>(), [bad]);
+    well.iter().for_each(|oid| assert!(pair.local.has(*oid)));
+    assert_eq!(pair.local.objects(), 12 * 3 + 3, "nothing is here twice");
+    assert_eq!(pair.local.refs(), "");
 }

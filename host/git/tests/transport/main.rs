@@ -5,5 +5,6 @@ mod fetch;
 mod hooks;
 mod http;
 mod push;
+mod silence;
 mod ssh;
 mod support;

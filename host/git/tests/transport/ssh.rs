@@ -106,3 +106,37 @@ fn strange_names() {
         }
     }
 }
+
+/// Set in the processes that have settings in their environment: that of this one belongs to all tests.
+const INNER: &str = "REFGATE_TEST_SETTINGS";
+
+#[test]
+fn settings_in_the_environment_count_as_git_counts_them_but_in_a_hook() {
+    let url = RemoteUrl::parse("git://127.0.0.1:1/remote.git").unwrap();
+    if let Some(expected) = std::env::var_os(INNER) {
+        return assert_eq!(list(&url, ObjectFormat::Sha1).is_ok(), expected == "yes", "{expected:?}");
+    }
+    let pair = Pair::new();
+    let rewrite = format!("url.{}/.insteadOf", pair.dir.path().display());
+    let with_count = [
+        ("GIT_CONFIG_COUNT", "1"),
+        ("GIT_CONFIG_KEY_0", &rewrite),
+        ("GIT_CONFIG_VALUE_0", "git://127.0.0.1:1/"),
+    ];
+    let parameters = format!("'{rewrite}'='git://127.0.0.1:1/'");
+    let with_parameters = [("GIT_CONFIG_PARAMETERS", parameters.as_str())];
+    for settings in [&with_count[..], &with_parameters] {
+        for (hook, expected) in [(false, "yes"), (true, "no")] {
+            let mut inner = Command::new(std::env::current_exe().unwrap());
+            inner
+                .args(["--exact", "ssh::settings_in_the_environment_count_as_git_counts_them_but_in_a_hook"]);
+            inner.env(INNER, expected).envs(settings.iter().copied());
+            if hook {
+                inner.env("GIT_DIR", ".");
+            }
+            let output = inner.output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(printed.contains("1 passed"), "{settings:?} {hook}: {printed}");
+        }
+    }
+}

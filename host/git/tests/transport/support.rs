@@ -14,6 +14,26 @@ use refgate_git::transport::{Progress, PushCommand, PushSession, PushStatus, Rem
 /// A bare repository.
 pub struct Repo(pub PathBuf);
 
+/// A daemon that counts its sessions.
+pub struct Counting {
+    pub daemon: Daemon,
+    sessions: PathBuf,
+}
+
+impl Counting {
+    pub fn start(base: &Path) -> Counting {
+        let (hook, sessions) = (base.join("count"), base.join("sessions"));
+        fs::write(&hook, format!("#!/bin/sh\necho x >>{}\n", sessions.display())).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&sessions, "").unwrap();
+        Counting { daemon: Daemon::start(base, &[&format!("--access-hook={}", hook.display())]), sessions }
+    }
+
+    pub fn sessions(&self) -> usize {
+        fs::read_to_string(&self.sessions).unwrap().lines().count()
+    }
+}
+
 impl Repo {
     pub fn new(path: PathBuf, init: &[&str]) -> Repo {
         let status =
@@ -63,6 +83,37 @@ impl Repo {
         let mut args = vec!["commit-tree".to_owned(), tree, "-m".into(), message.into()];
         parents.iter().for_each(|parent| args.extend(["-p".into(), parent.to_string()]));
         self.git(&args).parse().unwrap()
+    }
+
+    /// A commit whose tree has a mode that git's checks take amiss.
+    pub fn unchecked_mode(&self, parent: Oid) -> Oid {
+        let blob: Oid = self.git_with(&["hash-object", "-w", "--stdin"], b"x").parse().unwrap();
+        let mut tree = b"0100644 f\0".to_vec();
+        tree.extend_from_slice(blob.as_bytes());
+        let tree = self.git_with(&["hash-object", "-t", "tree", "-w", "--literally", "--stdin"], &tree);
+        self.git(&["commit-tree", &tree, "-m", "bad", "-p", &parent.to_string()]).parse().unwrap()
+    }
+
+    /// How many objects are in the store, each as often as it is there.
+    pub fn objects(&self) -> usize {
+        let counted = self.git(&["count-objects", "-v"]);
+        let number = |key: &str| counted.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+        number("count:").unwrap_or(0) + number("in-pack:").unwrap_or(0)
+    }
+
+    /// The `.keep` files in the store.
+    pub fn keeps(&self) -> usize {
+        let keep = |path: PathBuf| path.extension().is_some_and(|e| e == "keep");
+        fs::read_dir(self.0.join("objects/pack"))
+            .unwrap()
+            .filter(|e| keep(e.as_ref().unwrap().path()))
+            .count()
+    }
+
+    /// Takes one loose object away.
+    pub fn lose(&self, oid: Oid) {
+        let hex = oid.to_string();
+        fs::remove_file(self.0.join("objects").join(&hex[..2]).join(&hex[2..])).unwrap();
     }
 
     pub fn set(&self, name: &str, oid: Oid) {
@@ -196,6 +247,10 @@ impl Daemon {
             let _ = child.wait();
         }
         panic!("git daemon does not start");
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self, path: &str) -> RemoteUrl {
