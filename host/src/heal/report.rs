@@ -164,6 +164,7 @@ impl Report {
             Row::Rescue => "`--rescue` keeps a copy, and sets it to what the ref-db holds".into(),
             Row::Busy => "wait until that process has ended".into(),
             Row::Recorded => "see the records; run again".into(),
+            Row::WithMeta => "settle its `/meta`; then it goes by itself".into(),
             Row::Unreadable(_) => {
                 format!("`refgate refdb get {project} {}`; write it anew with `refdb put`", finding.name)
             }

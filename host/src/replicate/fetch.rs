@@ -7,18 +7,18 @@ use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::{RemoteValue, Seen};
 use refgate_core::{
     Atomicity, BoxFuture, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, LocalError, Lookup,
-    ObjectFormat, Oid, Outcome, Project, Reason, RefName, RemoteRefs,
+    ObjectFormat, Oid, Outcome, Project, Reason, RefName, RemoteRefs, meta_of,
 };
 use refgate_git::{
     EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RefLocks, RemoteUrl, Repository, fetch_objects,
     list,
 };
 
-use super::catch_up::deadline;
+use super::catch_up::{deadline, global_of, read};
 use super::locked::lock;
 use super::offers::{Listing, Sides, Value, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
 use crate::Error;
 use crate::report::{RefResult, Report};
 
@@ -63,13 +63,7 @@ pub async fn fetch(
     let (updates, gone): (Vec<RefUpdate>, Vec<RefUpdate>) = updates.into_iter().partition(taken);
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
-    let listed = |update: &RefUpdate| match update.remote {
-        RemoteValue::Known(value) => value,
-        RemoteValue::Unknown => None,
-    };
-    let offered = updates.iter().map(|update| (update.name.clone(), listed(update))).collect();
     let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
-    hold_moved_metas(&mut decision, &offered);
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     decision.refs.extend(gone.iter().map(outrun));
@@ -278,24 +272,30 @@ async fn move_kept(
 /// What was decided must still hold: nobody of this site moves these refs now, but other sites move the ref-db.
 async fn look_again(site: &Site, project: &Project, decision: &Decision, results: &mut [RefResult]) {
     let rules = &site.gate.config().rules;
-    let checked = |i: &usize| {
-        results[*i] == RefResult::NotSent
-            && Class::of(project, &decision.refs[*i].name, rules) == Class::Checked
+    let read_for = |i: &usize| {
+        let (name, open) = (&decision.refs[*i].name, results[*i] == RefResult::NotSent);
+        match Class::of(project, name, rules) {
+            Class::Checked => open,
+            // Its change may have been deleted, or made anew.
+            Class::Excluded => open && meta_of(name).is_some(),
+            Class::Exempt | Class::Ignored => false,
+        }
     };
-    let which: Vec<usize> = (0..results.len()).filter(checked).collect();
+    let which: Vec<usize> = (0..results.len()).filter(read_for).collect();
     if which.is_empty() {
         return;
     }
     let names: Vec<RefName> = which.iter().map(|i| decision.refs[*i].name.clone()).collect();
-    let found = site.gate.refdb().get_many(project, &names, deadline(site)).await;
-    for (at, i) in which.into_iter().enumerate() {
+    let found = read(site, project, &names).await;
+    for i in which {
         let one = &decision.refs[i];
         let judged = match one.global {
-            Some(Seen::Value(GlobalRef::Untracked)) => GlobalRef::Untracked,
+            _ if one.deletion => GlobalRef::Deleted,
+            None | Some(Seen::Value(GlobalRef::Untracked)) => GlobalRef::Untracked,
             _ => GlobalRef::at_or_deleted(one.new),
         };
-        match found.as_ref().map(|found| found.get(at)) {
-            Ok(Some(Lookup::Entry(entry))) if entry.value == judged => {}
+        match found.as_ref().map(|found| global_of(site, project, &one.name, found)) {
+            Ok(Some(now)) if now == judged => {}
             Ok(_) => results[i] = RefResult::Rejected(MOVED.into()),
             Err(e) => results[i] = RefResult::Rejected(format!("the ref-db could not be read again: {e}")),
         }
