@@ -1,8 +1,8 @@
 //! The policy of the push filter: from the state of one ref to its verdict.
 
 use refgate_guest::state::{
-    DELETION, FORCED, IGNORED, LOCKED, MAY_GO, NO_LOCAL, NOT_ACCOUNTED, NOTHING_TO_DO, RECHECK_HELPS,
-    REFDB_UNAVAILABLE, UNTRACKED,
+    DELETED, DELETION, FORCED, IGNORED, LOCKED, MAY_GO, NO_LOCAL, NOT_ACCOUNTED, NOTHING_TO_DO,
+    RECHECK_HELPS, REFDB_UNAVAILABLE, UNTRACKED,
 };
 
 /// What to say about one ref.
@@ -34,6 +34,9 @@ pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
     } else if attempt > 0 && is(NO_LOCAL) && !is(DELETION) {
         // The ref was there at the first look. An update never becomes a deletion on the way.
         "local-ref-missing"
+    } else if is(UNTRACKED) && is(DELETED) && !is(DELETION) {
+        // Not the ref itself is recorded as deleted but its change.
+        "deleted-globally"
     } else if is(NOT_ACCOUNTED) && !is(DELETION) && !is(FORCED) {
         "non-fast-forward"
     } else if is(NOT_ACCOUNTED) {
@@ -72,6 +75,9 @@ mod tests {
         (NO_LOCAL, no("not-up-to-date"), no("local-ref-missing")),
         (NO_LOCAL | UNTRACKED | FORCED, None, no("local-ref-missing")),
         (NO_LOCAL | DELETION | NOT_ACCOUNTED, no("remote-diverged"), no("remote-diverged")),
+        (UNTRACKED | DELETED | FORCED, no("deleted-globally"), no("deleted-globally")),
+        (UNTRACKED | DELETED | NO_LOCAL, no("deleted-globally"), no("local-ref-missing")),
+        (DELETED | FORCED, no("not-up-to-date"), no("not-up-to-date")),
         (NOT_ACCOUNTED, no("non-fast-forward"), no("non-fast-forward")),
         (NOT_ACCOUNTED | UNTRACKED, no("non-fast-forward"), no("non-fast-forward")),
         (NOT_ACCOUNTED | UNTRACKED | FORCED, no("remote-diverged"), no("remote-diverged")),

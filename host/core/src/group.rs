@@ -46,6 +46,17 @@ impl<'n> ChangeRef<'n> {
     }
 }
 
+/// Whether `name` is the `/meta` of a change.
+pub fn is_meta(name: &RefName) -> bool {
+    ChangeRef::of(name).is_some_and(|c| c.part == ChangePart::Meta)
+}
+
+/// The `/meta` of the change that `name` is another ref of; `None` for a `/meta` itself, and for what belongs to no change.
+pub fn meta_of(name: &RefName) -> Option<RefName> {
+    let change = ChangeRef::of(name).filter(|c| c.part != ChangePart::Meta)?;
+    RefName::new([change.change, b"/meta"].concat()).ok()
+}
+
 /// Whether `name` is a patch set: an existing other value of it is never accounted for.
 pub fn is_patch_set(name: &RefName) -> bool {
     ChangeRef::of(name).is_some_and(|c| c.part == ChangePart::PatchSet)
@@ -73,6 +84,19 @@ mod tests {
             "refs/changes/12/4512",
         ] {
             assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_other_refs_of_a_change_lead_to_its_meta() {
+        let meta = |name: &str| meta_of(&RefName::new(name).unwrap()).map(|meta| meta.to_string());
+        for other in
+            ["refs/changes/12/4512/3", "refs/changes/12/4512/robot-comments", "refs/changes/12/4512/a/b"]
+        {
+            assert_eq!(meta(other).as_deref(), Some("refs/changes/12/4512/meta"), "{other}");
+        }
+        for none in ["refs/changes/12/4512/meta", "refs/changes/12/4512", "refs/heads/3"] {
+            assert_eq!(meta(none), None, "{none}");
         }
     }
 }

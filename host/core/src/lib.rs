@@ -14,6 +14,7 @@ mod local;
 mod name;
 mod oid;
 mod policy;
+mod private;
 mod reason;
 pub mod refdb;
 mod refspec;
@@ -27,11 +28,12 @@ pub use filter::{
     Answer, FilterError, FilterSet, FilterSource, Matched, Observer, PluginId, ProjectMatcher, RefFilter,
 };
 pub use future::BoxFuture;
-pub use group::{ChangePart, ChangeRef, is_patch_set};
+pub use group::{ChangePart, ChangeRef, is_meta, is_patch_set, meta_of};
 pub use local::{AncestryQuery, LocalError, LocalRefs, LocalValue, RemoteRefs};
 pub use name::{NameError, Project, RefName, escape, unescape};
 pub use oid::{ObjectFormat, Oid, OidError};
 pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};
+pub use private::{is_one_component, is_own, is_private, offerable};
 pub use reason::Reason;
 pub use refdb::{
     Atomicity, Capabilities, Cursor, Edit, Entries, Expected, Freshness, GlobalRefDb, LockToken, Lookup,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use crate::{Project, RefName};
+use crate::{Direction, Project, RefName, Refspecs};
 
 /// How the client writes of a site relate to the ref-db.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,6 +62,7 @@ pub fn is_excluded(name: &RefName) -> bool {
 pub struct Rules {
     all_projects: Option<ProjectRules>,
     projects: HashMap<String, ProjectRules>,
+    named: Vec<(Direction, Refspecs)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +117,22 @@ impl Rules {
             }
         }
         if errors.is_empty() { Ok(out) } else { Err(errors) }
+    }
+
+    /// The same with the refspecs of all remotes: a name that git keeps for one repository is recorded in the ref-db only
+    /// where one of them names the local ref expressly.
+    #[must_use]
+    pub fn naming(mut self, refspecs: impl IntoIterator<Item = (Direction, Refspecs)>) -> Rules {
+        self.named.extend(refspecs);
+        self
+    }
+
+    /// Whether a refspec of some remote names the local ref `name` expressly.
+    pub(crate) fn names_expressly(&self, name: &RefName) -> bool {
+        self.named.iter().any(|(direction, refspecs)| match direction {
+            Direction::Push => refspecs.names_expressly(name),
+            Direction::Fetch => refspecs.sends_expressly_to(name),
+        })
     }
 
     fn add<'r>(

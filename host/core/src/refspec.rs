@@ -142,6 +142,16 @@ impl Refspecs {
         })
     }
 
+    /// The same of the destination ref `name`.
+    pub fn sends_expressly_to(&self, name: &RefName) -> bool {
+        self.0.iter().any(|spec| match &spec.kind {
+            Kind::Map { destination, .. } => {
+                spec.is_narrow() && destination.matches(name.as_bytes()).is_some()
+            }
+            Kind::Exclude(_) => false,
+        })
+    }
+
     fn map<'s>(
         &'s self,
         name: &[u8],

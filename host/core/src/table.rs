@@ -5,6 +5,7 @@
 
 use crate::{
     Direction, Enforcement, GlobalRef, Oid, Project, Reason, RefName, Rules, VERSION_REF, is_excluded,
+    is_own, is_private,
 };
 
 /// What the ref-db said about a ref.
@@ -25,7 +26,7 @@ pub enum Class {
     Exempt,
     /// IGNORED by a rule: not checked.
     Ignored,
-    /// Never stored in the ref-db (built-in exclusions): untracked everywhere.
+    /// Never stored in the ref-db (built-in exclusions, names that belong to one repository): untracked everywhere.
     Excluded,
     /// Everything else.
     Checked,
@@ -36,7 +37,7 @@ impl Class {
     pub fn of(project: &Project, name: &RefName, rules: &Rules) -> Class {
         if name.as_bytes() == VERSION_REF {
             Class::Exempt
-        } else if is_excluded(name) {
+        } else if is_excluded(name) || is_own(name) || (is_private(name) && !rules.names_expressly(name)) {
             Class::Excluded
         } else if rules.enforcement(project, name) == Enforcement::Ignored {
             Class::Ignored
@@ -89,8 +90,13 @@ pub struct Row {
     pub forced: bool,
     /// The refspec has a `+` and names more than `refs/*`.
     pub force_ignored: bool,
+    /// The destination is a tag: it may be created, and changed only by force.
+    pub tag: bool,
     /// G.
     pub global: Seen,
+    /// What the ref-db holds as the `/meta` of the change that this is another ref of; `None` when it is none, or when the
+    /// `/meta` is not checked.
+    pub meta: Option<Seen>,
     /// L as judged: on push the offered value at the first look.
     pub local: Option<Oid>,
     /// R.
@@ -151,6 +157,12 @@ impl Row {
         self.tracked() == Ok(GlobalRef::Untracked)
     }
 
+    /// The ref-db records the `/meta` of its change as deleted: then the whole change is, and this ref with it.
+    pub fn is_of_deleted_change(&self) -> bool {
+        let reached = matches!(self.class, Class::Checked | Class::Excluded);
+        reached && self.meta == Some(Seen::Value(GlobalRef::Deleted))
+    }
+
     /// Applies the table of the row's direction.
     pub fn judge(&self) -> Judgement {
         let judgement = match (self.class, self.direction) {
@@ -182,6 +194,9 @@ impl Row {
             (Ok(GlobalRef::Untracked), Some(_)) => self.overwrite_untracked(),
             (Ok(GlobalRef::At(global)), Some(local)) if global == local => self.overwrite(),
             (Ok(GlobalRef::Deleted), None) => self.overwrite(),
+            (Ok(GlobalRef::Deleted), Some(_)) if self.is_of_deleted_change() => {
+                Discard(Reason::DeletedGlobally)
+            }
             (Ok(_), _) => Recheck(Reason::NotUpToDate),
         }
     }
@@ -230,6 +245,9 @@ impl Row {
 
     /// G as far as the class lets it matter.
     fn tracked(&self) -> Result<GlobalRef, Reason> {
+        if self.is_of_deleted_change() {
+            return Ok(GlobalRef::Deleted);
+        }
         match (self.class, self.global) {
             (Class::Checked, Seen::Value(global)) => Ok(global),
             (Class::Checked, Seen::Locked) => Err(Reason::Locked),
@@ -240,6 +258,9 @@ impl Row {
 
     /// The accounted test of a tracked ref.
     fn overwrite(&self) -> Judgement {
+        if self.tag && !self.forced && !self.deletion && self.overwritten().is_some() {
+            return Judgement::Discard(Reason::NonFastForward);
+        }
         match self.accounted {
             Accounted::Unasked => Judgement::Ask,
             Accounted::Absent | Accounted::Ancestor => Judgement::Keep,

@@ -5,6 +5,7 @@
 //! Objects are always packed, unpacked and walked by real git.
 
 mod ancestry;
+mod below;
 mod child;
 mod command;
 mod error;

@@ -10,7 +10,7 @@ use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, BoxFuture, Clock, Deadline, Direction, Entries, Entry, GlobalRef, LocalError, LocalRefs,
-    LocalValue, Lookup, Oid, Project, RefDbError, RefName, Refspecs, RemoteRefs,
+    LocalValue, Lookup, Oid, Project, RefDbError, RefName, Refspecs, RemoteRefs, meta_of,
 };
 
 use super::format::{Case, EntryAnswer, Offer, RepositoryState, Value};
@@ -107,6 +107,17 @@ fn update(case: &Case, direction: Direction, refspecs: &Refspecs, offer: &Offer,
         remote,
         forced: offer.force.unwrap_or_else(|| mapped.as_ref().is_none_or(|m| m.forced)),
         force_ignored: offer.force != Some(false) && mapped.is_some_and(|m| m.force_ignored),
+        meta_there: meta_of(name).map(|meta| is_there(case, direction, meta)),
+    }
+}
+
+/// Whether a `/meta` is at the destination: what differs is on offer, so what is not on offer is as it is here.
+fn is_there(case: &Case, direction: Direction, meta: RefName) -> bool {
+    let local = case.local.get(&super::format::Name(meta.clone())).copied().flatten();
+    let offered = case.offer.iter().any(|offer| offer.name.0 == meta);
+    match direction {
+        Direction::Push => offered || local.is_some(),
+        Direction::Fetch => local.is_some(),
     }
 }
 

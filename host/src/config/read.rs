@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use refgate_core::{Enforcement, Refspec, Refspecs, ReloadWait, Rules, SiteKind, escape};
+use refgate_core::{Direction, Enforcement, Refspec, Refspecs, ReloadWait, Rules, SiteKind, escape};
 use refgate_git::Limits;
 use refgate_refdb::{Access, PasswordFrom, Tls};
 use refgate_runtime::Require;
@@ -27,6 +27,11 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
         return Err(ConfigErrors(errors));
     }
     let read = Reader { items: used, base };
+    let remotes: BTreeMap<String, Remote> =
+        read.names("remote").into_iter().map(|name| (name.to_owned(), read.remote(name))).collect();
+    let refspecs = remotes.values().flat_map(|remote| {
+        [(Direction::Push, remote.push.clone()), (Direction::Fetch, remote.fetch.clone())]
+    });
     Ok(Config {
         site: Site {
             name: read.text("site", None, "name"),
@@ -47,7 +52,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             forget_after_hours: values::hours(&read.or_default("ref-database", None, "forgetAfterHours"))
                 .unwrap_or(u32::MAX),
         },
-        rules,
+        rules: rules.naming(refspecs),
         patterns: read.texts("projects", None, "pattern"),
         push_wait: read.wait("push-filter"),
         fetch_wait: read.wait("fetch-filter"),
@@ -70,7 +75,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             record_max: crate::record::DEFAULT_MAX,
         },
         plugin_settings: read.plugin_settings(),
-        remotes: read.names("remote").into_iter().map(|name| (name.to_owned(), read.remote(name))).collect(),
+        remotes,
         unused: unused.into_iter().cloned().collect(),
         effective: read.effective(),
     })

@@ -10,9 +10,10 @@ mod report;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use refgate_core::{Entry, GlobalRef, Lookup, Project, RefName};
+use refgate_core::{Class, Entry, GlobalRef, Lookup, Project, RefName, is_meta, meta_of};
 use refgate_git::{Repository, list};
 
 use crate::config::Remote;
@@ -68,6 +69,8 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
         Lookup::Entry(entry) => holds_something_old(&entry).then_some((name, entry)),
         Lookup::Text(_) | Lookup::Locked | Lookup::Unreadable(_) => None,
     });
+    // What the ref-db does not record is no concern of it, even if an older release recorded it.
+    let old = old.filter(|(name, _)| Class::of(project, name, &config.rules) != Class::Excluded);
     let old: BTreeMap<RefName, Entry> = old.collect();
     let unfinished = unfinished(&repository).await?;
     let sites = listings(site, project, &repository).await?;
@@ -81,7 +84,10 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
         let noted = notes.take(&name, &entry);
         let obstacle = match unfinished.contains(&name) {
             true => Some("a write of this site is not finished".to_owned()),
-            false => sites.iter().find_map(|one| one.shows_old(&name, &entry)),
+            false => sites.iter().find_map(|one| one.shows_old(&name, &entry)).or_else(|| {
+                let deleted = is_meta(&name) && entry.value == GlobalRef::Deleted;
+                sites.iter().filter(|_| deleted).find_map(|one| one.shows_change(&name))
+            }),
         };
         let fate = match (obstacle, noted) {
             (Some(why), _) => Fate::Kept(why),
@@ -148,6 +154,7 @@ async fn unfinished(repository: &Repository) -> Result<HashSet<RefName>, Error> 
 struct Shown<'a> {
     site: String,
     refs: Listing,
+    changes: OnceLock<HashSet<RefName>>,
     /// Under which terms refs travel there; this site itself has none.
     remote: Option<&'a Remote>,
 }
@@ -162,6 +169,20 @@ impl Shown<'_> {
             Value::Broken => Some("something that cannot be read".into()),
         });
         shown.map(|shown| format!("{} shows {shown}", self.site))
+    }
+
+    /// The same for the deletion of a `/meta`: without the record, another ref of its change would replicate again.
+    fn shows_change(&self, meta: &RefName) -> Option<String> {
+        let is_there = |name: &RefName| self.changes().contains(name);
+        self.names(meta)
+            .iter()
+            .any(is_there)
+            .then(|| format!("{} shows another ref of the change", self.site))
+    }
+
+    /// The `/meta` of every change of which another ref is there.
+    fn changes(&self) -> &HashSet<RefName> {
+        self.changes.get_or_init(|| self.refs.keys().filter_map(meta_of).collect())
     }
 
     /// Under which names a ref may be there.
@@ -179,14 +200,15 @@ async fn listings<'a>(
     repository: &Repository,
 ) -> Result<Vec<Shown<'a>>, Error> {
     let refs = local_refs(repository).await?;
-    let mut shown = vec![Shown { site: "this site".into(), refs, remote: None }];
+    let mut shown = vec![Shown { site: "this site".into(), refs, changes: OnceLock::new(), remote: None }];
     let mut failed = Vec::new();
     for (name, remote) in &site.gate.config().remotes {
         let (url, format) = (site.url(name, project)?, repository.object_format());
         match blocking(move || list(&url, format)).await {
             Ok(refs) => {
                 let refs = crate::replicate::offers::listing(refs);
-                shown.push(Shown { site: format!("`{name}`"), refs, remote: Some(remote) });
+                let (site, changes) = (format!("`{name}`"), OnceLock::new());
+                shown.push(Shown { site, refs, changes, remote: Some(remote) });
             }
             Err(e) => failed.push((name, e)),
         }

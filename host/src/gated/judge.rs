@@ -5,14 +5,57 @@ use refgate_core::{Class, Entry, GlobalRef, Lookup, Oid, is_patch_set};
 use super::rows::Row;
 use super::why::Why;
 
+/// What a row has to do with the fate of its change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing: it is judged by itself.
+    Lives,
+    /// Its change is deleted, and it with it: it may go without a record of its own.
+    Goes,
+    /// It must not move while its change is as it is.
+    Refused(Why),
+}
+
+/// What is known about the change of a row that is another ref of one.
+#[derive(Clone, Debug)]
+pub(super) struct Meta {
+    /// What the ref-db holds for the `/meta`.
+    pub seen: Result<Lookup, Why>,
+    /// The `/meta` is here.
+    pub here: bool,
+    /// What the same push does with it: its new value.
+    pub pushed: Option<Option<Oid>>,
+}
+
+/// A change is deleted whole and made anew whole: its other refs go with its `/meta`, or when that is gone, and come only
+/// with a new one. Without its entry nobody can tell which it is.
+pub(super) fn change(row: &Row, meta: &Meta) -> Change {
+    let deleted = match &meta.seen {
+        Ok(seen) => match readable(seen) {
+            Ok(entry) => entry.value == GlobalRef::Deleted,
+            Err(why) => return Change::Refused(why),
+        },
+        Err(why) => return Change::Refused(why.clone()),
+    };
+    match (row.new, meta.pushed) {
+        (None, Some(None)) => Change::Goes,
+        (None, None) if deleted && !meta.here => Change::Goes,
+        (None, None) if deleted => Change::Refused(Why::MetaStays),
+        (Some(_), Some(None)) => Change::Refused(Why::DeletedChange),
+        (Some(_), None) if deleted => Change::Refused(Why::DeletedChange),
+        _ => Change::Lives,
+    }
+}
+
 /// A client's write: the ref-db must hold what is here. Gives the entry that the compare-and-put expects.
-pub(super) fn client(row: &Row, seen: &Lookup) -> Result<Entry, Why> {
+pub(super) fn client(row: &Row, seen: &Lookup, change: &Change) -> Result<Entry, Why> {
     if !row.is_tracked() {
         return Ok(Entry::default());
     }
     let entry = readable(seen)?;
     match (entry.value, row.old) {
         // A ref that others may have, too, must not be claimed by whoever writes first: that is what seeding is for.
+        (GlobalRef::Untracked, Some(_)) if *change == Change::Goes => Ok(entry),
         (GlobalRef::Untracked, Some(_)) => Err(Why::Untracked),
         (GlobalRef::Untracked, None) => Ok(entry),
         (global, local) if global.oid() == local => Ok(entry),
@@ -26,7 +69,12 @@ pub(super) fn client(row: &Row, seen: &Lookup) -> Result<Entry, Why> {
 /// This is all that the mark of replication can do: whoever forges it sets a ref to what the ref-db holds, and loses
 /// nothing that catch-up would not have replaced. `accounted` says whether the local value may be overwritten, by the
 /// rules of an untracked ref (only what is contained) or of a tracked one (what was once global, too).
-pub(super) fn replication(row: &Row, seen: &Lookup, accounted: Overwrites) -> Result<Entry, Why> {
+pub(super) fn replication(
+    row: &Row,
+    seen: &Lookup,
+    accounted: Overwrites,
+    change: &Change,
+) -> Result<Entry, Why> {
     // An earlier session got here first.
     if row.is_noop() {
         return Ok(Entry::default());
@@ -37,6 +85,9 @@ pub(super) fn replication(row: &Row, seen: &Lookup, accounted: Overwrites) -> Re
         Class::Ignored if row.new.is_some() => return Ok(Entry::default()),
         Class::Ignored => return Err(Why::UntrackedDeletion),
         Class::Excluded | Class::Checked => {}
+    }
+    if *change == Change::Goes {
+        return Ok(Entry::default());
     }
     let entry = if row.is_tracked() { readable(seen)? } else { Entry::default() };
     match (entry.value, row.new) {
@@ -90,7 +141,7 @@ mod tests {
     fn row(name: &str, old: Option<u8>, new: Option<u8>, class: Class) -> Row {
         let name = RefName::new(name).unwrap();
         let (old, new) = (old.map(oid), new.map(oid));
-        Row { name, old, new, class, group: None, entry: Entry::default(), refused: None }
+        Row { name, old, new, class, group: None, added: false, entry: Entry::default(), refused: None }
     }
 
     fn seen(value: GlobalRef) -> Lookup {
@@ -106,8 +157,9 @@ mod tests {
 
     #[test]
     fn a_client_moves_what_is_as_the_ref_db_has_it() {
-        let judge =
-            |old, new, lookup: &Lookup| client(&row("refs/heads/x", old, new, Class::Checked), lookup);
+        let judge = |old, new, lookup: &Lookup| {
+            client(&row("refs/heads/x", old, new, Class::Checked), lookup, &Change::Lives)
+        };
         assert!(judge(A, B, &seen(at(A))).is_ok());
         assert!(judge(None, B, &seen(GlobalRef::Untracked)).is_ok());
         assert!(judge(None, B, &seen(GlobalRef::Deleted)).is_ok());
@@ -119,7 +171,10 @@ mod tests {
         assert_eq!(judge(A, B, &Lookup::Locked), Err(Why::Locked));
         assert!(matches!(judge(A, B, &Lookup::Text("12".into())), Err(Why::Unreadable(_))));
         for class in [Class::Ignored, Class::Excluded, Class::Exempt] {
-            assert!(client(&row("refs/heads/x", A, B, class), &Lookup::Locked).is_ok(), "{class:?}");
+            assert!(
+                client(&row("refs/heads/x", A, B, class), &Lookup::Locked, &Change::Lives).is_ok(),
+                "{class:?}"
+            );
         }
     }
 
@@ -128,7 +183,7 @@ mod tests {
         let (no, contained) = (Overwrites::default(), Overwrites { contained: true, superseded: false });
         let superseded = Overwrites { contained: false, superseded: true };
         let judge = |old, new, lookup: &Lookup, over| {
-            replication(&row("refs/heads/x", old, new, Class::Checked), lookup, over)
+            replication(&row("refs/heads/x", old, new, Class::Checked), lookup, over, &Change::Lives)
         };
         assert!(judge(A, B, &seen(at(B)), contained).is_ok());
         assert!(judge(A, B, &seen(at(B)), superseded).is_ok());

@@ -9,11 +9,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use refgate_core::{Class, Deadline, GlobalRef, Lookup, Oid, Project, RefName, Refspecs};
+use refgate_core::{Class, Deadline, GlobalRef, Lookup, Oid, Project, RefName, is_own};
 use refgate_git::{GitError, Repository};
 use serde::{Deserialize, Serialize};
 
-use crate::replicate::{blocking, offerable};
+use crate::replicate::blocking;
 use crate::{Error, Site};
 
 /// What is kept of the notes, in bytes; then the file becomes the older one, and the one before goes.
@@ -47,14 +47,14 @@ pub struct Drift {
 }
 
 /// The changes among the lines that git gives the hook: `old new name`. Left out is what cannot be one: `HEAD`, values
-/// that name refs, and refs that never replicate. Nothing on both sides may be a deletion without an old value.
+/// that name refs, and refs that never replicate. What the ref-db does not record is left out later, by the rules. Nothing on both sides may be a deletion without an old value.
 pub fn changes(input: &[u8]) -> Vec<Change> {
-    let all = Refspecs::everything();
+    let replicates = |name: &RefName| name.as_bytes().starts_with(b"refs/") && !is_own(name);
     let change = |line: &[u8]| {
         let mut parts = line.splitn(3, |b| *b == b' ');
         let (old, new, name) = (parts.next()?, parts.next()?, parts.next()?);
         let (old, new) = (Oid::parse_or_zero(old).ok()?, Oid::parse_or_zero(new).ok()?);
-        let name = RefName::new(name).ok().filter(|name| offerable(name, &all))?;
+        let name = RefName::new(name).ok().filter(replicates)?;
         (old != new || old.is_none()).then_some(Change { name, old, new })
     };
     input.split(|b| *b == b'\n').filter_map(change).collect()
@@ -243,7 +243,6 @@ mod tests {
             format!("{a} {b} HEAD"),
             format!("{zero} ref:refs/heads/x refs/heads/symbolic"),
             format!("{zero} {b} refs/refgate/keep/1/{b}"),
-            format!("{zero} {b} refs/remotes/o/x"),
             format!("{zero} {b} refs/refgate/rescued/1/x"),
             "junk".into(),
         ];

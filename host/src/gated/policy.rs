@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use refgate_core::{Oid, RefName, is_patch_set};
+use refgate_core::{Oid, RefName, is_one_component, is_own, is_patch_set};
 use refgate_git::receive::{Settings, UpdateHook};
 use refgate_git::{GitError, LocalPolicy, Repository, Target};
 
@@ -32,11 +32,10 @@ pub(super) fn check(repository: &Repository, rows: &mut Rows) -> Result<Vec<bool
 
 fn names(rows: &mut Rows) {
     for row in rows.open_mut() {
-        let name = row.name.as_bytes();
-        row.refused = if name.starts_with(b"refs/refgate/") && !name.starts_with(b"refs/refgate/rescued/") {
+        row.refused = if is_own(&row.name) {
             Some(Why::Own)
-        } else if name.starts_with(b"refs/replace/") {
-            Some(Why::Replace)
+        } else if is_one_component(&row.name) && row.new.is_some() {
+            Some(Why::FunnyName)
         } else {
             None
         };
@@ -86,13 +85,18 @@ fn run_hook(repository: &Repository, rows: &mut Rows, settings: &Settings) -> Re
     Ok(())
 }
 
-/// What holds of a ref whatever the ref-db says, once its value is known.
-pub(super) fn of_value(name: &RefName, gate: bool, target: Option<&Target>, old: Option<Oid>) -> Option<Why> {
+/// What holds of a ref whatever the ref-db says, once its value is known. `keeps`: a patch set stays as it is.
+pub(super) fn of_value(
+    name: &RefName,
+    keeps: bool,
+    target: Option<&Target>,
+    old: Option<Oid>,
+) -> Option<Why> {
     let now = target.and_then(Target::oid);
     match target {
         Some(Target::Symbolic) => Some(Why::Symbolic),
         Some(Target::Broken(why)) => Some(Why::Failed(why.to_string())),
-        Some(Target::Oid(_)) if gate && is_patch_set(name) => Some(Why::PatchSet),
+        Some(Target::Oid(_)) if keeps && is_patch_set(name) => Some(Why::PatchSet),
         _ if now != old => Some(Why::MovedHere(now)),
         _ => None,
     }

@@ -13,10 +13,10 @@
 //! Finishing what a kill left is catch-up's. What was put into the ref-db is never put back, and a local ref is
 //! never rolled back: somebody may have built on it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use refgate_core::{Deadline, Entry, GlobalRef, Lookup, Oid, Project, RefName, SiteKind};
+use refgate_core::{Class, Entry, GlobalRef, Lookup, Oid, Project, RefName, SiteKind, is_meta, meta_of};
 use refgate_git::receive::{Answer, Command, Request, one_line};
 use refgate_git::{GitError, GitErrorKind, RefLocks, Repository, Target};
 
@@ -24,6 +24,7 @@ use super::journal::{Journal, Record, RecordedRef};
 use super::rows::{Row, Rows};
 use super::why::Why;
 use super::{REPLICATION, failpoint, judge, policy, write};
+use crate::replicate::catch_up::{read, rest_of_changes};
 use crate::replicate::{blocking, catch_up_refs};
 use crate::{Error, Site};
 
@@ -110,6 +111,16 @@ pub async fn receive(
         // What a kill left is finished before anything else. The refs of this push catch up when local policy has let them
         // through: the objects that make it possible may have come with the push itself.
         received.details = catch_up_refs(site, project, repository, &[]).await?.problems;
+    }
+    if gate {
+        // A change goes whole, and what is said of a change is said of all of it.
+        let metas: Vec<RefName> = rows.doomed().map(|row| row.name.clone()).collect();
+        let rest = rest_of_changes(repository, &metas).await?;
+        rows.take_along(
+            rest.into_iter().filter_map(|(name, value)| Some((name, value.oid()?))),
+            project,
+            &config.rules,
+        );
     }
     let here = repository.clone();
     let (mut rows, fast_forward) = blocking(move || {
@@ -199,15 +210,12 @@ impl Writer<'_> {
                     Err(why) => row.refused = Some(why),
                 }
             }
-            if self.push.replication {
-                // The sender sees to changes: patch sets first, then `/meta`, in sessions of their own.
-                if rows.atomic {
-                    rows.settle();
-                }
-                rows.open_mut().filter(|_| !self.push.atomic).for_each(|row| row.group = None);
-            } else {
-                rows.settle();
+            // The sender sees to changes: patch sets first, then `/meta`, in sessions of their own. One that is deleted goes
+            // whole.
+            if self.push.replication && !rows.atomic {
+                rows.ungroup();
             }
+            rows.settle();
             return Ok(Some(locks));
         }
         Ok(None)
@@ -217,15 +225,84 @@ impl Writer<'_> {
     /// wants already, as after a write that was cut short and finished by somebody else.
     async fn judge(&self, rows: &Rows) -> Result<Vec<Result<Option<Entry>, Why>>, Error> {
         let names = rows.names();
-        let here = self.repository.clone();
-        let targets = blocking(move || here.targets(&names.iter().collect::<Vec<_>>())).await?;
-        let seen = self.entries(rows).await;
+        let metas: BTreeSet<RefName> = rows.open().filter_map(|row| self.meta_of(row)).collect();
+        let (here, count) = (self.repository.clone(), names.len());
+        let asked: Vec<RefName> = names.into_iter().chain(metas.iter().cloned()).collect();
+        let mut targets = blocking(move || here.targets(&asked.iter().collect::<Vec<_>>())).await?;
+        let metas_here: HashSet<RefName> = metas
+            .into_iter()
+            .zip(targets.split_off(count))
+            .filter(|(_, t)| t.is_some())
+            .map(|(m, _)| m)
+            .collect();
+        let found = self.entries(rows).await;
+        let seen: Vec<Result<Lookup, Why>> = rows.open().map(|row| self.seen(row, &found)).collect();
         let accounted = match self.push.replication {
             true => self.accounted(rows, &seen).await?,
             false => vec![judge::Overwrites::default(); targets.len()],
         };
-        let rows = rows.open().zip(targets).zip(seen).zip(accounted);
-        Ok(rows.map(|(((row, target), seen), over)| self.judge_row(row, target, seen, over)).collect())
+        let pushed: HashMap<&RefName, Option<Oid>> =
+            rows.open().filter(|row| is_meta(&row.name)).map(|row| (&row.name, row.new)).collect();
+        let changes: Vec<judge::Change> = rows
+            .open()
+            .map(|row| match self.meta_of(row) {
+                None => judge::Change::Lives,
+                Some(name) => {
+                    let seen = found.clone().map(|found| found.get(&name).cloned());
+                    let seen =
+                        seen.and_then(|seen| seen.ok_or_else(|| Why::RefDbDown("it gave no answer".into())));
+                    let (here, pushed) = (metas_here.contains(&name), pushed.get(&name).copied());
+                    judge::change(row, &judge::Meta { seen, here, pushed })
+                }
+            })
+            .collect();
+        let grown = self.grown(rows, &found).await?;
+        let rows = rows.open().zip(targets).zip(seen).zip(accounted).zip(changes);
+        Ok(rows
+            .map(|((((row, target), seen), over), change)| match grown.get(&row.name) {
+                Some(why) => Err(why.clone()),
+                None => self.judge_row(row, target, seen, over, &change),
+            })
+            .collect())
+    }
+
+    /// The `/meta` of the change of a row, when its entry counts for the row.
+    fn meta_of(&self, row: &Row) -> Option<RefName> {
+        let counts =
+            |name: &RefName| Class::of(self.project, name, &self.site.gate.config().rules) == Class::Checked;
+        let reached = matches!(row.class, Class::Checked | Class::Excluded);
+        meta_of(&row.name).filter(|meta| reached && counts(meta))
+    }
+
+    /// By `/meta`, why its change cannot be deleted or made anew: what else is here of it, that the push does not know of.
+    async fn grown(
+        &self,
+        rows: &Rows,
+        found: &Result<HashMap<RefName, Lookup>, Why>,
+    ) -> Result<HashMap<RefName, Why>, Error> {
+        let is_deleted = |name: &RefName| {
+            let entry = found.as_ref().ok().and_then(|found| found.get(name)?.entry());
+            entry.is_some_and(|entry| entry.value == GlobalRef::Deleted)
+        };
+        let is_concerned = |row: &&Row| {
+            let anew = row.old.is_none() && !self.push.replication && is_deleted(&row.name);
+            row.is_tracked() && is_meta(&row.name) && (row.new.is_none() || anew)
+        };
+        let metas: HashMap<RefName, Option<Oid>> =
+            rows.open().filter(is_concerned).map(|row| (row.name.clone(), row.new)).collect();
+        let known: HashSet<&RefName> =
+            rows.rows.iter().filter(|row| row.old.is_some()).map(|row| &row.name).collect();
+        let mut grown = HashMap::new();
+        let asked: Vec<RefName> = metas.keys().cloned().collect();
+        for (name, value) in rest_of_changes(self.repository, &asked).await? {
+            let Some(meta) = meta_of(&name).filter(|_| value.oid().is_some() && !known.contains(&name))
+            else {
+                continue;
+            };
+            let (other, anew) = (name.to_string(), metas.get(&meta).copied().flatten().is_some());
+            grown.insert(meta, if anew { Why::LeftOver(other) } else { Why::Grew(other) });
+        }
+        Ok(grown)
     }
 
     fn judge_row(
@@ -234,15 +311,15 @@ impl Writer<'_> {
         target: Option<Target>,
         seen: Result<Lookup, Why>,
         accounted: judge::Overwrites,
+        change: &judge::Change,
     ) -> Result<Option<Entry>, Why> {
         let local = target.as_ref().and_then(Target::oid);
         let readable = matches!(target, None | Some(Target::Oid(_)));
         if readable && local == row.new && self.is_settled(row, &seen) {
             return Ok(None);
         }
-        if let Some(why) =
-            policy::of_value(&row.name, self.gate && !self.push.replication, target.as_ref(), row.old)
-        {
+        let keeps = self.gate && !self.push.replication && *change != judge::Change::Goes;
+        if let Some(why) = policy::of_value(&row.name, keeps, target.as_ref(), row.old) {
             return Err(match seen {
                 // What other sites have says more than that somebody was faster here.
                 Ok(Lookup::Entry(entry)) if why.is_move() && self.is_stale(row, &entry, local) => {
@@ -251,9 +328,12 @@ impl Writer<'_> {
                 _ => why,
             });
         }
+        if let judge::Change::Refused(why) = change {
+            return Err(why.clone());
+        }
         match self.push.replication {
-            true => judge::replication(row, &seen?, accounted).map(Some),
-            false => judge::client(row, &seen?).map(Some),
+            true => judge::replication(row, &seen?, accounted, change).map(Some),
+            false => judge::client(row, &seen?, change).map(Some),
         }
     }
 
@@ -268,24 +348,21 @@ impl Writer<'_> {
         !self.push.replication && row.is_tracked() && known && entry.value.oid() != local
     }
 
-    /// What the ref-db holds for each open row; without a read for those that it does not record.
-    async fn entries(&self, rows: &Rows) -> Vec<Result<Lookup, Why>> {
-        let names: Vec<RefName> =
-            rows.open().filter(|row| row.is_tracked()).map(|row| row.name.clone()).collect();
-        let clock = self.site.gate.clock().as_ref();
-        let deadline = Deadline::after(clock, self.site.gate.config().ref_database.timeout);
-        let mut found = match names.is_empty() {
-            true => Ok(Vec::new().into_iter()),
-            false => {
-                self.site.gate.refdb().get_many(self.project, &names, deadline).await.map(Vec::into_iter)
-            }
-        };
-        let mut next = || match &mut found {
-            Ok(found) => found.next().ok_or_else(|| Why::RefDbDown("it gave too few answers".into())),
-            Err(e) => Err(Why::RefDbDown(e.message.clone())),
-        };
-        let untracked = || Ok(Lookup::Entry(Entry::default()));
-        rows.open().map(|row| if row.is_tracked() { next() } else { untracked() }).collect()
+    /// What the ref-db holds for the open rows that it records, and for the `/meta` of changes.
+    async fn entries(&self, rows: &Rows) -> Result<HashMap<RefName, Lookup>, Why> {
+        let tracked = rows.open().filter(|row| row.is_tracked()).map(|row| row.name.clone());
+        let metas = rows.open().filter_map(|row| self.meta_of(row));
+        let names: Vec<RefName> = tracked.chain(metas).collect();
+        read(self.site, self.project, &names).await.map_err(|e| Why::RefDbDown(e.message))
+    }
+
+    /// What the ref-db holds for a row; for one that it does not record, nothing.
+    fn seen(&self, row: &Row, found: &Result<HashMap<RefName, Lookup>, Why>) -> Result<Lookup, Why> {
+        if !row.is_tracked() {
+            return Ok(Lookup::Entry(Entry::default()));
+        }
+        let found = found.as_ref().map_err(Why::clone)?;
+        found.get(&row.name).cloned().ok_or_else(|| Why::RefDbDown("it gave no answer".into()))
     }
 
     /// For replication: whether what is here may be overwritten.
@@ -329,6 +406,8 @@ impl Writer<'_> {
             .iter()
             .filter_map(|verdict| match verdict {
                 Err(Why::Behind { global, .. }) => Some(global.oid()),
+                // What is left of a deleted change goes.
+                Err(Why::LeftOver(_)) => Some(None),
                 _ => None,
             })
             .collect();
@@ -400,6 +479,13 @@ impl Writer<'_> {
         }
         if told > TOLD {
             received.details.push(format!("and {} more refs", told - TOLD));
+        }
+        let mut along: BTreeMap<RefName, usize> = BTreeMap::new();
+        let gone = rows.open().filter(|row| row.added).filter_map(|row| meta_of(&row.name));
+        gone.for_each(|meta| *along.entry(meta).or_default() += 1);
+        for (meta, count) in along.iter().take(TOLD) {
+            let refs = if *count == 1 { "the other ref" } else { "the other refs" };
+            received.details.push(format!("{meta}: {refs} of the change ({count}) went with it"));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The refs of one push on their way through the steps, and which of them stand or fall together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use refgate_core::{ChangePart, ChangeRef, Class, Entry, Oid, Project, RefName, Rules};
+use refgate_core::{ChangeRef, Class, Entry, Oid, Project, RefName, Rules, is_meta, meta_of};
 use refgate_git::receive::Command;
 use refgate_git::{EditOutcome, RefEdit};
 
@@ -18,6 +18,8 @@ pub(super) struct Row {
     pub class: Class,
     /// Refs with the same number stand or fall together.
     pub group: Option<u32>,
+    /// No command of the client: it goes with the `/meta` of its change.
+    pub added: bool,
     /// What the ref-db held under the lock; untracked for what it does not record.
     pub entry: Entry,
     /// `None` while nothing speaks against it.
@@ -85,7 +87,8 @@ impl Rows {
             let class = if gate { Class::of(project, &name, rules) } else { Class::Exempt };
             places.push(Ok(rows.len()));
             let (old, new) = (command.old, command.new);
-            rows.push(Row { name, old, new, class, group, entry: Entry::default(), refused: None });
+            let (entry, added, refused) = (Entry::default(), false, None);
+            rows.push(Row { name, old, new, class, group, added, entry, refused });
         }
         let mut rows = Rows { rows, atomic, places };
         if atomic && let Some(bad) = rows.places.iter().position(Result::is_err) {
@@ -93,6 +96,38 @@ impl Rows {
             rows.refuse_open(&Why::With { other, atomic });
         }
         rows
+    }
+
+    /// Adds what else is here of the changes whose `/meta` is deleted: a change goes whole.
+    pub(super) fn take_along(
+        &mut self,
+        here: impl IntoIterator<Item = (RefName, Oid)>,
+        project: &Project,
+        rules: &Rules,
+    ) {
+        let named: HashSet<RefName> = self.rows.iter().map(|row| row.name.clone()).collect();
+        let groups: HashMap<RefName, Option<u32>> =
+            self.doomed().map(|row| (row.name.clone(), row.group)).collect();
+        for (name, oid) in here.into_iter().filter(|(name, _)| !named.contains(name)) {
+            let Some(group) = meta_of(&name).and_then(|meta| groups.get(&meta).copied()) else { continue };
+            let class = Class::of(project, &name, rules);
+            let (entry, old) = (Entry::default(), Some(oid));
+            self.rows.push(Row { name, old, new: None, class, group, added: true, entry, refused: None });
+        }
+    }
+
+    /// The `/meta` rows that delete their change.
+    pub(super) fn doomed(&self) -> impl Iterator<Item = &Row> {
+        self.open().filter(|row| row.new.is_none() && row.is_tracked() && is_meta(&row.name))
+    }
+
+    /// Lets go each ref by itself, but for those of a change that is deleted.
+    pub(super) fn ungroup(&mut self) {
+        let doomed: HashSet<u32> = self.doomed().filter_map(|row| row.group).collect();
+        for row in self.rows.iter_mut().filter(|row| row.group.is_some_and(|group| !doomed.contains(&group)))
+        {
+            row.group = None;
+        }
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Row> {
@@ -106,9 +141,7 @@ impl Rows {
     /// The places of the open rows, patch sets and the like first, `/meta` last.
     pub(super) fn open_places(&self) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.rows.len()).filter(|i| self.rows[*i].is_open()).collect();
-        let is_meta =
-            |i: &usize| ChangeRef::of(&self.rows[*i].name).is_some_and(|c| c.part == ChangePart::Meta);
-        places.sort_by_key(is_meta);
+        places.sort_by_key(|i| is_meta(&self.rows[*i].name));
         places
     }
 

@@ -6,18 +6,24 @@ use refgate_git::Refusal;
 /// Why a ref of a push does not move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// No legal name, or not below `refs/`.
+    /// No legal name, not below `refs/`, or only one component below it.
     FunnyName,
     /// Twice in one push.
     NamedTwice,
     /// Below `refs/refgate/`.
     Own,
-    /// Below `refs/replace/`.
-    Replace,
     /// It names another ref.
     Symbolic,
     /// A patch set that is there already.
     PatchSet,
+    /// Another ref of a change that is deleted, without a new `/meta`.
+    DeletedChange,
+    /// The deletion of another ref of a deleted change whose `/meta` is still here.
+    MetaStays,
+    /// A `/meta` that is made anew while other refs of the change that was deleted are still here.
+    LeftOver(String),
+    /// A change that got another ref while its deletion was on its way.
+    Grew(String),
     /// Not a commit, and a branch holds nothing else.
     NotACommit(Oid),
     /// The repository refuses it of its own accord.
@@ -82,9 +88,12 @@ impl Why {
             Why::FunnyName => "funny refname".into(),
             Why::NamedTwice => "named twice in one push".into(),
             Why::Own => "refs/refgate/ is for refgate itself".into(),
-            Why::Replace => "refs/replace/ is not pushed: it would change what history says".into(),
             Why::Symbolic => "it is a symbolic ref, and those are never written".into(),
             Why::PatchSet => "patch sets are created, never changed".into(),
+            Why::DeletedChange => "its change is deleted: it comes back only with a new `/meta`".into(),
+            Why::MetaStays => "its change is deleted, and the `/meta` of it is still here".into(),
+            Why::LeftOver(other) => format!("`{other}` of the change that was deleted is still here"),
+            Why::Grew(other) => format!("its change got `{other}` meanwhile: try again"),
             Why::NotACommit(oid) => format!("{} is no commit, and a branch holds nothing else", short(*oid)),
             Why::Policy(Refusal::NonFastForward) => "non-fast-forward".into(),
             Why::Policy(Refusal::Deletion) => "deletion prohibited".into(),
@@ -153,6 +162,10 @@ impl Why {
             }
             Why::Policy(refusal @ (Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_))) => refusal.to_string(),
             Why::PatchSet => "upload a new patch set under the next number".into(),
+            Why::DeletedChange => "push its refs and a new `/meta` together, or upload to another change".into(),
+            Why::MetaStays | Why::LeftOver(_) => {
+                format!("an operator of this site settles it with `refgate heal {project}`; then push again")
+            }
             Why::TooMany(_) => "push without --atomic, or fewer refs at once".into(),
             Why::Diverged => "this site has commits that what was sent does not contain; see `refgate refdb check`".into(),
             _ => return None,

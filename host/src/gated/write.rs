@@ -1,9 +1,11 @@
 //! Steps 4 and 5: the ref-db moves, then the local refs. Only ever forward: nothing is put back, nothing is rolled back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use refgate_core::{
     Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, Project, RefDbErrorKind,
+    is_meta,
 };
 use refgate_git::{EditOutcome, GitError, RefEdit, Repository};
 
@@ -71,23 +73,19 @@ fn batches(rows: &Rows) -> Vec<(Vec<usize>, Atomicity)> {
         .into_iter()
         .filter(|i| rows.rows[*i].is_tracked() && !rows.rows[*i].is_noop())
         .collect();
-    let mut groups: Vec<u32> = tracked.iter().filter_map(|i| rows.rows[*i].group).collect();
-    groups.sort_unstable();
-    let several: Vec<u32> = groups.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
-    let together = |i: &usize| rows.rows[*i].group.filter(|group| several.contains(group));
-    let mut batches: Vec<(Vec<usize>, Atomicity)> = Vec::new();
-    let alone: Vec<usize> = tracked.iter().copied().filter(|i| together(i).is_none()).collect();
-    if !alone.is_empty() {
-        batches.push((alone, Atomicity::Each));
-    }
-    groups.dedup();
-    for group in groups {
-        let places: Vec<usize> = tracked.iter().copied().filter(|i| together(i) == Some(group)).collect();
-        if !places.is_empty() {
-            batches.push((places, Atomicity::AllOrNothing));
+    let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    let mut alone: Vec<usize> = Vec::new();
+    for place in tracked {
+        match rows.rows[place].group {
+            Some(group) => groups.entry(group).or_default().push(place),
+            None => alone.push(place),
         }
     }
-    batches
+    let (together, single): (Vec<_>, Vec<_>) = groups.into_values().partition(|places| places.len() > 1);
+    alone.extend(single.into_iter().flatten());
+    alone.sort_by_key(|place| (is_meta(&rows.rows[*place].name), *place));
+    let alone = Some(alone).filter(|places| !places.is_empty()).map(|places| (places, Atomicity::Each));
+    alone.into_iter().chain(together.into_iter().map(|places| (places, Atomicity::AllOrNothing))).collect()
 }
 
 /// The rows that would have to go all or nothing with more others than the ref-db can do.
@@ -255,4 +253,46 @@ async fn read(site: &Site, project: &Project, name: &refgate_core::RefName) -> O
 async fn update(repository: &Repository, edits: Vec<RefEdit>) -> Result<Vec<EditOutcome>, GitError> {
     let repository = repository.clone();
     blocking(move || repository.update_refs(&edits, REFLOG)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use refgate_core::Rules;
+    use refgate_git::receive::Command;
+
+    /// Of so many changes, each with two refs that the ref-db records, and a branch.
+    fn push(changes: usize) -> Rows {
+        let new = Oid::from_hex(&[b'a'; 40]).ok();
+        let of = |i: usize| {
+            ["meta", "robot-comments"].map(|part| format!("refs/changes/{:02}/{i}/{part}", i % 100))
+        };
+        let names = (1..=changes).flat_map(of).chain(["refs/heads/main".into()]);
+        let commands: Vec<Command> =
+            names.map(|name| Command { name: name.into_bytes(), old: None, new }).collect();
+        let project = Project::new("p").expect("legal");
+        Rows::new(&commands, false, true, &project, &Rules::default())
+    }
+
+    #[test]
+    fn each_change_is_one_call_and_everything_else_another() {
+        // With a search of all groups for each ref of each group this would not end in any reasonable time.
+        let rows = push(20_000);
+        let batches = batches(&rows);
+        assert_eq!(batches.len(), 20_001);
+        assert_eq!(batches[0], (vec![40_000], Atomicity::Each));
+        for (places, atomicity) in &batches[1..] {
+            let groups: Vec<Option<u32>> = places.iter().map(|place| rows.rows[*place].group).collect();
+            assert_eq!((groups.len(), *atomicity), (2, Atomicity::AllOrNothing));
+            assert_eq!(groups[0], groups[1]);
+        }
+    }
+
+    #[test]
+    fn a_ref_that_is_the_only_one_of_its_change_needs_no_call_of_its_own() {
+        let mut rows = push(3);
+        let robots = rows.rows.iter_mut().filter(|row| row.name.as_bytes().ends_with(b"-comments"));
+        robots.for_each(|row| row.refused = Some(Why::Busy));
+        assert_eq!(batches(&rows), [(vec![6, 0, 2, 4], Atomicity::Each)]);
+    }
 }

@@ -10,7 +10,7 @@ use refgate_core::{
 use refgate_git::{EditOutcome, RefEdit, RefLocks, Repository, fetch_objects, utc};
 
 use super::look::Finding;
-use crate::replicate::catch_up::{deadline, read, values};
+use crate::replicate::catch_up::{deadline, global_of, read, values};
 use crate::replicate::offers::Value;
 use crate::replicate::{blocking, lock};
 use crate::{Error, Site};
@@ -191,7 +191,7 @@ async fn unchanged(
     let (mut same, mut done) = (Vec::new(), Done::new());
     for (row, got) in rows.into_iter().zip(got) {
         let here = local.get(&row.name).copied();
-        let is = entries.get(&row.name).and_then(Lookup::entry).map(|entry| entry.value);
+        let is = global_of(site, project, &row.name, &entries);
         if !got {
             done.insert(row.name, Err("another process of this site is moving it".into()));
         } else if here != row.local.map(Value::At) || is != Some(row.global.value()) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use refgate_core::decision::RefUpdate;
 use refgate_core::table::RemoteValue;
-use refgate_core::{Class, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind};
+use refgate_core::{Class, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind, meta_of};
 use refgate_git::{Repository, list};
 
 use crate::replicate::RecordState;
@@ -24,6 +24,8 @@ pub enum Row {
     CatchUp,
     /// The ref-db records a deletion, and the local value is accounted for.
     Delete,
+    /// Its change is deleted, and it goes when its `/meta` has gone, which cannot go as it stands.
+    WithMeta,
     /// The object is not here; these remotes have it.
     Elsewhere(Vec<String>),
     /// The object is not here, and no remote that can be reached shows it.
@@ -50,6 +52,7 @@ impl Row {
         match self {
             Row::CatchUp => "catch-up",
             Row::Delete => "delete",
+            Row::WithMeta => "with-meta",
             Row::Elsewhere(_) => "elsewhere",
             Row::Nowhere => "nowhere",
             Row::Publish => "publish",
@@ -67,6 +70,7 @@ impl Row {
         match self {
             Row::CatchUp => "behind, and its object is here".into(),
             Row::Delete => "deleted in the ref-db".into(),
+            Row::WithMeta => "of a deleted change whose `/meta` is held back here".into(),
             Row::Elsewhere(remotes) => format!("behind, and its object is at {}", remotes.join(", ")),
             Row::Nowhere => "behind, and no remote that can be reached shows its object".into(),
             Row::Publish => "ahead of the ref-db by a write that went past it".into(),
@@ -254,9 +258,11 @@ async fn rest(
             look.findings.push(finding(name, local, value, row));
         }
     }
-    let updates = here
-        .iter()
-        .map(|(name, value)| RefUpdate::new(name.clone(), at(&local, name), RemoteValue::Known(*value)));
+    let updates = here.iter().map(|(name, value)| RefUpdate {
+        // A `/meta` that is here and deleted differs, too, so it has been read.
+        meta_there: meta_of(name).map(|meta| local.contains_key(&meta)),
+        ..RefUpdate::new(name.clone(), at(&local, name), RemoteValue::Known(*value))
+    });
     let decision = judge(site, project, repository, updates.collect()).await;
     let pairs = decision.refs.iter().filter_map(|one| Some((one.new?, one.old?)));
     let ahead = ancestry(repository, pairs.collect()).await?;
@@ -268,6 +274,7 @@ async fn rest(
             None | Some(Reason::AlreadyUpToDate) => continue,
             Some(Reason::LocalDiverged) if descends => Row::Publish,
             Some(Reason::LocalDiverged) => Row::Rescue,
+            Some(Reason::OutdatedMeta) => Row::WithMeta,
             Some(reason) => Row::Unreadable(format!("it could not be judged: {reason}")),
         };
         look.findings.push(finding(one.name, one.local, one.new, row));

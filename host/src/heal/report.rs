@@ -165,6 +165,7 @@ impl Report {
             Row::Busy => "wait until that process has ended".into(),
             Row::Recorded => "see the records; run again".into(),
             Row::Stuck(why) | Row::Broken(why) => why.clone(),
+            Row::WithMeta => "settle its `/meta`; then it goes by itself".into(),
             Row::Unreadable(_) => {
                 format!("`refgate refdb get {project} {}`; write it anew with `refdb put`", finding.name)
             }

@@ -8,18 +8,16 @@ use refgate_core::decision::{Decision, RefDecision, RefUpdate};
 use refgate_core::table::{RemoteValue, Seen};
 use refgate_core::{
     Atomicity, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, Lookup, ObjectFormat, Oid, Outcome,
-    Project, RefName,
+    Project, RefName, meta_of,
 };
-use refgate_git::{
-    EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list,
-};
+use refgate_git::{EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list};
 
 use super::bring::{Source, bring_kept};
-use super::catch_up::deadline;
+use super::catch_up::{deadline, global_of, read};
 use super::locked::lock;
 use super::offers::{Sides, Value, listing, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
 use crate::Error;
 use crate::report::{RefResult, Report};
 
@@ -70,13 +68,7 @@ pub async fn fetch(
     let (updates, left) = brought.part(updates);
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
-    let listed = |update: &RefUpdate| match update.remote {
-        RemoteValue::Known(value) => value,
-        RemoteValue::Unknown => None,
-    };
-    let offered = updates.iter().map(|update| (update.name.clone(), listed(update))).collect();
     let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
-    hold_moved_metas(&mut decision, &offered);
     decision.problems.extend(caught_up.problems);
     decision.problems.extend(problem);
     let decided = std::mem::take(&mut decision.refs);
@@ -245,24 +237,30 @@ async fn look_again(
     results: &mut [RefResult],
 ) {
     let rules = &site.gate.config().rules;
-    let checked = |i: &usize| {
-        results[*i] == RefResult::NotSent
-            && Class::of(project, &decision.refs[*i].name, rules) == Class::Checked
+    let read_for = |i: &usize| {
+        let (name, open) = (&decision.refs[*i].name, results[*i] == RefResult::NotSent);
+        match Class::of(project, name, rules) {
+            Class::Checked => open,
+            // Its change may have been deleted, or made anew.
+            Class::Excluded => open && meta_of(name).is_some(),
+            Class::Exempt | Class::Ignored => false,
+        }
     };
-    let which: Vec<usize> = part.iter().copied().filter(checked).collect();
+    let which: Vec<usize> = part.iter().copied().filter(read_for).collect();
     if which.is_empty() {
         return;
     }
     let names: Vec<RefName> = which.iter().map(|i| decision.refs[*i].name.clone()).collect();
-    let found = site.gate.refdb().get_many(project, &names, deadline(site)).await;
-    for (at, i) in which.into_iter().enumerate() {
+    let found = read(site, project, &names).await;
+    for i in which {
         let one = &decision.refs[i];
         let judged = match one.global {
-            Some(Seen::Value(GlobalRef::Untracked)) => GlobalRef::Untracked,
+            _ if one.deletion => GlobalRef::Deleted,
+            None | Some(Seen::Value(GlobalRef::Untracked)) => GlobalRef::Untracked,
             _ => GlobalRef::at_or_deleted(one.new),
         };
-        match found.as_ref().map(|found| found.get(at)) {
-            Ok(Some(Lookup::Entry(entry))) if entry.value == judged => {}
+        match found.as_ref().map(|found| global_of(site, project, &one.name, found)) {
+            Ok(Some(now)) if now == judged => {}
             Ok(_) => results[i] = RefResult::Rejected(MOVED.into()),
             Err(e) => results[i] = RefResult::Rejected(format!("the ref-db could not be read again: {e}")),
         }

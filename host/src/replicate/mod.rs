@@ -6,15 +6,16 @@ mod fetch;
 mod locked;
 pub(crate) mod offers;
 pub(crate) mod push;
+mod whole;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
-use refgate_core::decision::{Decision, HOST, Verdict};
-use refgate_core::{Deadline, Oid, Project, Reason, RefName};
+use refgate_core::decision::Decision;
+use refgate_core::{Deadline, Project, RefName};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
 use crate::gated::REPLICATION;
@@ -25,7 +26,6 @@ use crate::{Error, Gate};
 pub use catch_up::{CaughtUp, Fate, Moved, RecordState, Stuck, catch_up, catch_up_refs};
 pub use fetch::fetch;
 pub use locked::lock;
-pub use offers::offerable;
 pub use push::push;
 
 /// How long a session waits for another one of the same repository and remote.
@@ -178,19 +178,6 @@ pub(crate) fn line_of(progress: refgate_git::Progress) -> String {
     match progress {
         refgate_git::Progress::Remote(line) => format!("remote: {line}"),
         refgate_git::Progress::Local(line) => line,
-    }
-}
-
-/// Holds back a `/meta` that moved while it was decided: the patch sets that it names by now were not on offer, and it
-/// must not arrive without them. The next run offers the change as a whole. `offered` has the value of each ref before the
-/// wait.
-pub(crate) fn hold_moved_metas(decision: &mut Decision, offered: &HashMap<RefName, Option<Oid>>) {
-    for one in decision.refs.iter_mut().filter(|one| one.reloaded && one.verdict.is_keep()) {
-        let moved = offered.get(&one.name).is_some_and(|value| *value != one.new);
-        if moved && !one.deletion && catch_up::is_meta(&one.name) {
-            one.verdict = Verdict::Discard { reason: Reason::GroupIncomplete, by: HOST.into() };
-            one.hint = Some("it moved while it was decided: run again".to_owned());
-        }
     }
 }
 

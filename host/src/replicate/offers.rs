@@ -1,14 +1,16 @@
 //! Which refs are offered: all that the refspecs name and that differ, and what the ref-db records as deleted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use refgate_core::decision::{HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, Reason, RefName, Refspecs,
+    Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, Reason, RefName, Refspecs, meta_of,
+    offerable,
 };
 use refgate_git::ListedRef;
 
+use super::catch_up::{is_of_deleted_change, read};
 use super::{Options, Site};
 use crate::Error;
 
@@ -18,6 +20,16 @@ pub(crate) enum Value {
     At(Oid),
     Symbolic,
     Broken,
+}
+
+impl Value {
+    /// The object, unless the ref is symbolic.
+    pub(crate) fn oid(self) -> Option<Oid> {
+        match self {
+            Value::At(oid) => Some(oid),
+            Value::Symbolic | Value::Broken => None,
+        }
+    }
 }
 
 /// Names of refs with what they hold.
@@ -31,24 +43,6 @@ pub(crate) fn listing(listed: Vec<ListedRef>) -> Listing {
         None => Value::Broken,
     };
     listed.into_iter().map(|one| (one.name.clone(), value(&one))).collect()
-}
-
-/// Refs that belong to one repository and are offered only when a refspec names them expressly.
-const PRIVATE: [&[u8]; 3] = [b"refs/stash", b"refs/remotes/", b"refs/replace/"];
-
-/// Refs that refgate keeps for itself, but for what it rescued.
-const OWN: &[u8] = b"refs/refgate/";
-const RESCUED: &[u8] = b"refs/refgate/rescued/";
-
-/// Whether the source ref `name` may be offered, or recorded in the ref-db, at all.
-pub fn offerable(name: &RefName, refspecs: &Refspecs) -> bool {
-    let bytes = name.as_bytes();
-    if !bytes.starts_with(b"refs/") || (bytes.starts_with(OWN) && !bytes.starts_with(RESCUED)) {
-        return false;
-    }
-    let private =
-        PRIVATE.iter().any(|p| bytes.starts_with(p) && (p.ends_with(b"/") || bytes.len() == p.len()));
-    !private || refspecs.names_expressly(name)
 }
 
 /// The two sides of a transfer: the refs of each by their own names, and what leads from one to the other.
@@ -140,18 +134,43 @@ impl Sides<'_> {
         verdicts
     }
 
-    /// What might be deleted: refs of the destination whose source is gone. The ref-db has the last word.
-    pub fn deletions(&self) -> Vec<RefUpdate> {
+    /// What might be deleted: refs of the destination whose source is gone, and the other refs of a change whose `/meta` is
+    /// gone on one side, for a change goes whole. The ref-db has the last word.
+    pub fn deletions(&self) -> Vec<Possible> {
         let mut deletions = Vec::new();
         for (name, value) in self.destination() {
             let Value::At(old) = value else { continue };
-            let Some(from) = self.refspecs.source(name) else { continue };
-            if self.wants(&from.name) && !self.source().contains_key(&from.name) {
+            let Some(from) = self.refspecs.source(name).filter(|from| self.wants(&from.name)) else {
+                continue;
+            };
+            let gone = !self.source().contains_key(&from.name);
+            let meta = self.meta_of(&from.name, name);
+            if gone || meta.is_some_and(|(here, there)| !here || there != Some(true)) {
                 let source = from.name.clone();
-                deletions.push(self.update(source, None, Mapped { name: name.clone(), ..from }, Some(*old)));
+                let update = self.update(source, None, Mapped { name: name.clone(), ..from }, Some(*old));
+                let meta_there = meta.and_then(|(_, there)| there);
+                deletions.push(Possible { update: RefUpdate { meta_there, ..update }, gone });
             }
         }
         deletions
+    }
+
+    /// Of the change that a ref is another ref of: whether its `/meta` is at the source, and at the destination; that is not
+    /// known when no refspec leads there.
+    fn meta_of(&self, source: &RefName, destination: &RefName) -> Option<(bool, Option<bool>)> {
+        let (from, to) = match self.direction {
+            Direction::Push => {
+                let meta = meta_of(source)?;
+                let to = self.refspecs.destination(&meta).map(|to| to.name);
+                (Some(meta), to)
+            }
+            Direction::Fetch => {
+                let meta = meta_of(destination)?;
+                (self.refspecs.source(&meta).map(|from| from.name), Some(meta))
+            }
+        };
+        let here = from.is_some_and(|name| self.source().contains_key(&name));
+        Some((here, to.map(|name| self.destination().contains_key(&name))))
     }
 
     fn update(&self, source: RefName, new: Option<Oid>, to: Mapped, old: Option<Oid>) -> RefUpdate {
@@ -160,8 +179,16 @@ impl Sides<'_> {
             Direction::Push => ((source, new), (to.name, old)),
             Direction::Fetch => ((to.name, old), (source, new)),
         };
-        RefUpdate { name, remote_name, local, remote: RemoteValue::Known(remote), forced, force_ignored }
+        let remote = RemoteValue::Known(remote);
+        RefUpdate { name, remote_name, local, remote, forced, force_ignored, meta_there: None }
     }
+}
+
+/// A ref that might be deleted.
+pub(super) struct Possible {
+    update: RefUpdate,
+    /// It is not at the source. One that is there can only go with its change.
+    gone: bool,
 }
 
 /// Puts offers into one order, that of the local names: the order of reports, and of everything that follows.
@@ -201,6 +228,9 @@ impl Site {
         // With the gate off nothing is read, and nothing is deleted.
         if mirror && self.gate.is_on(sides.direction) {
             let (mut deletions, why) = self.recorded_deletions(project, sides.deletions()).await;
+            // What goes with its change is not updated as well.
+            let gone: HashSet<&RefName> = deletions.iter().map(|update| &update.name).collect();
+            updates.retain(|update| !gone.contains(&update.name));
             updates.append(&mut deletions);
             problem = why;
         }
@@ -213,15 +243,21 @@ impl Site {
     async fn recorded_deletions(
         &self,
         project: &Project,
-        possible: Vec<RefUpdate>,
+        possible: Vec<Possible>,
     ) -> (Vec<RefUpdate>, Option<String>) {
-        let answers = match self.entries(project, &possible).await {
-            Ok(answers) => answers,
+        let names: Vec<RefName> = possible.iter().map(|one| one.update.name.clone()).collect();
+        let entries = match read(self, project, &names).await {
+            Ok(entries) => entries,
             Err(why) => return (Vec::new(), Some(format!("deletions were not looked at: {why}"))),
         };
-        let deleted = |lookup: &Lookup| matches!(lookup, Lookup::Entry(e) if e.value == GlobalRef::Deleted);
-        let kept = possible.into_iter().zip(answers).filter(|(_, lookup)| deleted(lookup));
-        (kept.map(|(update, _)| update).collect(), None)
+        let is_deleted = |name: &RefName| {
+            entries.get(name).and_then(Lookup::entry).is_some_and(|e| e.value == GlobalRef::Deleted)
+        };
+        let recorded = |one: &Possible| {
+            let name = &one.update.name;
+            is_of_deleted_change(self, project, name, &entries) || (one.gone && is_deleted(name))
+        };
+        (possible.into_iter().filter(recorded).map(|one| one.update).collect(), None)
     }
 
     /// The ref-db's entries for `updates`, in one bulk read.

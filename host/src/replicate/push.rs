@@ -8,7 +8,7 @@ use refgate_core::{Direction, Project, Reason, RefName, escape};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
+use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, whole};
 use crate::Error;
 use crate::gated::REPLICATION;
 use crate::report::{RefResult, Report};
@@ -49,9 +49,7 @@ pub async fn push(
     let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
-    let offered = updates.iter().map(|update| (update.name.clone(), update.local)).collect();
     let mut decision = site.gate.push(project, remote, updates).await?;
-    hold_moved_metas(&mut decision, &offered);
     decision.refs.extend(sides.unreadable(remote));
     decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
     decision.problems.extend(caught_up.problems);
@@ -206,12 +204,20 @@ async fn send(
     results: &mut [RefResult],
     progress: Arc<dyn Progress>,
 ) {
-    let kept: Vec<usize> = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent).collect();
+    let doomed = whole::take(decision, results);
+    let of_doomed: HashSet<usize> = doomed.iter().flat_map(|change| change.all()).collect();
+    let unsent = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent);
+    let kept: Vec<usize> = unsent.filter(|i| !of_doomed.contains(i)).collect();
     let refused = refused_changes(decision, results);
     let waiting = metas_after(kept.iter().map(|i| &decision.refs[*i].name));
     let metas: HashSet<usize> = waiting.iter().map(|(meta, _)| kept[*meta]).collect();
     let first: Vec<usize> = kept.iter().copied().filter(|i| !metas.contains(i)).collect();
-    round(Ok(connection), decision, &first, results, progress.clone()).await;
+    let mut connection = Some(Ok(connection));
+    if !first.is_empty()
+        && let Some(connection) = connection.take()
+    {
+        round(connection, decision, &first, results, progress.clone()).await;
+    }
 
     let mut second = Vec::new();
     for (meta, others) in waiting {
@@ -225,12 +231,30 @@ async fn send(
             results[meta] = RefResult::HeldBack;
         }
     }
+    let remote = Remote { site, repository, url };
     if !second.is_empty() {
-        let (local, there, format) =
-            (repository.git_dir().to_owned(), url.clone(), repository.object_format());
+        let connection = match connection.take() {
+            Some(connection) => connection,
+            None => remote.session().await,
+        };
+        round(connection, decision, &second, results, progress.clone()).await;
+    }
+    whole::delete(doomed, decision, results, progress, connection, &remote).await;
+}
+
+/// The other end of a push, for one more session with it.
+pub(super) struct Remote<'a> {
+    site: &'a Site,
+    repository: &'a Repository,
+    url: &'a RemoteUrl,
+}
+
+impl Remote<'_> {
+    pub(super) async fn session(&self) -> Result<PushSession, GitError> {
+        let (local, there) = (self.repository.git_dir().to_owned(), self.url.clone());
+        let format = self.repository.object_format();
         let connection = blocking(move || PushSession::open(&local, &there, format)).await;
-        let connection = connection.map(|connection| mark(connection, site));
-        round(connection, decision, &second, results, progress).await;
+        connection.map(|connection| mark(connection, self.site))
     }
 }
 
@@ -248,7 +272,7 @@ fn change_of(name: &RefName) -> Option<Vec<u8>> {
 ///
 /// Another session may have moved a ref since it was decided; then the old value that is sent does not match what the
 /// remote holds, and it refuses. A session that breaks leaves its refs rejected: nobody claims what nobody saw.
-async fn round(
+pub(super) async fn round(
     connection: Result<PushSession, GitError>,
     decision: &Decision,
     which: &[usize],

@@ -1,5 +1,6 @@
 //! Opens this site as a command needs it.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use refgate_host::config::Config;
@@ -28,11 +29,6 @@ pub async fn open_recording(file: &Path, record: &RecordArgs) -> Result<Site, Er
 
 /// Shows what went wrong beside the result.
 pub fn problems(problems: &[String]) {
-    let mut seen = Vec::new();
-    for problem in problems {
-        if !seen.contains(&problem) {
-            warn(problem);
-            seen.push(problem);
-        }
-    }
+    let mut seen = HashSet::new();
+    problems.iter().filter(|problem| seen.insert(*problem)).for_each(|problem| warn(problem));
 }

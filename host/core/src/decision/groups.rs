@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{HOST, Request, Verdict};
-use crate::group::{ChangePart, ChangeRef};
-use crate::table::Class;
+use crate::group::{ChangePart, ChangeRef, meta_of};
+use crate::table::{Class, Seen};
 use crate::{Reason, RefName};
 
 use super::look::Facts;
 
-/// Holds back a `/meta` whose patch sets are held back, then everything whose `/meta` is.
+/// Holds back a `/meta` whose patch sets are held back, then everything whose `/meta` is; and what is deleted with a change
+/// whose `/meta` stays.
 pub(super) fn apply(request: &Request<'_>, facts: &Facts, verdicts: &mut [Verdict]) {
     let names: Vec<&RefName> = request.updates.iter().map(|u| &u.name).collect();
     // What a rule exempts from checks is not reached by the group either.
@@ -40,6 +41,34 @@ pub(super) fn apply(request: &Request<'_>, facts: &Facts, verdicts: &mut [Verdic
                 verdicts[i] = Verdict::Discard { reason: reason.clone(), by: HOST.into() };
             }
         }
+    }
+    hold_what_outlives_its_meta(request, facts, verdicts);
+}
+
+/// A ref of a deleted change goes with its `/meta`, or when that is gone already; and where the entry of the `/meta` cannot
+/// be read, nobody can tell whether the change is one.
+fn hold_what_outlives_its_meta(request: &Request<'_>, facts: &Facts, verdicts: &mut [Verdict]) {
+    let reason = |i: usize| {
+        let row = &facts.rows[i];
+        match row.meta? {
+            Seen::Locked => Some(Reason::Locked),
+            Seen::Unavailable => Some(Reason::RefdbUnavailable),
+            Seen::Value(_) => {
+                (row.deletion && row.is_of_deleted_change() && request.updates[i].meta_there != Some(false))
+                    .then_some(Reason::OutdatedMeta)
+            }
+        }
+    };
+    let kept = (0..verdicts.len()).filter(|i| verdicts[*i].is_keep());
+    let held: Vec<(usize, RefName, Reason)> =
+        kept.filter_map(|i| Some((i, meta_of(&request.updates[i].name)?, reason(i)?))).collect();
+    if held.is_empty() {
+        return;
+    }
+    // Of those on offer, a `/meta` that is held back has held back the others already.
+    let offered: HashSet<&RefName> = request.updates.iter().map(|update| &update.name).collect();
+    for (i, _, reason) in held.into_iter().filter(|(_, meta, _)| !offered.contains(meta)) {
+        verdicts[i] = Verdict::Discard { reason, by: HOST.into() };
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use super::{Request, Sources};
 use crate::batch::state;
-use crate::group::{ChangePart, ChangeRef, is_patch_set};
+use crate::group::{ChangeRef, is_meta, is_patch_set, meta_of};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Row, Seen};
 use crate::{
-    AncestryQuery, Deadline, Direction, Entry, LocalError, LocalValue, Lookup, Oid, Reason, RefBatch, RefName,
+    AncestryQuery, Deadline, Direction, Entry, GlobalRef, LocalError, LocalValue, Lookup, Oid, Reason,
+    RefBatch, RefName,
 };
 
 /// Facts about all offers of a request; a reload refreshes some of them.
@@ -19,6 +20,8 @@ pub(super) struct Facts {
     groups: Vec<u32>,
     /// Why the local value of an offer could not be read, by its index; such an offer goes nowhere.
     pub unreadable: HashMap<usize, String>,
+    /// What each `/meta` would have become before the reload.
+    first: HashMap<usize, Option<Oid>>,
     /// What went wrong, for the log.
     pub problems: Vec<String>,
 }
@@ -47,6 +50,7 @@ impl Facts {
             rows: Vec::new(),
             local: vec![None; names.len()],
             unreadable: HashMap::new(),
+            first: HashMap::new(),
             problems: Vec::new(),
         };
         facts.take(0..names.len(), read);
@@ -78,6 +82,9 @@ impl Facts {
         self.take(which.iter().copied(), read);
         for (at, i) in which.iter().enumerate() {
             let row = &mut self.rows[*i];
+            if is_meta(&names[at]) && !row.deletion {
+                self.first.insert(*i, row.replacement());
+            }
             row.attempt = 1;
             row.local = self.local[*i];
             if let (Some(remote), RemoteValue::Known(_)) = (&remote, row.remote) {
@@ -86,6 +93,12 @@ impl Facts {
         }
         self.judge(request, sources, which).await;
         Ok(())
+    }
+
+    /// Whether offer `i` is a `/meta` that moved between the two looks: the patch sets that it names by now were not on
+    /// offer.
+    pub fn is_moved_meta(&self, i: usize) -> bool {
+        self.first.get(&i).is_some_and(|first| *first != self.rows[i].replacement())
     }
 
     /// Takes over the local values that were read of `which`, or why one could not be read.
@@ -119,12 +132,29 @@ impl Facts {
         sources: Sources<'_>,
         which: &[usize],
     ) -> HashMap<usize, Entry> {
-        let checked: Vec<usize> =
-            which.iter().copied().filter(|i| self.rows[*i].class == Class::Checked).collect();
-        if checked.is_empty() {
+        let mut names: Vec<RefName> = Vec::new();
+        let mut places: HashMap<RefName, usize> = HashMap::new();
+        let mut place = |name: RefName| match places.get(&name) {
+            Some(place) => *place,
+            None => {
+                names.push(name.clone());
+                places.insert(name, names.len() - 1);
+                names.len() - 1
+            }
+        };
+        let is_checked = |name: &RefName| Class::of(request.project, name, request.rules) == Class::Checked;
+        // The entry of the ref itself, and that of the `/meta` of its change.
+        let mut wanted: Vec<(usize, Option<usize>, Option<usize>)> = Vec::new();
+        for &i in which {
+            let (name, class) = (&request.updates[i].name, self.rows[i].class);
+            let own = (class == Class::Checked).then(|| place(name.clone()));
+            let reached = matches!(class, Class::Checked | Class::Excluded);
+            let meta = meta_of(name).filter(|meta| reached && is_checked(meta)).map(&mut place);
+            wanted.push((i, own, meta));
+        }
+        if names.is_empty() {
             return HashMap::new();
         }
-        let names: Vec<RefName> = checked.iter().map(|i| request.updates[*i].name.clone()).collect();
         let deadline = Deadline::after(sources.clock, request.refdb_timeout);
         let found = match sources.refdb.get_many(request.project, &names, deadline).await {
             Ok(found) if found.len() == names.len() => found,
@@ -138,29 +168,36 @@ impl Facts {
                 Vec::new()
             }
         };
-        let mut found = found.into_iter();
-        let mut superseded = HashMap::new();
-        for i in checked {
-            self.rows[i].global = match found.next() {
-                Some(Lookup::Entry(entry)) => {
-                    let value = entry.value;
-                    if !entry.superseded.is_empty() {
-                        superseded.insert(i, entry);
-                    }
-                    Seen::Value(value)
-                }
-                Some(Lookup::Locked) => Seen::Locked,
-                Some(Lookup::Text(_)) => {
-                    let name = &request.updates[i].name;
+        for (name, lookup) in names.iter().zip(&found) {
+            match lookup {
+                Lookup::Entry(_) | Lookup::Locked => {}
+                Lookup::Text(_) => {
                     self.problems.push(format!("`{name}` in the ref-db: it holds a text, not an object id"));
-                    Seen::Unavailable
                 }
-                Some(Lookup::Unreadable(why)) => {
-                    self.problems.push(format!("`{}` in the ref-db: {why}", request.updates[i].name));
-                    Seen::Unavailable
+                Lookup::Unreadable(why) => self.problems.push(format!("`{name}` in the ref-db: {why}")),
+            }
+        }
+        let seen = |place: usize| match found.get(place) {
+            Some(Lookup::Entry(entry)) => Seen::Value(entry.value),
+            Some(Lookup::Locked) => Seen::Locked,
+            Some(Lookup::Text(_) | Lookup::Unreadable(_)) | None => Seen::Unavailable,
+        };
+        let mut superseded = HashMap::new();
+        for (i, own, meta) in wanted {
+            let row = &mut self.rows[i];
+            row.meta = meta.map(seen);
+            if let Some(place) = own {
+                row.global = seen(place);
+                if let Some(entry) = found.get(place).and_then(Lookup::entry)
+                    && !entry.superseded.is_empty()
+                {
+                    superseded.insert(i, entry.clone());
                 }
-                None => Seen::Unavailable,
-            };
+            }
+            // It goes with its change, whatever is left of it at the source.
+            if row.deletion && row.direction == Direction::Push && row.is_of_deleted_change() {
+                row.local = None;
+            }
         }
         superseded
     }
@@ -225,6 +262,14 @@ impl Facts {
             return;
         };
         match row.replacement() {
+            // Nobody records its value: what accounts for the `/meta` accounts for the change. Without that one, the kind of
+            // the destination is left.
+            None if row.deletion && row.is_of_deleted_change() => {
+                row.accounted = match request.updates[i].meta_there {
+                    Some(false) => superseded(request),
+                    _ => Accounted::Superseded,
+                }
+            }
             Some(new) if new == old => row.accounted = Accounted::Ancestor,
             _ if is_patch_set(name) => row.accounted = Accounted::No,
             // A deletion contains nothing, so only the list can account for the value.
@@ -332,7 +377,7 @@ impl Facts {
     fn state(&self, request: &Request<'_>, i: usize) -> u32 {
         let (row, judgement) = (&self.rows[i], &self.judgements[i]);
         let name = &request.updates[i].name;
-        let meta = ChangeRef::of(name).is_some_and(|c| c.part == ChangePart::Meta);
+        let of_deleted_change = row.is_of_deleted_change();
         let at_global = match (row.remote, row.global) {
             (RemoteValue::Known(Some(remote)), Seen::Value(global)) => global.oid() == Some(remote),
             _ => false,
@@ -342,27 +387,33 @@ impl Facts {
                 judgement.reason(),
                 Some(Reason::NonFastForward | Reason::RemoteDiverged | Reason::LocalDiverged)
             );
-        let checked = row.class == Class::Checked;
+        let own_counts = row.class == Class::Checked && !of_deleted_change;
         // Only what was asked is known, which is every ref that may go.
         let not_contained =
             matches!(row.accounted, Accounted::Superseded | Accounted::SupersededUngated | Accounted::No);
-        let not_fast_forward = not_contained && !row.deletion && row.overwritten().is_some();
+        let replaces = !row.deletion && row.overwritten().is_some();
+        let not_fast_forward =
+            replaces && (not_contained || judgement.reason() == Some(&crate::Reason::NonFastForward));
         [
             (state::MAY_GO, *judgement == Judgement::Keep),
             (state::NO_LOCAL, self.local[i].is_none()),
-            (state::UNTRACKED, row.is_untracked()),
-            (state::REFDB_UNAVAILABLE, checked && row.global == Seen::Unavailable),
+            // Its own entry, if it has one, counts for nothing: what there is to say is said of the change.
+            (state::UNTRACKED, row.is_untracked() || (of_deleted_change && !row.deletion)),
+            (state::REFDB_UNAVAILABLE, own_counts && row.global == Seen::Unavailable),
             (state::DELETION, row.deletion),
             (state::FORCED, row.forced),
-            (state::CHANGE_META, meta),
+            (state::CHANGE_META, is_meta(name)),
             (state::EXEMPT, row.class == Class::Exempt),
-            (state::DELETED, checked && row.global == Seen::Value(crate::GlobalRef::Deleted)),
+            (
+                state::DELETED,
+                of_deleted_change || own_counts && row.global == Seen::Value(GlobalRef::Deleted),
+            ),
             (state::REMOTE_KNOWN, row.remote != RemoteValue::Unknown),
             (state::REMOTE_AT_GLOBAL, at_global),
             (state::NOT_ACCOUNTED, refused),
             (state::RECHECK_HELPS, matches!(judgement, Judgement::Recheck(_))),
             (state::NOTHING_TO_DO, judgement.reason() == Some(&Reason::AlreadyUpToDate)),
-            (state::LOCKED, checked && row.global == Seen::Locked),
+            (state::LOCKED, own_counts && row.global == Seen::Locked),
             (state::IGNORED, row.class == Class::Ignored),
             (state::NOT_FAST_FORWARD, not_fast_forward),
         ]
@@ -417,7 +468,9 @@ fn first_row(request: &Request<'_>, update: &super::RefUpdate, local: Option<Oid
         deletion,
         forced: update.forced,
         force_ignored: update.force_ignored,
+        tag: if push { &update.remote_name } else { &update.name }.as_bytes().starts_with(b"refs/tags/"),
         global: Seen::Unavailable,
+        meta: None,
         // Look 0 judges what is on offer. A deletion of a ref that is there is judged by what is there.
         local: if push && !deletion { update.local } else { local },
         remote: update.remote,

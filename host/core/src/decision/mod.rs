@@ -70,12 +70,16 @@ pub struct RefUpdate {
     pub forced: bool,
     /// The refspec has a `+` and names more than `refs/*`.
     pub force_ignored: bool,
+    /// For the deletion of another ref of a change than its `/meta`: whether the `/meta` is at the destination. Then it has
+    /// to go, too, or nothing of the change goes. `None`: nobody looked.
+    pub meta_there: Option<bool>,
 }
 
 impl RefUpdate {
     /// An update of a ref that has one name on both sides, under a refspec with `+`.
     pub fn new(name: RefName, local: Option<Oid>, remote: RemoteValue) -> RefUpdate {
-        RefUpdate { remote_name: name.clone(), name, local, remote, forced: true, force_ignored: false }
+        let remote_name = name.clone();
+        RefUpdate { remote_name, name, local, remote, forced: true, force_ignored: false, meta_there: None }
     }
 }
 

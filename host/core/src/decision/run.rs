@@ -91,6 +91,7 @@ pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &Filter
     if !request.mirror {
         refuse_deletions(&facts, &mut verdicts);
     }
+    hold_moved_metas(&facts, &mut verdicts);
     groups::apply(&request, &facts, &mut verdicts);
     decision.refs = verdicts.into_iter().enumerate().map(|(i, v)| finish(&request, &facts, i, v)).collect();
     decision.problems.append(&mut facts.problems);
@@ -187,6 +188,15 @@ fn refuse_deletions(facts: &Facts, verdicts: &mut [Verdict]) {
     }
 }
 
+/// A `/meta` that moved while it was decided waits for the next decision, which is about the change as a whole.
+fn hold_moved_metas(facts: &Facts, verdicts: &mut [Verdict]) {
+    for (i, verdict) in verdicts.iter_mut().enumerate() {
+        if verdict.is_keep() && facts.is_moved_meta(i) {
+            *verdict = Verdict::Discard { reason: Reason::GroupIncomplete, by: HOST.into() };
+        }
+    }
+}
+
 /// The host's own say: what the table does not keep does not go, whatever the filters think.
 fn floor(request: &Request<'_>, judgement: &Judgement) -> Verdict {
     match judgement {
@@ -272,7 +282,10 @@ fn finish(request: &Request<'_>, facts: &Facts, i: usize, verdict: Verdict) -> R
         new: row.replacement(),
         deletion: row.deletion,
         reloaded: row.attempt > 0,
-        hint: facts.unreadable.get(&i).cloned().or_else(|| hint(request, row, &verdict)),
+        hint: match verdict.reason() == Some(&Reason::GroupIncomplete) && facts.is_moved_meta(i) {
+            true => Some("it moved while it was decided: run again".into()),
+            false => facts.unreadable.get(&i).cloned().or_else(|| hint(request, row, &verdict)),
+        },
         verdict,
         local: facts.local[i],
         global: (row.class == Class::Checked).then_some(row.global),

@@ -3,7 +3,8 @@
 use super::*;
 
 /// `direction class attempt flags | G | L | R | accounted -> verdict`; `-` is absent, `?` unknown, `0` deleted, `none`
-/// untracked. Flags: `+` forced, `!` forced beyond `refs/*`, `d` deletion, `a` local ahead, `e` extends global.
+/// untracked. Flags: `+` forced, `!` forced beyond `refs/*`, `d` deletion, `a` local ahead, `e` extends global, `t` a tag,
+/// `m` the `/meta` of its change is recorded as deleted, `u` cannot be read.
 const ROWS: &str = "
 push  checked 0 +   | a      | b | b | unasked    -> already-up-to-date
 push  checked 0 +   | none   | a | - | absent     -> keep
@@ -41,6 +42,43 @@ push  ignored 0 !d  | error  | - | b | no         -> untracked-deletion
 push  excluded 0 +  | error  | a | b | no         -> remote-diverged
 push  excluded 0 !  | error  | a | b | no         -> remote-diverged
 push  excluded 0 +  | error  | a | - | absent     -> keep
+push  excluded 0 +m | none   | a | - | absent     -> deleted-globally
+push  excluded 0 +m | none   | a | b | unasked    -> deleted-globally
+push  excluded 1 +m | none   | a | - | absent     -> deleted-globally
+push  excluded 0 +dm | none  | - | b | unasked    -> ask
+push  excluded 0  dm | none  | - | b | superseded -> keep
+push  excluded 1 +dm | none  | - | b | superseded -> keep
+push  excluded 0 +dm | none  | - | b | ungated    -> remote-diverged
+push  excluded 0 +dm | none  | - | - | absent     -> already-up-to-date
+push  excluded 0 +d | none   | - | b | superseded -> untracked-deletion
+push  excluded 0 +u | none   | a | - | absent     -> keep
+push  checked  0 +m | a      | a | - | absent     -> deleted-globally
+push  checked  0 +dm | a     | - | a | superseded -> keep
+push  checked  0 +dm | error | - | a | superseded -> keep
+push  ignored  0 +m | none   | a | - | absent     -> keep
+push  checked 0 +t  | none   | a | b | ancestor   -> keep
+push  checked 0  t  | none   | a | b | ancestor   -> non-fast-forward
+push  checked 0  t  | none   | a | b | unasked    -> non-fast-forward
+push  checked 0  t  | none   | a | - | absent     -> keep
+push  checked 0  t  | a      | a | b | ancestor   -> non-fast-forward
+push  checked 0 +t  | a      | a | b | ancestor   -> keep
+push  checked 0  td | 0      | - | b | superseded -> keep
+push  ignored 0  t  | none   | a | b | ancestor   -> non-fast-forward
+push  ignored 0 !t  | none   | a | b | no         -> keep
+fetch excluded 0 +m | none   | - | a | absent     -> deleted-globally
+fetch excluded 0 +m | none   | b | a | ancestor   -> deleted-globally
+fetch excluded 0 +m | none   | - | ? | absent     -> deleted-globally
+fetch excluded 0 +dm | none  | a | - | unasked    -> ask
+fetch excluded 0 +dm | none  | a | - | superseded -> keep
+fetch excluded 0 +dm | none  | a | - | ungated    -> local-diverged
+fetch excluded 0 +m | none   | a | a | unasked    -> already-up-to-date
+fetch checked  0 +m | a      | - | a | absent     -> deleted-globally
+fetch checked  0 +dm | a     | a | - | superseded -> keep
+fetch checked 0  t  | none   | b | a | ancestor   -> non-fast-forward
+fetch checked 0 +t  | none   | b | a | ancestor   -> keep
+fetch checked 0  t  | none   | - | a | absent     -> keep
+fetch checked 0  t  | a      | b | a | ancestor   -> recheck non-fast-forward
+fetch checked 0  ta | none   | a | b | no         -> already-up-to-date
 fetch checked 0 +   | a      | b | b | unasked    -> already-up-to-date
 fetch checked 0 +   | none   | - | b | absent     -> keep
 fetch checked 0 +   | none   | a | b | ancestor   -> keep
@@ -109,6 +147,12 @@ fn row(line: &str) -> (Row, &str) {
         deletion: flags.contains('d'),
         forced: flags.contains(['+', '!']),
         force_ignored: flags.contains('!'),
+        tag: flags.contains('t'),
+        meta: match flags {
+            _ if flags.contains('m') => Some(Seen::Value(GlobalRef::Deleted)),
+            _ if flags.contains('u') => Some(Seen::Unavailable),
+            _ => None,
+        },
         global: match parts[1] {
             "none" => Seen::Value(GlobalRef::Untracked),
             "0" => Seen::Value(GlobalRef::Deleted),
@@ -163,7 +207,7 @@ fn nothing_that_is_not_accounted_for_is_ever_overwritten() {
                 for accounted in
                     [Accounted::No, Accounted::SupersededUngated, Accounted::Unreadable, Accounted::Unasked]
                 {
-                    for bits in 0..8 {
+                    for bits in 0..16 {
                         let row = Row {
                             direction,
                             class: Class::Checked,
@@ -171,6 +215,8 @@ fn nothing_that_is_not_accounted_for_is_ever_overwritten() {
                             deletion: bits & 1 != 0,
                             forced: true,
                             force_ignored: bits & 2 != 0,
+                            tag: bits & 8 != 0,
+                            meta: None,
                             global: Seen::Value(global),
                             local,
                             remote: RemoteValue::Known(remote),
@@ -188,6 +234,8 @@ fn nothing_that_is_not_accounted_for_is_ever_overwritten() {
                     deletion: false,
                     forced: true,
                     force_ignored: false,
+                    tag: false,
+                    meta: None,
                     global: Seen::Value(global),
                     local,
                     remote: RemoteValue::Known(remote),

@@ -15,6 +15,7 @@ use crate::objects::exist;
 use crate::{GitError, GitErrorKind};
 
 const SIDE_BAND: &str = "side-band-64k";
+pub(super) const ATOMIC: &str = "atomic";
 pub(super) const PUSH_OPTIONS: &str = "push-options";
 
 /// What goes over the wire.
@@ -231,6 +232,10 @@ fn capabilities(facts: &Facts) -> Result<String, GitError> {
     }
     if facts.listing.can("quiet") {
         used += " quiet";
+    }
+    if facts.atomic {
+        used += " ";
+        used += ATOMIC;
     }
     if facts.option.is_some() {
         used += " ";

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::failure::{OPEN, failure, of_kind, other_format};
 use super::isolate::{Tried, isolate};
 use super::pack::PackFailure;
-use super::plan::{PUSH_OPTIONS, Plan};
+use super::plan::{ATOMIC, PUSH_OPTIONS, Plan};
 use super::report::{self, PushStatus};
 use super::{Progress, RemoteUrl, list, rewritten};
 use crate::{GitError, GitErrorKind};
@@ -44,6 +44,8 @@ pub(super) struct Facts {
     pub(super) listing: Advertisement,
     /// A push option for the remote's hooks, when the remote takes any.
     pub(super) option: Option<String>,
+    /// All commands or none.
+    pub(super) atomic: bool,
 }
 
 impl PushSession {
@@ -80,7 +82,8 @@ impl PushSession {
             }
         };
         connection.listed();
-        let facts = Facts { git_dir: local_git_dir.into(), url: url.clone(), format, listing, option: None };
+        let (git_dir, url) = (local_git_dir.into(), url.clone());
+        let facts = Facts { git_dir, url, format, listing, option: None, atomic: false };
         Ok(PushSession { facts, connection })
     }
 
@@ -108,6 +111,16 @@ impl PushSession {
     pub fn with_option(mut self, option: impl Into<String>) -> PushSession {
         self.facts.option = Some(option.into()).filter(|_| self.facts.listing.can(PUSH_OPTIONS));
         self
+    }
+
+    /// The same session, in which all refs move or none; `Err` gives back a session with a remote that cannot do that.
+    ///
+    /// # Errors
+    /// The session as it was.
+    #[expect(clippy::result_large_err, reason = "the session goes on either way")]
+    pub fn all_or_nothing(mut self) -> Result<PushSession, PushSession> {
+        self.facts.atomic = self.facts.listing.can(ATOMIC);
+        if self.facts.atomic { Ok(self) } else { Err(self) }
     }
 
     /// Ends the session without a change.

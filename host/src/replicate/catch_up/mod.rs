@@ -6,6 +6,7 @@
 //! Everything moves under the site's locks on its refs. A ref that somebody holds is left alone: a live writer will
 //! finish its own write.
 
+mod changes;
 mod death;
 mod records;
 
@@ -13,10 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use refgate_core::decision::{Decision, RefUpdate, Request, decide};
 use refgate_core::refdb::scan_all;
-use refgate_core::table::RemoteValue;
 use refgate_core::{
-    ChangePart, ChangeRef, Class, Deadline, Direction, FilterSet, GlobalRef, Lookup, Oid, Project,
-    RefDbError, RefName, ReloadWait, SiteKind,
+    Deadline, Direction, FilterSet, GlobalRef, Lookup, Oid, Project, RefDbError, RefDbErrorKind, RefName,
+    ReloadWait, SiteKind, is_meta, meta_of,
 };
 use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
 
@@ -25,7 +25,10 @@ use super::push::local_refs;
 use super::{Site, blocking};
 use crate::Error;
 use crate::gated::{Journal, Record};
+use changes::{change_of, updates};
 use records::{Facts, Plan};
+
+pub(crate) use changes::{behind, global_of, is_of_deleted_change, rest_of_changes};
 
 /// What catch-up did.
 #[derive(Clone, Debug, Default)]
@@ -139,7 +142,14 @@ async fn run(
     let Ok(entries) = entries(site, project, only, &recorded).await else { return Ok(out) };
     let ours = match only {
         None => local_refs(repository).await?,
-        Some(_) => values(repository, entries.iter().map(|(name, _)| name.clone()).collect()).await?,
+        Some(_) => {
+            let mut ours = values(repository, entries.iter().map(|(name, _)| name.clone()).collect()).await?;
+            // A change that is deleted goes whole, whatever of it is asked for.
+            let deleted = |found: &Lookup| found.entry().is_some_and(|e| e.value == GlobalRef::Deleted);
+            let gone = entries.iter().filter(|(_, found)| deleted(found)).map(|(name, _)| name.clone());
+            ours.extend(rest_of_changes(repository, &gone.collect::<Vec<_>>()).await?);
+            ours
+        }
     };
     let mut wanted = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
     // A `/meta` goes with its patch sets: by a record, or by a fetch. That its objects are here says nothing about theirs.
@@ -166,7 +176,13 @@ async fn run(
     let busy: HashSet<RefName> =
         others.iter().flat_map(|r| r.refs.iter().map(|one| one.name.clone())).collect();
     out.records.extend(others.iter().map(|record| state(record, Fate::Busy)));
-    out.busy.extend(wanted.keys().filter(|name| !held.contains(*name) || busy.contains(*name)).cloned());
+    let free = |name: &RefName| held.contains(name) && !busy.contains(name);
+    // A change moves whole: with one of its refs the others wait.
+    let stuck: HashSet<Vec<u8>> = wanted.keys().filter(|name| !free(name)).filter_map(change_of).collect();
+    let (wanted, waits): (BTreeMap<_, _>, BTreeMap<_, _>) = wanted
+        .into_iter()
+        .partition(|(name, _)| free(name) && change_of(name).is_none_or(|c| !stuck.contains(&c)));
+    out.busy.extend(waits.into_keys());
     let held: Vec<RefName> = held.into_iter().filter(|name| !busy.contains(name)).collect();
     let Ok(entries) = read(site, project, &held).await else { return Ok(out) };
     let local = values(repository, held).await?;
@@ -183,7 +199,7 @@ async fn run(
         out.problems.push(blocked(&record, &why));
         out.records.push(state(&record, Fate::Blocked(why)));
     }
-    let updates = updates(&wanted, &entries, &local);
+    let updates = updates(site, project, &wanted, &entries, &local);
     let judged = judge(site, project, repository, updates).await;
     let kept = judged.refs.into_iter().filter(|one| one.verdict.is_keep());
     let kept: BTreeMap<RefName, Moved> =
@@ -292,17 +308,23 @@ async fn entries(
     Ok(found.into_iter().collect())
 }
 
-/// The entries of these refs.
+/// The entries of these refs, and of the `/meta` of their changes.
 pub(crate) async fn read(
     site: &Site,
     project: &Project,
     names: &[RefName],
 ) -> Result<HashMap<RefName, Lookup>, RefDbError> {
+    let names: BTreeSet<RefName> = names.iter().filter_map(meta_of).chain(names.iter().cloned()).collect();
+    let names: Vec<RefName> = names.into_iter().collect();
     if names.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = site.gate.refdb().get_many(project, names, deadline(site)).await?;
-    Ok(names.iter().cloned().zip(found).collect())
+    let found = site.gate.refdb().get_many(project, &names, deadline(site)).await?;
+    if found.len() != names.len() {
+        let why = format!("the ref-db answered {} of {} refs", found.len(), names.len());
+        return Err(RefDbError::new(RefDbErrorKind::Unavailable, why));
+    }
+    Ok(names.into_iter().zip(found).collect())
 }
 
 /// Everything that the ref-db holds of a project.
@@ -315,51 +337,6 @@ pub(crate) async fn all_entries(
 
 pub(crate) fn deadline(site: &Site) -> Deadline {
     Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout)
-}
-
-/// The refs that the ref-db tracks and that are at another value here, with the value that it holds.
-pub(crate) fn behind<'e>(
-    project: &Project,
-    site: &Site,
-    entries: impl IntoIterator<Item = (&'e RefName, &'e Lookup)>,
-    ours: &HashMap<RefName, Value>,
-) -> BTreeMap<RefName, Option<Oid>> {
-    let mut behind = BTreeMap::new();
-    for (name, found) in entries {
-        let local = match ours.get(name) {
-            // What cannot be read is in the way as it is; the table says so of a ref that is offered.
-            Some(Value::Symbolic | Value::Broken) => continue,
-            Some(Value::At(oid)) => Some(*oid),
-            None => None,
-        };
-        let Lookup::Entry(entry) = found else { continue };
-        let checked = Class::of(project, name, &site.gate.config().rules) == Class::Checked;
-        if checked && entry.value != GlobalRef::Untracked && local != entry.value.oid() {
-            behind.insert(name.clone(), entry.value.oid());
-        }
-    }
-    behind
-}
-
-/// Whether `name` is the `/meta` of a change.
-pub(crate) fn is_meta(name: &RefName) -> bool {
-    ChangeRef::of(name).is_some_and(|change| change.part == ChangePart::Meta)
-}
-
-/// What is to be judged: refs that are still behind, and whose entry is the one that was looked at.
-fn updates(
-    wanted: &BTreeMap<RefName, Option<Oid>>,
-    entries: &HashMap<RefName, Lookup>,
-    local: &HashMap<RefName, Value>,
-) -> Vec<RefUpdate> {
-    let global = |name: &RefName| entries.get(name).and_then(Lookup::entry).map(|entry| entry.value);
-    let here = |name: &RefName| match local.get(name) {
-        Some(Value::At(oid)) => Some(*oid),
-        _ => None,
-    };
-    let still = wanted.iter().filter(|(name, value)| global(name) == Some(GlobalRef::at_or_deleted(**value)));
-    let behind = still.filter(|(name, value)| here(name) != **value);
-    behind.map(|(name, value)| RefUpdate::new(name.clone(), here(name), RemoteValue::Known(*value))).collect()
 }
 
 /// The fetch table on local refs against the ref-db, by this site's own kind. Reads both anew.

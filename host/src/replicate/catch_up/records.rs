@@ -9,6 +9,7 @@ use refgate_core::{Edit, Entry, Expected, GlobalRef, Lookup, Oid, Project, RefNa
 use refgate_git::RefEdit;
 
 use super::Moved;
+use super::changes::change_of;
 use crate::gated::{Record, RecordedRef};
 
 /// Everything that the fate of a record rests on, read under the locks of its refs.
@@ -205,6 +206,8 @@ impl Plan {
                 };
                 let tracked: Vec<Moved> =
                     group.tracked.iter().filter_map(|one| kept.remove(&one.name)).collect();
+                // What is left of a deleted change is behind by itself, too.
+                group.untracked.iter().for_each(|one| drop(kept.remove(&one.name)));
                 if let Some(why) = why {
                     plan.blocked.insert(record.id.clone(), why);
                     continue;
@@ -215,7 +218,16 @@ impl Plan {
                 next += 1;
             }
         }
-        plan.edits.extend(kept.into_values().map(|moved| edit(moved, None)));
+        let mut changes: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        for moved in kept.into_values() {
+            let change = change_of(&moved.name).map(|change| {
+                *changes.entry(change).or_insert_with(|| {
+                    next += 1;
+                    next - 1
+                })
+            });
+            plan.edits.push(edit(moved, change));
+        }
         plan
     }
 

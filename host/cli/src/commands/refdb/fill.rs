@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use refgate_core::{
     AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
-    RefName, Refspecs,
+    RefName, is_meta, meta_of,
 };
 use refgate_git::{GitRepositories, RefLocks, Target};
 use refgate_host::Error;
 use refgate_host::gated::{Journal, Record};
-use refgate_host::replicate::{lock, offerable};
+use refgate_host::replicate::lock;
 use serde_json::{Value, json};
 
 use super::{Db, entries, show, show_found};
@@ -27,7 +27,7 @@ struct Difference {
 
 /// Fills the ref-db by compare-and-put from absent; with `force` it overwrites the rest.
 pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> Result<u8, Error> {
-    let Local { refs: local, broken } = local(db, project).await?;
+    let Local { refs: local, broken } = local(db, project, |name| is_recorded(db, project, name)).await?;
     let progress = bar(local.len() as u64, "seeding");
     let mut seeded = 0usize;
     let mut overwritten = Vec::new();
@@ -72,8 +72,11 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
     if let [only] = sites.as_slice() {
         warn(&format!("only the site `{only}` ever used this ref-db: do all sites name the same one?"));
     }
-    let Local { refs: local, broken } = local(db, project).await?;
     let global = global(db, project).await?;
+    let gone = deleted_changes(&global);
+    let left = |name: &RefName| meta_of(name).is_some_and(|meta| gone.contains(&meta));
+    let recorded = |name: &RefName| is_recorded(db, project, name) || left(name);
+    let Local { refs: local, broken } = local(db, project, recorded).await?;
     let names: BTreeSet<&RefName> =
         local.keys().chain(global.keys()).filter(|name| !broken.contains_key(*name)).collect();
     let mut differences = Vec::new();
@@ -81,6 +84,8 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
     for name in names {
         let (l, g) = (local.get(name).copied(), global.get(name).copied().unwrap_or_default());
         let what = match (l, g) {
+            // Of a deleted change nothing is left, whatever its other refs were.
+            (l, _) if left(name) => l.map(|_| "its change is deleted"),
             (Some(l), GlobalRef::At(g)) if l == g => None,
             (None, GlobalRef::Deleted | GlobalRef::Untracked) => None,
             (Some(_), GlobalRef::Untracked) => Some("untracked"),
@@ -135,11 +140,12 @@ fn records_json(records: &[Record]) -> Value {
 
 /// Moves the ref-db to local values that descend from it, and creates entries for refs that have none.
 pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Output) -> Result<u8, Error> {
-    let Local { refs: local, broken } = local(db, project).await?;
+    let Local { refs: local, broken } = local(db, project, |name| is_recorded(db, project, name)).await?;
     let global = global(db, project).await?;
     if let Some((name, why)) = only.iter().find_map(|name| broken.get_key_value(name)) {
         return Err(Error::failed(format!("`{name}` of `{project}` cannot be read: {why}")));
     }
+    let gone = deleted_changes(&global);
     if let Some(unknown) = only.iter().find(|name| !local.contains_key(*name)) {
         return Err(Error::usage(format!("`{project}` has no ref `{unknown}` that the ref-db could record"))
             .hint(format!("to record a deletion: `refgate refdb cas {project} {unknown} OID deleted`")));
@@ -160,6 +166,10 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
         broken.into_iter().filter(|(name, _)| wanted(name)).map(unread).collect();
     for ((name, oid, value), contained) in ahead.into_iter().zip(contained) {
         match value {
+            _ if meta_of(&name).is_some_and(|meta| gone.contains(&meta)) => {
+                let what = "its change is deleted";
+                differences.push(Difference { name, local: Some(oid), global: value, what: what.into() });
+            }
             GlobalRef::Untracked => edits.push(edit(&name, value, GlobalRef::At(oid), true)),
             GlobalRef::At(_) if contained => edits.push(edit(&name, value, GlobalRef::At(oid), true)),
             GlobalRef::At(_) => {
@@ -249,8 +259,8 @@ async fn contained(
     Ok(refs.iter().map(|(_, _, value)| value.oid().is_some() && answers.next() == Some(true)).collect())
 }
 
-/// The local refs that the ref-db holds: no symbolic ones, none of refgate's own, none that is excluded or IGNORED.
-async fn local(db: &Db, project: &Project) -> Result<Local, Error> {
+/// The local refs with these names, but for symbolic ones.
+async fn local(db: &Db, project: &Project, wanted: impl Fn(&RefName) -> bool) -> Result<Local, Error> {
     let repositories = GitRepositories::new(db.config.site.base_path.clone());
     let opened = {
         let (repositories, project) = (repositories.clone(), project.clone());
@@ -264,12 +274,11 @@ async fn local(db: &Db, project: &Project) -> Result<Local, Error> {
         Ok(Err(e)) => return Err(e.into()),
         Err(died) => return Err(Error::failed(format!("a worker thread died: {died}"))),
     };
-    let everything = Refspecs::everything();
     refs.strangers().iter().for_each(|why| warn(why));
     let mut out = Local::default();
     for (name, target) in refs.iter() {
         let name = RefName::new(name)?;
-        if !offerable(&name, &everything) || Class::of(project, &name, &db.config.rules) != Class::Checked {
+        if !wanted(&name) {
             continue;
         }
         match target {
@@ -298,9 +307,19 @@ fn unread((name, why): (RefName, String)) -> Difference {
     }
 }
 
+/// Whether the ref-db holds it: none of refgate's own, none that git keeps for one repository, none that is excluded or
+/// IGNORED.
+fn is_recorded(db: &Db, project: &Project, name: &RefName) -> bool {
+    name.as_bytes().starts_with(b"refs/") && Class::of(project, name, &db.config.rules) == Class::Checked
+}
+
 async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRef>, Error> {
     let mut global = BTreeMap::new();
     for (name, found) in entries::all(db, project).await? {
+        // What an older release recorded, or what the rules take out by now, says nothing.
+        if !is_recorded(db, project, &name) {
+            continue;
+        }
         match found {
             Lookup::Entry(entry) => drop(global.insert(name, entry.value)),
             // A counter or the like: no ref of a repository is meant.
@@ -313,6 +332,12 @@ async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRe
         }
     }
     Ok(global)
+}
+
+/// The `/meta` of the changes that are recorded as deleted.
+fn deleted_changes(global: &BTreeMap<RefName, GlobalRef>) -> BTreeSet<RefName> {
+    let deleted = global.iter().filter(|(name, value)| **value == GlobalRef::Deleted && is_meta(name));
+    deleted.map(|(name, _)| name.clone()).collect()
 }
 
 fn finish(

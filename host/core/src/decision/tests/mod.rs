@@ -1,5 +1,6 @@
 //! The flow of a decision, with filters made here: who is asked what, how often, and what a failure does.
 
+mod changes;
 mod world;
 
 use std::sync::{Arc, Mutex};
@@ -163,13 +164,18 @@ fn a_second_recheck_counts_as_discard() {
 
 #[test]
 fn a_ref_db_that_fails_holds_everything_back_but_what_needs_no_read() {
-    let mut world =
-        World::push(&["refs/heads/a=a<-", "refs/multi-site/version=a<b", "refs/changes/12/12/1=a<-"]);
+    let mut world = World::push(&[
+        "refs/heads/a=a<-",
+        "refs/multi-site/version=a<b",
+        "refs/changes/12/12/1=a<-",
+        "refs/changes/x=a<-",
+    ]);
     world.refdb_down = true;
     let decision = world.decide(&[shipped()]);
     let verdicts: Vec<bool> = decision.refs.iter().map(|r| r.verdict.is_keep()).collect();
-    assert_eq!(verdicts, [false, true, true]);
+    assert_eq!(verdicts, [false, true, false, true]);
     assert_eq!(world.reasons(&decision)[0].1, "refdb-unavailable host");
+    assert_eq!(world.reasons(&decision)[1].1, "refdb-unavailable host", "the change may have been deleted");
     assert!(decision.problems[0].contains("down"));
 }
 

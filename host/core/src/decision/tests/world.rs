@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    fn offer(&mut self, ref_name: &str, local: Option<Oid>, remote: RemoteValue) {
+    pub fn offer(&mut self, ref_name: &str, local: Option<Oid>, remote: RemoteValue) {
         let name = name(ref_name);
         self.updates.push(RefUpdate {
             remote_name: name.clone(),
@@ -140,6 +140,7 @@ impl World {
             remote,
             forced: true,
             force_ignored: false,
+            meta_there: None,
         });
     }
 
@@ -166,6 +167,19 @@ impl World {
     pub fn superseded(&mut self, ref_name: &str, value: Oid, superseded: &[Oid]) {
         let entry = Entry { value: GlobalRef::At(value), superseded: superseded.to_vec() };
         self.refdb.set(&project(), &name(ref_name), entry);
+    }
+
+    pub fn deleted(&mut self, ref_name: &str, superseded: &[Oid]) {
+        let entry = Entry { value: GlobalRef::Deleted, superseded: superseded.to_vec() };
+        self.refdb.set(&project(), &name(ref_name), entry);
+    }
+
+    pub fn keep_offers(&mut self, wanted: impl Fn(&RefUpdate) -> bool) {
+        self.updates.retain(wanted);
+    }
+
+    pub fn meta_there(&mut self, there: Option<bool>) {
+        self.updates.iter_mut().for_each(|update| update.meta_there = there);
     }
 
     pub fn ancestor(&mut self, ancestor: &str, descendant: &str) {
