@@ -1,6 +1,7 @@
 //! A fetch: list, bring objects without moving refs, decide, then one ref transaction with expected old values.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
@@ -11,7 +12,7 @@ use refgate_core::{
 };
 use refgate_git::{
     EditOutcome, GitError, GitErrorKind, ListedRef, RefEdit, RefLocks, RemoteUrl, Repository, fetch_objects,
-    list,
+    list, remote_head,
 };
 
 use super::catch_up::deadline;
@@ -102,11 +103,13 @@ fn outrun(update: &RefUpdate) -> RefDecision {
     RefDecision { hint, ..RefDecision::of_offer(Direction::Fetch, update, verdict) }
 }
 
-/// Opens the local repository; with `--create`, makes it when there is none, in the remote's object format.
+/// Opens the local repository; with `--create`, makes it when there is none, in the remote's object format and with its
+/// `HEAD`.
 async fn open(
     site: &Site,
     project: &Project,
     url: &RemoteUrl,
+    remote: &str,
     options: &Options,
 ) -> Result<Repository, Error> {
     let path = site.repositories.path(project);
@@ -114,13 +117,14 @@ async fn open(
         return site.repository(project).await;
     }
     site.refuse_unmatched(project).await?;
-    let there = url.clone();
+    let (there, refspecs) = (url.clone(), site.gate.remote(remote)?.fetch.clone());
     let created = blocking(move || {
         let format = match list(&there, ObjectFormat::Sha1) {
             Err(e) if e.kind == GitErrorKind::FormatMismatch => ObjectFormat::Sha256,
             listed => listed.map(|_| ObjectFormat::Sha1)?,
         };
-        Repository::create(&path, format, None)
+        let head = remote_head(&there, path.parent().unwrap_or(Path::new(".")))?;
+        Repository::create(&path, format, None, head.map(|name| super::mapped(&refspecs, name)).as_ref())
     });
     created.await.map_err(no_copy)
 }

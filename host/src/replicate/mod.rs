@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use globset::GlobMatcher;
 use refgate_core::decision::{Decision, HOST, Verdict};
-use refgate_core::{Deadline, Oid, Project, Reason, RefName};
+use refgate_core::{Deadline, Oid, Project, Reason, RefName, Refspecs};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
 use crate::record::Recorder;
@@ -134,6 +134,11 @@ impl Options {
         let path = Path::new(std::ffi::OsStr::from_bytes(source.as_bytes()));
         self.refs.is_empty() || self.refs.iter().any(|glob| glob.is_match(path))
     }
+}
+
+/// The name that `name` has at the other end: its own when no refspec leads there.
+fn mapped(refspecs: &Refspecs, name: RefName) -> RefName {
+    refspecs.destination(&name).map_or(name, |to| to.name)
 }
 
 /// One line of a transfer, for people.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
-use refgate_core::{Direction, Project, Reason, RefName, escape};
+use refgate_core::{Direction, Project, Reason, RefName, Refspecs, escape};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
@@ -37,7 +37,7 @@ pub async fn push(
         site.refuse_unmatched(project).await?;
     }
     progress.stage(&format!("listing {remote}"));
-    let connection = mark(open(&repository, &url, options).await?, site);
+    let connection = mark(open(&repository, &url, &config.push, options).await?, site);
     progress.stage("reading local refs");
     let theirs: Listing =
         connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
@@ -103,15 +103,23 @@ pub(crate) async fn local_refs(repository: &Repository) -> Result<Listing, Error
     Ok(listing.await?)
 }
 
-async fn open(repository: &Repository, url: &RemoteUrl, options: &Options) -> Result<PushSession, Error> {
+/// Opens the session; with `--create`, makes the repository when there is none, with the `HEAD` of this one.
+async fn open(
+    repository: &Repository,
+    url: &RemoteUrl,
+    refspecs: &Refspecs,
+    options: &Options,
+) -> Result<PushSession, Error> {
     let (local, there, format) = (repository.git_dir().to_owned(), url.clone(), repository.object_format());
     let create = options.create && !options.dry_run;
+    let (source, refspecs) = (repository.clone(), refspecs.clone());
     let session = blocking(move || match PushSession::open(&local, &there, format) {
         Err(e) if e.kind == GitErrorKind::Missing && create => {
             let Some(path) = there.path() else {
                 return Err(e.hint("`--create` makes repositories at path remotes only"));
             };
-            Repository::create(path, format, None)?;
+            let head = source.head()?.map(|name| super::mapped(&refspecs, name));
+            Repository::create(path, format, None, head.as_ref())?;
             PushSession::open(&local, &there, format)
         }
         other => other,
