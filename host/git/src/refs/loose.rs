@@ -129,6 +129,7 @@ fn gone(error: &io::Error) -> bool {
 }
 
 fn damaged(path: &Path, why: &str) -> GitError {
-    GitError::new(format!("the ref in `{}` is damaged: {why}", path.display()))
-        .hint("move the file away, or write the right value with `git update-ref`; nothing was read from it")
+    GitError::new(format!("the ref in `{}` is damaged: {why}", path.display())).hint(
+        "move the file away, then write the right value with `git update-ref`; nothing was read from it",
+    )
 }
