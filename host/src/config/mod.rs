@@ -130,6 +130,8 @@ pub struct Remote {
     pub writes: SiteKind,
     /// Whether the remote may be ahead of the ref-db.
     pub source_of_truth: bool,
+    /// The operator's word that the remote hides no ref: what it does not list is not there.
+    pub shows_all_refs: bool,
 }
 
 impl Default for Remote {
@@ -142,6 +144,7 @@ impl Default for Remote {
             mirror: true,
             writes: SiteKind::Ungated,
             source_of_truth: false,
+            shows_all_refs: false,
         }
     }
 }

@@ -296,6 +296,7 @@ impl<'i> Reader<'i> {
             mirror: self.boolean("remote", some, "mirror"),
             writes: self.writes("remote", some),
             source_of_truth: self.boolean("remote", some, "sourceOfTruth"),
+            shows_all_refs: self.boolean("remote", some, "showsAllRefs"),
         }
     }
 

@@ -284,6 +284,14 @@ static KEYS: &[KeyDoc] = &[
         "false",
         "true: the remote may be ahead of the ref-db, which follows it on fetch",
     ),
+    one(
+        "remote",
+        Any,
+        "showsAllRefs",
+        Boolean,
+        "false",
+        "true: the remote hides no ref (transfer.hideRefs, a namespace), so what it does not list is not there",
+    ),
     unused(REFDB, Plain, "ignoredRefsPrefixes", Text, "Gerrit reads it and does nothing with it"),
     unused(
         REFDB,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use refgate_core::{Entry, GlobalRef, Lookup, Project, RefName};
-use refgate_git::{Repository, list};
+use refgate_git::{Repository, list_whole};
 
 use crate::config::Remote;
 use crate::gated::Journal;
@@ -81,7 +81,10 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
         let noted = notes.take(&name, &entry);
         let obstacle = match unfinished.contains(&name) {
             true => Some("a write of this site is not finished".to_owned()),
-            false => sites.iter().find_map(|one| one.shows_old(&name, &entry)),
+            false => sites
+                .iter()
+                .find_map(|one| one.shows_old(&name, &entry))
+                .or_else(|| sites.iter().find_map(Shown::may_hide)),
         };
         let fate = match (obstacle, noted) {
             (Some(why), _) => Fate::Kept(why),
@@ -148,6 +151,8 @@ async fn unfinished(repository: &Repository) -> Result<HashSet<RefName>, Error> 
 struct Shown<'a> {
     site: String,
     refs: Listing,
+    /// Nothing of it is hidden from us.
+    whole: bool,
     /// Under which terms refs travel there; this site itself has none.
     remote: Option<&'a Remote>,
 }
@@ -161,6 +166,16 @@ impl Shown<'_> {
             Value::Symbolic => Some("a symbolic ref".into()),
         });
         shown.map(|shown| format!("{} shows {shown}", self.site))
+    }
+
+    /// Why nobody can say what is there: what a listing leaves out may be hidden.
+    fn may_hide(&self) -> Option<String> {
+        let says_no = self.whole || self.remote.is_some_and(|remote| remote.shows_all_refs);
+        (!says_no).then(|| {
+            let site = &self.site;
+            let key = site.trim_matches('`');
+            format!("{site} may hide refs, so an old value may be there; if it hides none: `remote.{key}.showsAllRefs = true`")
+        })
     }
 
     /// Under which names a ref may be there.
@@ -178,15 +193,19 @@ async fn listings<'a>(
     repository: &Repository,
 ) -> Result<Vec<Shown<'a>>, Error> {
     let refs = local_refs(repository).await?;
-    let mut shown = vec![Shown { site: "this site".into(), refs, remote: None }];
+    let mut shown = vec![Shown { site: "this site".into(), refs, whole: true, remote: None }];
     let mut failed = Vec::new();
     for (name, remote) in &site.gate.config().remotes {
         let (url, format) = (site.url(name, project)?, repository.object_format());
-        match blocking(move || list(&url, format)).await {
-            Ok(refs) => {
+        match blocking(move || list_whole(&url, format)).await {
+            Ok(found) => {
                 let value = |symbolic, oid| if symbolic { Value::Symbolic } else { Value::At(oid) };
-                let refs = refs.into_iter().map(|one| (one.name, value(one.symbolic, one.oid))).collect();
-                shown.push(Shown { site: format!("`{name}`"), refs, remote: Some(remote) });
+                let mut refs: Listing =
+                    found.listed.into_iter().map(|one| (one.name, value(one.symbolic, one.oid))).collect();
+                let hidden = found.hidden.into_iter();
+                refs.extend(hidden.map(|(name, to)| (name, to.oid().map_or(Value::Symbolic, Value::At))));
+                let site = format!("`{name}`");
+                shown.push(Shown { site, refs, whole: found.complete, remote: Some(remote) });
             }
             Err(e) => failed.push((name, e)),
         }
@@ -195,5 +214,5 @@ async fn listings<'a>(
     let all: Vec<String> = failed.iter().map(|(name, _)| format!("`{name}`")).collect();
     let all = all.join(", ");
     Err(Error::failed(format!("nothing was forgotten: {all} cannot be listed (`{first}`: {})", e.message))
-        .hint("run it again when every site can be reached"))
+        .hint("run it again when every site can be reached; take a remote that is gone for good out of the configuration"))
 }

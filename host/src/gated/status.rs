@@ -1,6 +1,6 @@
 //! What of the gate of writes is in place in a repository, and what somebody should look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use refgate_core::{Deadline, GlobalRef, Lookup, Project, RefName, SiteKind};
@@ -11,7 +11,9 @@ use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION}
 use super::journal::Journal;
 use super::observe::{Drift, Notes};
 use crate::replicate::blocking;
-use crate::{Error, Site};
+use crate::replicate::catch_up::all_entries;
+use crate::replicate::push::local_refs;
+use crate::{Error, Site, anew, names};
 
 /// The state of a repository.
 #[derive(Clone, Debug)]
@@ -34,6 +36,10 @@ pub struct Status {
     pub unfinished: Vec<Unfinished>,
     /// The newest note per ref that still holds.
     pub drift: Vec<Drift>,
+    /// Refs that this repository would have to hold and cannot, since the name of one is the beginning of the other's.
+    pub in_the_way: Vec<(RefName, RefName)>,
+    /// None of so many refs that the ref-db records is here.
+    pub made_anew: Option<usize>,
 }
 
 /// A write that has begun and not ended.
@@ -55,6 +61,8 @@ impl Status {
             && self.writes == SiteKind::Gated
             && self.warnings.is_empty()
             && self.drift.is_empty()
+            && self.in_the_way.is_empty()
+            && self.made_anew.is_none()
             && self.unfinished.iter().all(|one| one.running)
     }
 }
@@ -100,13 +108,39 @@ pub async fn status(
             warnings: install::warnings(&here)?,
             unfinished,
             drift: Notes::of(&here).read()?,
+            in_the_way: Vec::new(),
+            made_anew: None,
             hooks_dir: dir,
         })
     })
     .await?;
     status.writes = site.gate.config().site.writes;
     status.drift = still_so(site, project, repository, status.drift).await?;
+    if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
+        compare(site, project, repository, &mut status).await?;
+    }
     Ok(status)
+}
+
+/// What the ref-db as a whole says about the repository.
+async fn compare(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    status: &mut Status,
+) -> Result<(), Error> {
+    let entries = match all_entries(site, project).await {
+        Ok(entries) => entries,
+        Err(e) => {
+            status.warnings.push(format!("the ref-db could not be read: {}", e.message));
+            return Ok(());
+        }
+    };
+    let ours: HashSet<RefName> = local_refs(repository).await?.into_keys().collect();
+    status.in_the_way = names::pairs(names::held(&entries, &ours));
+    let rules = &site.gate.config().rules;
+    status.made_anew = anew::count(&entries, project, rules, repository, &ours).await?.made_anew();
+    Ok(())
 }
 
 /// The newest note per ref, without those that were made good: the ref has moved since, or the ref-db has it now.

@@ -20,8 +20,8 @@ use super::locked::lock;
 use super::offers::{Listing, Sides, Value, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
-use crate::Error;
 use crate::report::{RefResult, Report};
+use crate::{Error, names};
 
 /// Why a kept ref is rejected whose entry is not the one that was judged; the next run decides anew.
 const MOVED: &str = "the ref-db moved meanwhile";
@@ -39,7 +39,7 @@ pub async fn fetch(
 ) -> Result<Report, Error> {
     let config = site.gate.remote(remote)?.clone();
     let url = site.url(remote, project)?;
-    let repository = open(site, project, &url, options).await?;
+    let repository = open(site, project, remote, &url, options).await?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
     let caught_up = match options.dry_run {
         true => CaughtUp::default(),
@@ -84,8 +84,9 @@ pub async fn fetch(
         }
         move_kept(site, project, &repository, remote, &decision, &mut results).await;
     }
+    decision.problems.extend(names::in_the_way(direction, &decision, &results, &ours));
     Ok(Report {
-        direction: Direction::Fetch,
+        direction,
         project: project.clone(),
         remote: remote.to_owned(),
         dry_run: options.dry_run,
@@ -108,8 +109,8 @@ fn outrun(update: &RefUpdate) -> RefDecision {
 async fn open(
     site: &Site,
     project: &Project,
-    url: &RemoteUrl,
     remote: &str,
+    url: &RemoteUrl,
     options: &Options,
 ) -> Result<Repository, Error> {
     let path = site.repositories.path(project);

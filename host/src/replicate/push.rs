@@ -9,9 +9,9 @@ use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, 
 
 use super::offers::{Listing, Sides, Value};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, hold_moved_metas};
-use crate::Error;
 use crate::gated::REPLICATION;
 use crate::report::{RefResult, Report};
+use crate::{Error, names};
 
 /// Pushes what the gate keeps of `project` to `remote`.
 ///
@@ -66,8 +66,9 @@ pub async fn push(
             send(site, &repository, &url, connection, &mut decision, &mut results, progress).await;
         }
     }
+    decision.problems.extend(names::in_the_way(direction, &decision, &results, &theirs));
     Ok(Report {
-        direction: Direction::Push,
+        direction,
         project: project.clone(),
         remote: remote.to_owned(),
         dry_run: options.dry_run,
@@ -111,8 +112,8 @@ async fn open(
     options: &Options,
 ) -> Result<PushSession, Error> {
     let (local, there, format) = (repository.git_dir().to_owned(), url.clone(), repository.object_format());
-    let create = options.create && !options.dry_run;
     let (source, refspecs) = (repository.clone(), refspecs.clone());
+    let create = options.create && !options.dry_run;
     let session = blocking(move || match PushSession::open(&local, &there, format) {
         Err(e) if e.kind == GitErrorKind::Missing && create => {
             let Some(path) = there.path() else {
@@ -126,7 +127,10 @@ async fn open(
     });
     session.await.map_err(|e| match e.kind {
         GitErrorKind::Missing if url.path().is_some() => {
-            Error::failed(e.message).hint("the project has no copy there yet; `--create` makes one")
+            Error::failed(e.message).hint(match options.create {
+                true => "the project has no copy there yet; `--create` makes one when it is no dry run",
+                false => "the project has no copy there yet; `--create` makes one",
+            })
         }
         _ => e.into(),
     })

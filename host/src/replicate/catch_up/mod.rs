@@ -23,8 +23,8 @@ use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
 use super::offers::Value;
 use super::push::local_refs;
 use super::{Site, blocking};
-use crate::Error;
 use crate::gated::{Journal, Record};
+use crate::{Error, names};
 use records::{Facts, Plan};
 
 /// What catch-up did.
@@ -174,14 +174,18 @@ async fn run(
     };
     let plan = Plan::of(&mine, &facts, kept);
     let moves = plan.edits();
+    let mut created: HashSet<RefName> =
+        moves.iter().filter(|edit| edit.old.is_none()).map(|edit| edit.name.clone()).collect();
     let (applied, locks) = match act {
         true => apply(repository, moves, locks).await?,
         false => (moves, locks),
     };
     for edit in applied {
+        created.remove(&edit.name);
         facts.local.insert(edit.name.clone(), edit.new);
         out.moved.push(Moved { name: edit.name, old: edit.old, new: edit.new });
     }
+    out.problems.extend(names::stands_in_the_way(&created, &ours));
     for record in &mine {
         let fate = fate(site, project, repository, record, &plan, &facts, act).await;
         if let Fate::Blocked(why) = &fate {
