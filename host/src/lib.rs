@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+pub mod anew;
 pub mod cases;
 pub mod config;
 mod error;
@@ -21,6 +22,7 @@ mod gate;
 pub mod gated;
 pub mod heal;
 pub mod live;
+pub mod names;
 mod open;
 pub mod record;
 pub mod replicate;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use refgate_core::{Entry, GlobalRef, Oid, Project};
 use refgate_host::forget::{Options, Report, forget};
 use refgate_host::{Error, ErrorKind};
-use refgate_tests::{Lab, PROJECT, run};
+use refgate_tests::{Lab, PROJECT, Setup, run};
 
 use crate::told;
 
@@ -168,5 +168,43 @@ fn damaged_notes_are_named() {
         fs::write(lab.path("A").join("refgate/forget.json"), "{").unwrap();
         let e = try_forget(&lab, 0, true, false).await.unwrap_err();
         assert!(e.message.contains("forget.json") && e.hint.is_some(), "{e}");
+    });
+}
+
+#[test]
+fn a_value_that_a_site_hides_is_seen_on_this_machine() {
+    run(async {
+        let (lab, _, gone) = deleted().await;
+        for key in ["transfer.hideRefs", "uploadpack.hideRefs"] {
+            lab.repo("B").set("gone", gone);
+            lab.repo("B").git(&["config", key, "refs/heads/gone"]);
+            forgotten(&lab, 0, true).await;
+            let report = try_forget(&lab, 48, true, false).await.unwrap();
+            assert_eq!(report.rows[0].fate.why(), Some(format!("`B` shows {gone}")), "{key}");
+            lab.repo("B").git(&["config", "--unset", key]);
+        }
+        assert_eq!(lab.entry("A", "gone").await.value, GlobalRef::Deleted);
+    });
+}
+
+#[test]
+fn a_remote_that_may_hide_refs_keeps_the_entry_unless_it_is_said_to_show_all() {
+    run(async {
+        let lab = Lab::new(Setup { daemon: true, ..Setup::default() });
+        for site in ["A", "B"] {
+            lab.site(site, "gated");
+        }
+        lab.commit("A", "gone", "gone").await;
+        lab.push("A", "B").await;
+        assert!(lab.write("A", "gone", None).await);
+        lab.push("A", "B").await;
+        forgotten(&lab, 0, true).await;
+        let report = try_forget(&lab, 48, true, false).await.unwrap();
+        let why = report.rows[0].fate.why().unwrap();
+        assert!(why.contains("`B` may hide refs") && why.contains("remote.B.showsAllRefs"), "{why}");
+        assert_eq!(lab.entry("A", "gone").await.value, GlobalRef::Deleted);
+        lab.configure("A", "[remote \"B\"]\nshowsAllRefs = true");
+        assert_eq!(forgotten(&lab, 50, true).await, ["gone=noted"]);
+        assert_eq!(forgotten(&lab, 98, true).await, ["gone=forgotten"]);
     });
 }

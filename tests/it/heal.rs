@@ -479,3 +479,43 @@ fn the_document_names_every_part() {
         assert_eq!((&document["dry_run"], &document["fine"]), (&true.into(), &false.into()));
     });
 }
+
+#[test]
+fn an_object_that_a_site_hides_is_neither_fetched_from_there_nor_given_up() {
+    run(async {
+        let (lab, _) = seeded("gated").await;
+        let c1 = lab.commit("B", "main", "c1").await;
+        lab.repo("B").git(&["config", "transfer.hideRefs", "refs/heads/main"]);
+        let report = try_heal(&lab, "A", &look()).await.unwrap();
+        assert_eq!(rows(&report), ["main hidden left"]);
+        assert!(report.refs[0].action.contains("take what hides it out of"), "{report:?}");
+        let e = try_heal(&lab, "A", &Options { accept_loss: Some(c1), ..yes() }).await.unwrap_err();
+        assert!(e.message.contains("is not lost"), "{e}");
+        // As it says.
+        lab.repo("B").git(&["config", "--unset", "transfer.hideRefs"]);
+        lab.fetch("A", "B").await;
+        assert!(try_heal(&lab, "A", &look()).await.unwrap().is_fine());
+    });
+}
+
+#[test]
+fn what_a_remote_may_hide_is_given_up_only_when_it_is_said_to_show_all() {
+    run(async {
+        let lab = Lab::new(refgate_tests::Setup { daemon: true, ..Default::default() });
+        for site in ["A", "B", "C"] {
+            lab.site(site, "gated");
+            lab.repo(site).advance("main", "c0");
+        }
+        lab.seed("A").await;
+        let c1 = lab.commit("C", "main", "c1").await;
+        fs::rename(lab.path("C"), lab.path("C").with_extension("away")).unwrap();
+        let accept = Options { accept_loss: Some(c1), ..yes() };
+        let report = try_heal(&lab, "A", &accept).await.unwrap();
+        assert_eq!(rows(&report), ["main nowhere left"]);
+        assert!(report.refs[0].action.contains("remote.B.showsAllRefs"), "{report:?}");
+        assert_eq!(report.may_hide, ["B"]);
+        assert_eq!(lab.entry("A", "main").await.value, GlobalRef::At(c1));
+        lab.configure("A", "[remote \"B\"]\nshowsAllRefs = true");
+        assert_eq!(rows(&try_heal(&lab, "A", &accept).await.unwrap()), ["main nowhere done"]);
+    });
+}

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use refgate_tests::{Lab, PROJECT, run};
+use refgate_host::replicate::Options;
+use refgate_tests::{Lab, PROJECT, Setup, run};
 
 use crate::told;
 
@@ -60,4 +61,22 @@ async fn there_and_back() {
     assert_eq!(told(&lab.fetch("A", "B").await), ["main=replicated"]);
     assert_eq!(lab.repo("A").refs(), lab.repo("B").refs());
     assert!(PROJECT.contains('/'), "the name takes part in quoting");
+}
+
+#[test]
+fn a_copy_has_the_head_that_a_server_names_also_before_its_branch_is_there() {
+    run(async {
+        for branch in ["refs/heads/trunk", "refs/heads/not-there"] {
+            let lab = Lab::new(Setup { daemon: true, ..Setup::default() });
+            lab.site("A", "gated");
+            lab.empty_site("B", "gated");
+            lab.commit("A", "trunk", "c0").await;
+            lab.repo("A").git(&["symbolic-ref", "HEAD", branch]);
+            let options = Options { create: true, ..Options::default() };
+            lab.try_fetch("B", "A", &options).await.unwrap();
+            assert_eq!(lab.repo("B").git(&["symbolic-ref", "HEAD"]), branch);
+            let beside = lab.path("B").parent().unwrap().read_dir().unwrap();
+            assert_eq!(beside.count(), 1, "nothing is left of the question");
+        }
+    });
 }

@@ -274,3 +274,30 @@ fn one_word_per_thing() {
     }
     nothing(found, "words that the glossary has other words for");
 }
+
+/// The page is for those who have a message in front of them, so it must be one that is said.
+#[test]
+fn every_message_of_the_recovery_page_is_said_somewhere() {
+    let page = std::fs::read_to_string(root().join("docs/recovery.md")).unwrap();
+    let table = page.split("## Find it by the message").nth(1).expect("the part is there");
+    let messages = table.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next());
+    // In the source a sentence may go on in the next line, and hold values where the page has dots.
+    let plain = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ").replace('`', "");
+    let all = sources().filter(|(path, _)| path.starts_with("host/") && !path.contains("/tests/"));
+    let all: Vec<String> = all.map(|(_, text)| plain(text.replace("\\\n", " "))).collect();
+    let said = |part: &str| all.iter().any(|text| text.contains(part));
+    let parts = |message: &str| -> Vec<String> {
+        let parts = message.split('…').map(|part| part.trim().to_owned());
+        parts.filter(|part| part.len() > 3).collect()
+    };
+    let mut count = 0;
+    let mut found = Vec::new();
+    for message in messages {
+        count += 1;
+        found.extend(
+            parts(message).into_iter().filter(|part| !said(part)).map(|part| format!("{message}: `{part}`")),
+        );
+    }
+    assert!(count > 20, "the table has {count} rows");
+    nothing(found, "messages that nobody says");
+}

@@ -229,6 +229,17 @@ pub enum RefdbCommand {
     Heal(HealArgs),
     /// Forget deletions and superseded values that no site can need any more
     Forget(ForgetArgs),
+    /// Give up what the ref-db records of a project whose repository was made anew, at all sites
+    StartOver {
+        /// The project
+        project: String,
+        /// Really give it up; without this only show
+        #[arg(long)]
+        yes: bool,
+        /// Also if the repository has something of what is recorded
+        #[arg(long)]
+        not_new: bool,
+    },
 }
 
 /// Arguments of `refdb conformance`.
@@ -422,6 +433,7 @@ impl Command {
                 RefdbCommand::Conformance(_) => "refdb conformance",
                 RefdbCommand::Heal(_) => "refdb heal",
                 RefdbCommand::Forget(_) => "refdb forget",
+                RefdbCommand::StartOver { .. } => "refdb start-over",
             },
             Command::Hook(hook) => match hook {
                 HookCommand::Install { .. } => "hook install",

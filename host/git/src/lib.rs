@@ -32,5 +32,6 @@ pub use refs::{RefList, Target};
 pub use repository::Repository;
 pub use transaction::{EditOutcome, RefEdit, RefWriter};
 pub use transport::{
-    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, fetch_objects, list,
+    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, WholeListing,
+    fetch_objects, list, list_whole, remote_head,
 };

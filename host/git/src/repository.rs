@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use refgate_core::ObjectFormat;
+use refgate_core::{ObjectFormat, RefName};
 
-use crate::command::{git, run, run_ok};
+use crate::command::{git, git_in, run, run_ok};
 use crate::{GitError, GitErrorKind};
 
 /// The extensions of `extensions.*` that leave the files backend as it is. With any other one, git reads the refs.
@@ -83,8 +83,8 @@ impl Repository {
         Ok(Repository(Arc::new(Inner { git_dir, common_dir, format, files })))
     }
 
-    /// Makes a new bare repository at `path`, parents included. `ref_format` is `files` or `reftable`; `None` leaves
-    /// the choice to git.
+    /// Makes a new bare repository at `path`, parents included. `ref_format` is `files` or `reftable`, `head` the branch
+    /// that `HEAD` names; `None` leaves the choice to git.
     ///
     /// # Errors
     /// When there is something at `path` already, except an empty directory.
@@ -92,6 +92,7 @@ impl Repository {
         path: &Path,
         format: ObjectFormat,
         ref_format: Option<&str>,
+        head: Option<&RefName>,
     ) -> Result<Repository, GitError> {
         match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
@@ -116,7 +117,9 @@ impl Repository {
         name.push(format!(".{}.new", std::process::id()));
         let half = parent.join(name);
         command.arg("--").arg(&half);
-        let made = run_ok(command, Vec::new()).and_then(|_| fs::rename(&half, path).map_err(io));
+        let made = run_ok(command, Vec::new())
+            .and_then(|_| head.map_or(Ok(()), |head| point_head(&half, head)))
+            .and_then(|()| fs::rename(&half, path).map_err(io));
         if made.is_err() {
             // What cannot be removed is hidden, and no project.
             let _ = fs::remove_dir_all(&half);
@@ -144,6 +147,13 @@ impl Repository {
     pub fn has_files_backend(&self) -> bool {
         self.0.files
     }
+}
+
+/// Points `HEAD` to a branch, which need not be there.
+fn point_head(git_dir: &Path, branch: &RefName) -> Result<(), GitError> {
+    let mut command = git_in(git_dir);
+    command.args(["symbolic-ref", "HEAD"]).arg(std::ffi::OsStr::from_bytes(branch.as_bytes()));
+    run_ok(command, Vec::new()).map(drop)
 }
 
 /// The first line without its end, and what follows it.

@@ -85,10 +85,15 @@ fn a_linked_worktree_shows_the_refs_of_its_repository() {
 fn creating_never_touches_what_is_there() {
     let repo = Repo::new();
     let path = repo.dir.path().join("deep/er/new.git");
-    let made = Repository::create(&path, ObjectFormat::Sha256, Some("reftable")).unwrap();
+    let made =
+        Repository::create(&path, ObjectFormat::Sha256, Some("reftable"), Some(&name("refs/heads/trunk")))
+            .unwrap();
     assert_eq!(made.object_format(), ObjectFormat::Sha256);
     assert!(path.join("reftable").exists());
-    assert!(Repository::create(&path, ObjectFormat::Sha1, None).unwrap_err().message.contains("not empty"));
+    assert_eq!(made.head().unwrap(), Some(name("refs/heads/trunk")));
+    assert!(
+        Repository::create(&path, ObjectFormat::Sha1, None, None).unwrap_err().message.contains("not empty")
+    );
     assert_eq!(Repository::open(&path).unwrap().object_format(), ObjectFormat::Sha256);
 }
 
@@ -97,7 +102,7 @@ fn odd_paths_are_only_paths() {
     for odd in ["-x.git", "a b.git", "a\nb.git", "a:b.git", "ü.git"] {
         let repo = Repo::new();
         let path = repo.dir.path().join(odd);
-        let made = Repository::create(&path, ObjectFormat::Sha1, Some("files")).unwrap();
+        let made = Repository::create(&path, ObjectFormat::Sha1, Some("files"), None).unwrap();
         assert_eq!(made.git_dir(), path.canonicalize().unwrap());
         assert!(made.refs().unwrap().is_empty());
     }

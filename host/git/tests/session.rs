@@ -144,7 +144,7 @@ fn a_repository_that_is_replaced_is_opened_anew() {
     assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [Ok(None)]);
     std::fs::remove_dir_all(&repo.path).unwrap();
     assert!(wait(repositories.values(&project, &names)).is_err());
-    Repository::create(&repo.path, refgate_core::ObjectFormat::Sha256, Some("reftable")).unwrap();
+    Repository::create(&repo.path, refgate_core::ObjectFormat::Sha256, Some("reftable"), None).unwrap();
     assert_eq!(wait(repositories.values(&project, &names)).unwrap(), [Ok(None)]);
     assert_eq!(repositories.repository(&project).unwrap().object_format().name(), "sha256");
 }

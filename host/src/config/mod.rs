@@ -135,6 +135,8 @@ pub struct Remote {
     pub source_of_truth: bool,
     /// How long it is waited for.
     pub limits: Limits,
+    /// The operator's word that the remote hides no ref: what it does not list is not there.
+    pub shows_all_refs: bool,
 }
 
 impl Default for Remote {
@@ -148,6 +150,7 @@ impl Default for Remote {
             writes: SiteKind::Ungated,
             source_of_truth: false,
             limits: Limits::default(),
+            shows_all_refs: false,
         }
     }
 }

@@ -311,6 +311,7 @@ impl<'i> Reader<'i> {
                 connect: self.seconds("remote", some, "connectTimeout"),
                 silence: self.seconds("remote", some, "timeout"),
             },
+            shows_all_refs: self.boolean("remote", some, "showsAllRefs"),
         }
     }
 

@@ -308,6 +308,14 @@ static KEYS: &[KeyDoc] = &[
         "30",
         "how long a connection may take over git:// and OpenSSH; elsewhere it is part of the timeout",
     ),
+    one(
+        "remote",
+        Any,
+        "showsAllRefs",
+        Boolean,
+        "false",
+        "true: the remote hides no ref (transfer.hideRefs, a namespace), so what it does not list is not there",
+    ),
     unused(REFDB, Plain, "ignoredRefsPrefixes", Text, "Gerrit reads it and does nothing with it"),
     unused(
         REFDB,

@@ -14,13 +14,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use refgate_core::{Class, Entry, GlobalRef, Lookup, Project, RefName, is_meta, meta_of};
-use refgate_git::{Repository, list};
+use refgate_git::{Repository, list_whole};
 
 use crate::config::Remote;
 use crate::gated::Journal;
 use crate::replicate::blocking;
 use crate::replicate::catch_up::{all_entries, deadline};
-use crate::replicate::offers::{Listing, Value};
+use crate::replicate::offers::{Listing, Value, listing};
 use crate::replicate::push::local_refs;
 use crate::{Error, Site};
 use notes::Notes;
@@ -84,10 +84,12 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
         let noted = notes.take(&name, &entry);
         let obstacle = match unfinished.contains(&name) {
             true => Some("a write of this site is not finished".to_owned()),
-            false => sites.iter().find_map(|one| one.shows_old(&name, &entry)).or_else(|| {
+            false => {
                 let deleted = is_meta(&name) && entry.value == GlobalRef::Deleted;
-                sites.iter().filter(|_| deleted).find_map(|one| one.shows_change(&name))
-            }),
+                let old = || sites.iter().find_map(|one| one.shows_old(&name, &entry));
+                let change = || sites.iter().filter(|_| deleted).find_map(|one| one.shows_change(&name));
+                old().or_else(change).or_else(|| sites.iter().find_map(Shown::may_hide))
+            }
         };
         let fate = match (obstacle, noted) {
             (Some(why), _) => Fate::Kept(why),
@@ -155,6 +157,8 @@ struct Shown<'a> {
     site: String,
     refs: Listing,
     changes: OnceLock<HashSet<RefName>>,
+    /// Nothing of it is hidden from us.
+    whole: bool,
     /// Under which terms refs travel there; this site itself has none.
     remote: Option<&'a Remote>,
 }
@@ -185,6 +189,16 @@ impl Shown<'_> {
         self.changes.get_or_init(|| self.refs.keys().filter_map(meta_of).collect())
     }
 
+    /// Why nobody can say what is there: what a listing leaves out may be hidden.
+    fn may_hide(&self) -> Option<String> {
+        let says_no = self.whole || self.remote.is_some_and(|remote| remote.shows_all_refs);
+        (!says_no).then(|| {
+            let site = &self.site;
+            let key = site.trim_matches('`');
+            format!("{site} may hide refs, so an old value may be there; if it hides none: `remote.{key}.showsAllRefs = true`")
+        })
+    }
+
     /// Under which names a ref may be there.
     fn names(&self, name: &RefName) -> Vec<RefName> {
         let mapped = self.remote.map(|remote| [remote.push.destination(name), remote.fetch.source(name)]);
@@ -200,15 +214,17 @@ async fn listings<'a>(
     repository: &Repository,
 ) -> Result<Vec<Shown<'a>>, Error> {
     let refs = local_refs(repository).await?;
-    let mut shown = vec![Shown { site: "this site".into(), refs, changes: OnceLock::new(), remote: None }];
+    let changes = OnceLock::new();
+    let mut shown = vec![Shown { site: "this site".into(), refs, changes, whole: true, remote: None }];
     let mut failed = Vec::new();
     for (name, remote) in &site.gate.config().remotes {
         let (url, format) = (site.url(name, project)?, repository.object_format());
-        match blocking(move || list(&url, format)).await {
-            Ok(refs) => {
-                let refs = crate::replicate::offers::listing(refs);
+        match blocking(move || list_whole(&url, format)).await {
+            Ok(found) => {
+                let mut refs = listing(found.listed);
+                refs.extend(found.hidden.into_iter().map(|(name, target)| (name, Value::of(&target))));
                 let (site, changes) = (format!("`{name}`"), OnceLock::new());
-                shown.push(Shown { site, refs, changes, remote: Some(remote) });
+                shown.push(Shown { site, refs, changes, whole: found.complete, remote: Some(remote) });
             }
             Err(e) => failed.push((name, e)),
         }
@@ -217,5 +233,5 @@ async fn listings<'a>(
     let all: Vec<String> = failed.iter().map(|(name, _)| format!("`{name}`")).collect();
     let all = all.join(", ");
     Err(Error::failed(format!("nothing was forgotten: {all} cannot be listed (`{first}`: {})", e.message))
-        .hint("run it again when every site can be reached"))
+        .hint("run it again when every site can be reached; take a remote that is gone for good out of the configuration"))
 }

@@ -272,7 +272,7 @@ mod tests {
 
     fn repository(dir: &Path) -> (Repository, Oid) {
         let repository =
-            Repository::create(&dir.join("p.git"), refgate_core::ObjectFormat::Sha1, None).unwrap();
+            Repository::create(&dir.join("p.git"), refgate_core::ObjectFormat::Sha1, None, None).unwrap();
         let git = |args: &[&str]| {
             let output = Command::new("git").arg("--git-dir").arg(repository.git_dir()).args(args).output();
             String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()

@@ -24,9 +24,9 @@ use super::journal::{Journal, Record, RecordedRef};
 use super::rows::{Row, Rows};
 use super::why::Why;
 use super::{REPLICATION, failpoint, judge, policy, write};
-use crate::replicate::catch_up::{read, rest_of_changes};
+use crate::replicate::catch_up::{deadline, read, rest_of_changes};
 use crate::replicate::{blocking, catch_up_refs};
-use crate::{Error, Site};
+use crate::{Error, Site, anew, names};
 
 /// How long a push waits for refs that another process of this site holds.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -132,6 +132,7 @@ pub async fn receive(
     if rows.open().next().is_some() {
         writer.run(&mut rows, &mut received).await?;
     }
+    writer.look_for_another_project(&mut rows).await;
     writer.tell(&rows, &mut received);
     Ok(received)
 }
@@ -155,6 +156,7 @@ impl Writer<'_> {
         let clock = self.site.gate.clock().as_ref();
         failpoint::at("checked", clock).await;
         if !self.push.replication {
+            self.refuse_names(rows).await;
             self.refuse_impossible(rows).await?;
             if let Some(record) = self.record(rows) {
                 self.site.note_use().await;
@@ -419,6 +421,27 @@ impl Writer<'_> {
         Ok(count > 0 && blocking(move || here.missing(&wanted)).await?.len() < count)
     }
 
+    /// A ref whose name another site's ref excludes would be held back there for ever.
+    async fn refuse_names(&self, rows: &mut Rows) {
+        let tracked = || rows.open().filter(|row| row.is_tracked() && !row.is_noop());
+        let new: Vec<RefName> =
+            tracked().filter(|row| row.old.is_none()).map(|row| row.name.clone()).collect();
+        let gone = tracked().filter(|row| row.new.is_none()).map(|row| row.name.clone()).collect();
+        match names::recorded(self.site, self.project, &new, &gone).await {
+            Ok(found) => {
+                for row in rows.open_mut() {
+                    row.refused = found.get(&row.name).cloned().map(Why::InTheWay);
+                }
+            }
+            Err(e) => {
+                for row in rows.open_mut().filter(|row| row.is_tracked() && row.old.is_none()) {
+                    row.refused = Some(Why::RefDbDown(e.message.clone()));
+                }
+            }
+        }
+        rows.settle();
+    }
+
     /// What git would not take after the ref-db had moved is refused before: a trial of the whole transaction.
     async fn refuse_impossible(&self, rows: &mut Rows) -> Result<(), Error> {
         let limit = self.site.gate.refdb().capabilities().atomic_edits;
@@ -457,6 +480,23 @@ impl Writer<'_> {
         let ordered = rows.open_places().into_iter().map(|i| &rows.rows[i]);
         let refs = ordered.filter(moves).filter(goes).map(recorded).collect();
         Some(Record { id: self.push.id.clone(), project: self.project.clone(), refs })
+    }
+
+    /// Waiting for what other sites have helps nobody when that is a project that was here before.
+    async fn look_for_another_project(&self, rows: &mut Rows) {
+        let behind = |row: &&mut Row| {
+            matches!(row.refused, Some(Why::Behind { global: GlobalRef::At(_), local: None }))
+        };
+        if !rows.rows.iter_mut().any(|row| behind(&row)) {
+            return;
+        }
+        let (gate, project) = (&self.site.gate, self.project);
+        let (refdb, rules) = (gate.refdb().as_ref(), &gate.config().rules);
+        let found = anew::look(refdb, rules, project, self.repository, || deadline(self.site)).await;
+        // When it cannot be told, what was said before is still true.
+        if let Ok(Some(recorded)) = found {
+            rows.rows.iter_mut().filter(behind).for_each(|row| row.refused = Some(Why::MadeAnew(recorded)));
+        }
     }
 
     /// Step 6, but for the writing: answers and details.

@@ -1,6 +1,6 @@
 //! What of the gate of writes is in place in a repository, and what somebody should look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use refgate_core::{Deadline, GlobalRef, Lookup, Project, RefName, SiteKind};
@@ -10,9 +10,10 @@ use refgate_git::{RefLocks, Repository};
 use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION};
 use super::journal::Journal;
 use super::observe::{Drift, Notes};
-use crate::replicate::catch_up::would_catch_up;
+use crate::replicate::catch_up::{all_entries, would_catch_up};
+use crate::replicate::push::local_refs;
 use crate::replicate::{Stuck, blocking};
-use crate::{Error, Site};
+use crate::{Error, Site, anew, names};
 
 /// The state of a repository.
 #[derive(Clone, Debug)]
@@ -37,6 +38,10 @@ pub struct Status {
     pub drift: Vec<Drift>,
     /// Refs that this site has accepted, or should have taken over, and that the repository does not let be moved.
     pub stuck: Vec<Stuck>,
+    /// Refs that this repository would have to hold and cannot, since the name of one is the beginning of the other's.
+    pub in_the_way: Vec<(RefName, RefName)>,
+    /// None of so many refs that the ref-db records is here.
+    pub made_anew: Option<usize>,
 }
 
 /// A write that has begun and not ended.
@@ -59,6 +64,8 @@ impl Status {
             && self.warnings.is_empty()
             && self.drift.is_empty()
             && self.stuck.is_empty()
+            && self.in_the_way.is_empty()
+            && self.made_anew.is_none()
             && self.unfinished.iter().all(|one| one.running)
     }
 }
@@ -105,6 +112,8 @@ pub async fn status(
             unfinished,
             drift: Notes::of(&here).read()?,
             stuck: Vec::new(),
+            in_the_way: Vec::new(),
+            made_anew: None,
             hooks_dir: dir,
         })
     })
@@ -113,7 +122,31 @@ pub async fn status(
     status.drift = still_so(site, project, repository, status.drift).await?;
     let would = would_catch_up(site, project, repository).await?;
     (status.stuck, status.warnings) = (would.stuck, [status.warnings, would.problems].concat());
+    if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
+        compare(site, project, repository, &mut status).await?;
+    }
     Ok(status)
+}
+
+/// What the ref-db as a whole says about the repository.
+async fn compare(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    status: &mut Status,
+) -> Result<(), Error> {
+    let entries = match all_entries(site, project).await {
+        Ok(entries) => entries,
+        Err(e) => {
+            status.warnings.push(format!("the ref-db could not be read: {}", e.message));
+            return Ok(());
+        }
+    };
+    let ours: HashSet<RefName> = local_refs(repository).await?.into_keys().collect();
+    status.in_the_way = names::pairs(names::held(&entries, &ours));
+    let rules = &site.gate.config().rules;
+    status.made_anew = anew::count(&entries, project, rules, repository, &ours).await?.made_anew();
+    Ok(())
 }
 
 /// The newest note per ref, without those that were made good: the ref has moved since, or the ref-db has it now.

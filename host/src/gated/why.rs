@@ -1,7 +1,9 @@
 //! Why a pushed ref is refused: one line for the ref, and what the pusher can do about it.
 
-use refgate_core::{GlobalRef, Oid, Project};
+use refgate_core::{GlobalRef, Oid, Project, RefName};
 use refgate_git::Refusal;
+
+use crate::anew;
 
 /// Why a ref of a push does not move.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub(super) enum Why {
         /// Here.
         local: Option<Oid>,
     },
+    /// The ref-db records so many refs of the project, and none of them is here.
+    MadeAnew(usize),
     /// It is here and the ref-db does not know it.
     Untracked,
     /// Another writer holds it in the ref-db.
@@ -64,6 +68,8 @@ pub(super) enum Why {
         /// The whole push stands or falls together.
         atomic: bool,
     },
+    /// The ref-db holds a ref whose name excludes this one.
+    InTheWay(RefName),
     /// Replication: the ref-db holds something else than what was sent.
     NotGlobal(GlobalRef),
     /// Replication: what is here is not accounted for.
@@ -105,6 +111,9 @@ impl Why {
             Why::Behind { global, .. } => {
                 format!("not up to date: all sites together are at {}, this site is not", value(*global))
             }
+            Why::MadeAnew(recorded) => {
+                format!("the ref-db records another `{project}`: none of its {recorded} refs is here")
+            }
             Why::Untracked => format!("not in the ref-db: run `refgate refdb seed {project}` at this site"),
             Why::Locked => "locked in the ref-db by another writer: try again".into(),
             Why::Unreadable(why) => format!("its entry in the ref-db cannot be read: {why}"),
@@ -115,6 +124,7 @@ impl Why {
             Why::TooMany(limit) => format!("the ref-db moves at most {limit} refs all or nothing"),
             Why::With { other, atomic: true } => format!("atomic push failed: `{other}` was refused"),
             Why::With { other, .. } => format!("`{other}` of the same change was refused"),
+            Why::InTheWay(other) => format!("`{other}` is in its way: the ref-db has it"),
             Why::NotGlobal(global) => format!("not up to date: the ref-db has {}", value(*global)),
             Why::Diverged => "what is here is not accounted for".into(),
             Why::UntrackedDeletion => "the ref-db records no deletion".into(),
@@ -142,6 +152,7 @@ impl Why {
                  merge or rebase, then push again",
                 whole(*actual)
             ),
+            Why::MadeAnew(_) => format!("this repository looks as if it was made anew. {}", anew::hint(project)),
             Why::Untracked => format!(
                 "an operator of this site runs `refgate refdb seed {project}`, which records what is here and lists what \
                  differs between sites"
@@ -164,8 +175,12 @@ impl Why {
             Why::PatchSet => "upload a new patch set under the next number".into(),
             Why::DeletedChange => "push its refs and a new `/meta` together, or upload to another change".into(),
             Why::MetaStays | Why::LeftOver(_) => {
-                format!("an operator of this site settles it with `refgate heal {project}`; then push again")
+                format!("an operator of this site settles it with `refgate refdb heal {project}`; then push again")
             }
+            Why::InTheWay(other) => format!(
+                "no repository can hold both names, and sites that have `{other}` would not take this one. Choose another \
+                 name, or delete `{other}` first, by a push to a site that has it"
+            ),
             Why::TooMany(_) => "push without --atomic, or fewer refs at once".into(),
             Why::Diverged => "this site has commits that what was sent does not contain; see `refgate refdb check`".into(),
             _ => return None,

@@ -145,9 +145,16 @@ pub(super) async fn accept_loss(
     oid: Oid,
 ) -> Result<Done, Error> {
     // A listing shows the tips of branches only. The object may be further down, so every remote is asked for it.
-    for remote in site.gate.config().remotes.keys() {
+    for (remote, settings) in &site.gate.config().remotes {
         let (Ok(url), dir) = (site.url(remote, project), repository.git_dir().to_owned()) else { continue };
+        let sees_all = url.path().is_some() || settings.shows_all_refs;
         let brought = blocking(move || fetch_objects(&dir, &url, &[oid], &mut |_| {})).await;
+        if !sees_all && brought.as_ref().is_ok_and(|brought| !brought.missing.is_empty()) {
+            let why = format!(
+                "`{remote}` does not give {oid}, and may hide it; if it hides no ref: `remote.{remote}.showsAllRefs = true`"
+            );
+            return Ok(rows.into_iter().map(|row| (row.name, Err(why.clone()))).collect());
+        }
         if brought.is_ok_and(|brought| brought.missing.is_empty() && brought.refused.is_empty()) {
             let why = format!("`{remote}` has {oid}, so nothing is lost; it is here now: run heal again");
             return Ok(rows.into_iter().map(|row| (row.name, Err(why.clone()))).collect());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use refgate_core::decision::RefUpdate;
 use refgate_core::table::RemoteValue;
 use refgate_core::{Class, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind, meta_of};
-use refgate_git::{Repository, list};
+use refgate_git::{Repository, list_whole};
 
 use crate::replicate::RecordState;
 use crate::replicate::blocking;
@@ -14,7 +14,7 @@ use crate::replicate::catch_up::{
 };
 use crate::replicate::offers::{Listing, Value};
 use crate::replicate::push::local_refs;
-use crate::{Error, Site};
+use crate::{Error, Site, anew, names};
 
 /// Why a ref differs from the ref-db.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,8 +28,12 @@ pub enum Row {
     WithMeta,
     /// The object is not here; these remotes have it.
     Elsewhere(Vec<String>),
+    /// The object is not here; these remotes have it, and hide the refs that lead to it.
+    Hidden(Vec<String>),
     /// The object is not here, and no remote that can be reached shows it.
     Nowhere,
+    /// It cannot be here beside this ref: the name of one is the beginning of the other's.
+    InTheWay(RefName),
     /// Nothing accounts for the local value, and it descends from the global one.
     Publish,
     /// Nothing accounts for the local value: two histories.
@@ -54,7 +58,9 @@ impl Row {
             Row::Delete => "delete",
             Row::WithMeta => "with-meta",
             Row::Elsewhere(_) => "elsewhere",
+            Row::Hidden(_) => "hidden",
             Row::Nowhere => "nowhere",
+            Row::InTheWay(_) => "in-the-way",
             Row::Publish => "publish",
             Row::Rescue => "rescue",
             Row::Busy => "busy",
@@ -72,7 +78,9 @@ impl Row {
             Row::Delete => "deleted in the ref-db".into(),
             Row::WithMeta => "of a deleted change whose `/meta` is held back here".into(),
             Row::Elsewhere(remotes) => format!("behind, and its object is at {}", remotes.join(", ")),
+            Row::Hidden(remotes) => format!("behind, and its object is at {}, hidden", remotes.join(", ")),
             Row::Nowhere => "behind, and no remote that can be reached shows its object".into(),
+            Row::InTheWay(other) => format!("in each other's way with {other}: no repository can hold both"),
             Row::Publish => "ahead of the ref-db by a write that went past it".into(),
             Row::Rescue => "diverged from the ref-db".into(),
             Row::Busy => "being moved by another process of this site".into(),
@@ -121,6 +129,9 @@ impl GlobalValue {
     }
 }
 
+/// Of an entry that another writer has locked: that passes.
+pub(super) const LOCKED: &str = "its entry is locked by another writer";
+
 /// Everything that a look found.
 #[derive(Debug, Default)]
 pub(super) struct Look {
@@ -129,6 +140,10 @@ pub(super) struct Look {
     pub records: Vec<RecordState>,
     /// Remotes that could not be listed, and why; only looked at when an object is missing here.
     pub unreachable: Vec<(String, String)>,
+    /// Remotes that were listed and may hide refs.
+    pub may_hide: Vec<String>,
+    /// None of so many refs that the ref-db records is here.
+    pub made_anew: Option<usize>,
     pub problems: Vec<String>,
 }
 
@@ -140,6 +155,14 @@ pub(super) async fn look(site: &Site, project: &Project, repository: &Repository
     look.findings.extend(unreadable(site, project, &entries));
     look.findings.extend(broken(site, project, repository, &entries, &ours).await?);
     let mut differ = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
+    let (names, rules) = (ours.keys().cloned().collect(), &site.gate.config().rules);
+    if !differ.is_empty() {
+        look.made_anew = anew::count(&entries, project, rules, repository, &names).await?.made_anew();
+    }
+    for (name, other) in in_the_way(&entries, &differ, &names) {
+        let Some(value) = differ.remove(&name) else { continue };
+        look.findings.push(finding(name, None, value, Row::InTheWay(other)));
+    }
     for moved in would.moved {
         let Some(value) = differ.remove(&moved.name) else { continue };
         let row = if value.is_some() { Row::CatchUp } else { Row::Delete };
@@ -162,6 +185,19 @@ pub(super) async fn look(site: &Site, project: &Project, repository: &Repository
     Ok(look)
 }
 
+/// The refs that cannot be created here, each with one that excludes it: a ref of this repository, or else one that it
+/// would have to hold, too.
+fn in_the_way(
+    entries: &[(RefName, Lookup)],
+    differ: &BTreeMap<RefName, Option<Oid>>,
+    ours: &HashSet<RefName>,
+) -> Vec<(RefName, RefName)> {
+    let created = |name: &RefName| matches!(differ.get(name), Some(Some(_))) && !ours.contains(name);
+    let both = names::pairs(names::held(entries, ours)).into_iter();
+    let both = both.flat_map(|(one, other)| [(one.clone(), other.clone()), (other, one)]);
+    both.filter(|(name, _)| created(name)).collect()
+}
+
 fn finding(name: RefName, local: Option<Oid>, global: Option<Oid>, row: Row) -> Finding {
     Finding { name, local, global: global.map_or(GlobalValue::Deleted, GlobalValue::At), row }
 }
@@ -178,7 +214,7 @@ fn unreadable(site: &Site, project: &Project, entries: &[(RefName, Lookup)]) -> 
     let why = |found: &Lookup| match found {
         // A counter or the like: no ref of a repository is meant.
         Lookup::Entry(_) | Lookup::Text(_) => None,
-        Lookup::Locked => Some("its entry is locked by another writer".to_owned()),
+        Lookup::Locked => Some(LOCKED.to_owned()),
         Lookup::Unreadable(why) => Some(format!("its entry cannot be read: {why}")),
     };
     let bad = entries.iter().filter_map(|(name, found)| Some((name, why(found)?)));
@@ -251,9 +287,15 @@ async fn rest(
     if gated && !absent.is_empty() {
         let shown = listings(site, project, repository, look).await;
         for (name, value) in absent {
-            let has = |(_, oids): &&(String, HashSet<Oid>)| value.is_some_and(|oid| oids.contains(&oid));
-            let remotes: Vec<String> = shown.iter().filter(has).map(|(remote, _)| remote.clone()).collect();
-            let row = if remotes.is_empty() { Row::Nowhere } else { Row::Elsewhere(remotes) };
+            let with = |oids: fn(&Shown) -> &HashSet<Oid>| {
+                let has = |one: &&Shown| value.is_some_and(|oid| oids(one).contains(&oid));
+                shown.iter().filter(has).map(|one| one.remote.clone()).collect::<Vec<String>>()
+            };
+            let row = match (with(|one| &one.listed), with(|one| &one.hidden)) {
+                (listed, _) if !listed.is_empty() => Row::Elsewhere(listed),
+                (_, hidden) if !hidden.is_empty() => Row::Hidden(hidden),
+                _ => Row::Nowhere,
+            };
             let local = at(&local, &name);
             look.findings.push(finding(name, local, value, row));
         }
@@ -284,22 +326,33 @@ async fn rest(
     Ok(())
 }
 
-/// What each remote that can be reached shows.
-async fn listings(
-    site: &Site,
-    project: &Project,
-    repository: &Repository,
-    look: &mut Look,
-) -> Vec<(String, HashSet<Oid>)> {
+/// The objects that the refs of a remote lead to.
+struct Shown {
+    remote: String,
+    listed: HashSet<Oid>,
+    hidden: HashSet<Oid>,
+}
+
+/// What each remote that can be reached has, as far as it can be known.
+async fn listings(site: &Site, project: &Project, repository: &Repository, look: &mut Look) -> Vec<Shown> {
     let mut shown = Vec::new();
-    for remote in site.gate.config().remotes.keys() {
+    for (remote, settings) in &site.gate.config().remotes {
         let format = repository.object_format();
-        let listed = match site.url(remote, project) {
-            Ok(url) => blocking(move || list(&url, format)).await.map_err(|e| e.message),
+        let found = match site.url(remote, project) {
+            Ok(url) => blocking(move || list_whole(&url, format)).await.map_err(|e| e.message),
             Err(e) => Err(e.message),
         };
-        match listed {
-            Ok(refs) => shown.push((remote.clone(), refs.into_iter().filter_map(|one| one.oid).collect())),
+        match found {
+            Ok(found) => {
+                if !found.complete && !settings.shows_all_refs {
+                    look.may_hide.push(remote.clone());
+                }
+                shown.push(Shown {
+                    remote: remote.clone(),
+                    listed: found.listed.into_iter().filter_map(|one| one.oid).collect(),
+                    hidden: found.hidden.into_iter().filter_map(|(_, target)| target.oid()).collect(),
+                });
+            }
             Err(why) => look.unreachable.push((remote.clone(), why)),
         }
     }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use refgate_core::{Oid, Project, RefName, SiteKind};
 use serde_json::{Value, json};
 
-use super::look::{Finding, GlobalValue, Look, Row};
+use super::look::{Finding, GlobalValue, LOCKED, Look, Row};
 use super::{LeftOver, Options};
-use crate::Site;
 use crate::replicate::{CaughtUp, Fate, RecordState};
+use crate::{Site, names};
 
 /// What heal found, and with [`Options::yes`] did.
 #[derive(Clone, Debug)]
@@ -27,6 +27,10 @@ pub struct Report {
     pub left_over: Vec<LeftOver>,
     /// Remotes that could not be listed, and why. Asked only when an object is missing here.
     pub unreachable: Vec<(String, String)>,
+    /// Remotes that were asked for missing objects and may hide refs.
+    pub may_hide: Vec<String>,
+    /// None of so many refs that the ref-db records is here: the repository was made anew, or never filled.
+    pub made_anew: Option<usize>,
     /// What else a person should know.
     pub problems: Vec<String>,
 }
@@ -74,6 +78,8 @@ impl Report {
             records: Vec::new(),
             left_over: Vec::new(),
             unreachable: Vec::new(),
+            may_hide: Vec::new(),
+            made_anew: None,
             problems: Vec::new(),
         }
     }
@@ -87,9 +93,10 @@ impl Report {
             Row::Nowhere => options.accept_loss.is_some() && finding.global.oid() == options.accept_loss,
             _ => false,
         };
+        self.noticed(look.unreachable, look.may_hide, look.made_anew, look.problems);
         for finding in look.findings {
             let would = allowed(&finding);
-            let action = self.advice(&finding, would, &look.unreachable);
+            let action = self.advice(&finding, would);
             self.refs.push(Healed {
                 finding,
                 action,
@@ -98,8 +105,6 @@ impl Report {
         }
         self.records = look.records;
         self.left_over = files;
-        self.unreachable = look.unreachable;
-        self.problems = look.problems;
     }
 
     /// What was done: rows that are gone, and what is left.
@@ -111,6 +116,7 @@ impl Report {
         mut done: BTreeMap<RefName, std::result::Result<String, String>>,
         files: Vec<LeftOver>,
     ) {
+        self.noticed(after.unreachable, after.may_hide, after.made_anew, after.problems);
         let left: BTreeSet<RefName> = after.findings.iter().map(|finding| finding.name.clone()).collect();
         for finding in before.findings.into_iter().filter(|finding| !left.contains(&finding.name)) {
             let action = match done.remove(&finding.name) {
@@ -123,7 +129,7 @@ impl Report {
         for finding in after.findings {
             let action = match done.remove(&finding.name) {
                 Some(Err(why)) => why,
-                _ => self.advice(&finding, false, &after.unreachable),
+                _ => self.advice(&finding, false),
             };
             self.refs.push(Healed { finding, action, result: Result::Left });
         }
@@ -132,31 +138,66 @@ impl Report {
         self.records = caught_up.records.into_iter().filter(|record| !stays.contains(&record.id)).collect();
         self.records.extend(after.records);
         self.left_over = files;
-        self.unreachable = after.unreachable;
-        self.problems = after.problems;
+    }
+
+    /// What a look said beside the rows; the advice on them depends on it.
+    fn noticed(
+        &mut self,
+        unreachable: Vec<(String, String)>,
+        may_hide: Vec<String>,
+        made_anew: Option<usize>,
+        problems: Vec<String>,
+    ) {
+        (self.unreachable, self.may_hide, self.made_anew) = (unreachable, may_hide, made_anew);
+        self.problems = problems;
     }
 
     /// What there is to do about a row, for people.
-    fn advice(&self, finding: &Finding, allowed: bool, unreachable: &[(String, String)]) -> String {
+    fn advice(&self, finding: &Finding, allowed: bool) -> String {
         let project = &self.project;
+        let quoted =
+            |names: Vec<&String>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         match &finding.row {
+            Row::Elsewhere(_) | Row::Hidden(_) | Row::Nowhere if self.made_anew.is_some() && !allowed => {
+                "it is of the project that was here before: see the warning".into()
+            }
             Row::CatchUp => "set it to what the ref-db holds".into(),
             Row::Delete => "delete it, as the ref-db records".into(),
             Row::Elsewhere(remotes) => match remotes.first() {
                 Some(remote) => format!("`refgate fetch {project} {remote}`"),
                 None => "fetch it".into(),
             },
+            Row::Hidden(remotes) => format!(
+                "at {}, take what hides it out of `transfer.hideRefs` or `uploadpack.hideRefs`, then fetch from there",
+                quoted(remotes.iter().collect())
+            ),
+            Row::InTheWay(other) => format!(
+                "{}. When no site has `{}` any more: `refgate refdb cas {project} {} {} deleted`",
+                names::cure(&finding.name, other),
+                finding.name,
+                finding.name,
+                show(finding.global)
+            ),
             Row::Nowhere if allowed => match finding.local {
                 Some(oid) => format!("give up {} and record {oid}", show(finding.global)),
                 None => format!("give up {} and record the ref as deleted", show(finding.global)),
             },
             Row::Nowhere => {
-                let down: Vec<String> = unreachable.iter().map(|(name, _)| format!("`{name}`")).collect();
-                let wait = match down.is_empty() {
+                let wait = match self.unreachable.is_empty() {
                     true => "wait for the site that wrote it".into(),
-                    false => format!("wait for {}", down.join(", ")),
+                    false => format!(
+                        "wait for {}",
+                        quoted(self.unreachable.iter().map(|(name, _)| name).collect())
+                    ),
                 };
-                format!("{wait}; if it is gone for good: `--accept-loss {}`", show(finding.global))
+                let hidden = match self.may_hide.is_empty() {
+                    true => String::new(),
+                    false => format!(
+                        ", or look whether it is hidden at {}",
+                        quoted(self.may_hide.iter().collect())
+                    ),
+                };
+                format!("{wait}{hidden}; if it is gone for good: `--accept-loss {}`", show(finding.global))
             }
             Row::Publish if allowed => "move the ref-db to it".into(),
             Row::Publish => "`--publish` moves the ref-db to it".into(),
@@ -166,8 +207,15 @@ impl Report {
             Row::Recorded => "see the records; run again".into(),
             Row::Stuck(why) | Row::Broken(why) => why.clone(),
             Row::WithMeta => "settle its `/meta`; then it goes by itself".into(),
+            Row::Unreadable(why) if why == LOCKED => "run again when that writer has ended".into(),
+            Row::Unreadable(_) if finding.global != GlobalValue::Unread => {
+                "see the warnings, end their cause, then run again".into()
+            }
             Row::Unreadable(_) => {
-                format!("`refgate refdb get {project} {}`; write it anew with `refdb put`", finding.name)
+                format!(
+                    "look at it with `refgate refdb get {project} {}`, then write it anew with `refgate refdb put`",
+                    finding.name
+                )
             }
         }
     }
@@ -179,6 +227,7 @@ impl Report {
             && !self.records.iter().any(open)
             && self.left_over.iter().all(|one| !self.dry_run && one.kept.is_none())
             && self.problems.is_empty()
+            && self.made_anew.is_none()
     }
 
     /// 3 when something is left to do, else 0.
@@ -239,6 +288,8 @@ impl Report {
             "records": records.collect::<Vec<_>>(),
             "left_over": left_over.collect::<Vec<_>>(),
             "unreachable": self.unreachable.iter().map(|(name, why)| json!({"remote": name, "why": why})).collect::<Vec<_>>(),
+            "may_hide": self.may_hide,
+            "made_anew": self.made_anew,
             "problems": self.problems,
             "fine": self.is_fine(),
         })

@@ -1,6 +1,7 @@
 //! A fetch: list, bring objects without moving refs, decide, then one ref transaction with expected old values.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use refgate_core::{
     Atomicity, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, Lookup, ObjectFormat, Oid, Outcome,
     Project, RefName, meta_of,
 };
-use refgate_git::{EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list};
+use refgate_git::{
+    EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list, remote_head,
+};
 
 use super::bring::{Source, bring_kept};
 use super::catch_up::{deadline, global_of, read};
@@ -18,8 +21,8 @@ use super::locked::lock;
 use super::offers::{Sides, Value, listing, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
-use crate::Error;
 use crate::report::{RefResult, Report};
+use crate::{Error, names};
 
 /// Why a kept ref is rejected whose entry is not the one that was judged; the next run decides anew.
 const MOVED: &str = "the ref-db moved meanwhile";
@@ -44,7 +47,7 @@ pub async fn fetch(
 ) -> Result<Report, Error> {
     let config = site.gate.remote(remote)?.clone();
     let url = site.url(remote, project)?;
-    let repository = open(site, project, &url, options).await?;
+    let repository = open(site, project, remote, &url, options).await?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
     let caught_up = match options.dry_run {
         true => CaughtUp::default(),
@@ -84,8 +87,9 @@ pub async fn fetch(
         move_kept(site, project, &repository, remote, &decision, &mut results).await;
     }
     let stuck = options.selected(caught_up.stuck, &decision, &results);
+    decision.problems.extend(names::in_the_way(direction, &decision, &results, &ours));
     Ok(Report {
-        direction: Direction::Fetch,
+        direction,
         project: project.clone(),
         remote: remote.to_owned(),
         dry_run: options.dry_run,
@@ -96,10 +100,12 @@ pub async fn fetch(
     })
 }
 
-/// Opens the local repository; with `--create`, makes it when there is none, in the remote's object format.
+/// Opens the local repository; with `--create`, makes it when there is none, in the remote's object format and with its
+/// `HEAD`.
 async fn open(
     site: &Site,
     project: &Project,
+    remote: &str,
     url: &RemoteUrl,
     options: &Options,
 ) -> Result<Repository, Error> {
@@ -108,13 +114,14 @@ async fn open(
         return site.repository(project).await;
     }
     site.refuse_unmatched(project).await?;
-    let there = url.clone();
+    let (there, refspecs) = (url.clone(), site.gate.remote(remote)?.fetch.clone());
     let created = blocking(move || {
         let format = match list(&there, ObjectFormat::Sha1) {
             Err(e) if e.kind == GitErrorKind::FormatMismatch => ObjectFormat::Sha256,
             listed => listed.map(|_| ObjectFormat::Sha1)?,
         };
-        Repository::create(&path, format, None)
+        let head = remote_head(&there, path.parent().unwrap_or(Path::new(".")))?;
+        Repository::create(&path, format, None, head.map(|name| super::mapped(&refspecs, name)).as_ref())
     });
     created.await.map_err(no_copy)
 }

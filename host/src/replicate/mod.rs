@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use globset::GlobMatcher;
 use refgate_core::decision::Decision;
-use refgate_core::{Deadline, Project, RefName};
+use refgate_core::{Deadline, Project, RefName, Refspecs};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
 use crate::gated::REPLICATION;
@@ -171,6 +171,11 @@ fn replication_above() -> Option<String> {
         let option = std::env::var(format!("GIT_PUSH_OPTION_{i}")).ok()?;
         Some(option.strip_prefix(REPLICATION)?.to_owned())
     })
+}
+
+/// The name that `name` has at the other end: its own when no refspec leads there.
+fn mapped(refspecs: &Refspecs, name: RefName) -> RefName {
+    refspecs.destination(&name).map_or(name, |to| to.name)
 }
 
 /// One line of a transfer, for people.

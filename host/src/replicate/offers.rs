@@ -8,7 +8,7 @@ use refgate_core::{
     Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, Reason, RefName, Refspecs, meta_of,
     offerable,
 };
-use refgate_git::ListedRef;
+use refgate_git::{ListedRef, Target};
 
 use super::catch_up::{is_of_deleted_change, read};
 use super::{Options, Site};
@@ -23,6 +23,15 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// What a ref of a repository on this machine holds.
+    pub(crate) fn of(target: &Target) -> Value {
+        match target {
+            Target::Oid(oid) => Value::At(*oid),
+            Target::Symbolic => Value::Symbolic,
+            Target::Broken(_) => Value::Broken,
+        }
+    }
+
     /// The object, unless the ref is symbolic.
     pub(crate) fn oid(self) -> Option<Oid> {
         match self {

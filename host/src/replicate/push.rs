@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
-use refgate_core::{Direction, Project, Reason, RefName, escape};
+use refgate_core::{Direction, Project, Reason, RefName, Refspecs, escape};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, whole};
-use crate::Error;
 use crate::gated::REPLICATION;
 use crate::report::{RefResult, Report};
+use crate::{Error, names};
 
 /// Pushes what the gate keeps of `project` to `remote`.
 ///
@@ -37,7 +37,7 @@ pub async fn push(
         site.refuse_unmatched(project).await?;
     }
     progress.stage(&format!("listing {remote}"));
-    let connection = mark(open(&repository, &url, options).await?, site);
+    let connection = mark(open(&repository, &url, &config.push, options).await?, site);
     let damaged = connection.broken_refs().first().cloned();
     progress.stage("reading local refs");
     let mut theirs: Listing =
@@ -73,8 +73,9 @@ pub async fn push(
     }
     let stuck = options.selected(caught_up.stuck, &decision, &results);
     hint_hooks(remote, &mut decision, &results);
+    decision.problems.extend(names::in_the_way(direction, &decision, &results, &theirs));
     Ok(Report {
-        direction: Direction::Push,
+        direction,
         project: project.clone(),
         remote: remote.to_owned(),
         dry_run: options.dry_run,
@@ -133,11 +134,7 @@ pub(crate) async fn local_refs(repository: &Repository) -> Result<Listing, Error
     let listing = blocking(move || {
         let refs = repository.refs()?;
         let one = |(name, target): (&[u8], refgate_git::Target)| {
-            let value = match target {
-                refgate_git::Target::Oid(oid) => Value::At(oid),
-                refgate_git::Target::Symbolic => Value::Symbolic,
-                refgate_git::Target::Broken(_) => Value::Broken,
-            };
+            let value = Value::of(&target);
             let name = RefName::new(name).map_err(|e| GitError::new(e.to_string()))?;
             Ok((name, value))
         };
@@ -146,22 +143,33 @@ pub(crate) async fn local_refs(repository: &Repository) -> Result<Listing, Error
     Ok(listing.await?)
 }
 
-async fn open(repository: &Repository, url: &RemoteUrl, options: &Options) -> Result<PushSession, Error> {
+/// Opens the session; with `--create`, makes the repository when there is none, with the `HEAD` of this one.
+async fn open(
+    repository: &Repository,
+    url: &RemoteUrl,
+    refspecs: &Refspecs,
+    options: &Options,
+) -> Result<PushSession, Error> {
     let (local, there, format) = (repository.git_dir().to_owned(), url.clone(), repository.object_format());
+    let (source, refspecs) = (repository.clone(), refspecs.clone());
     let create = options.create && !options.dry_run;
     let session = blocking(move || match PushSession::open(&local, &there, format) {
         Err(e) if e.kind == GitErrorKind::Missing && create => {
             let Some(path) = there.path() else {
                 return Err(e.hint("`--create` makes repositories at path remotes only"));
             };
-            Repository::create(path, format, None)?;
+            let head = source.head()?.map(|name| super::mapped(&refspecs, name));
+            Repository::create(path, format, None, head.as_ref())?;
             PushSession::open(&local, &there, format)
         }
         other => other,
     });
     session.await.map_err(|e| match e.kind {
         GitErrorKind::Missing if url.path().is_some() => {
-            Error::failed(e.message).hint("the project has no copy there yet; `--create` makes one")
+            Error::failed(e.message).hint(match options.create {
+                true => "the project has no copy there yet; `--create` makes one when it is no dry run",
+                false => "the project has no copy there yet; `--create` makes one",
+            })
         }
         _ => e.into(),
     })

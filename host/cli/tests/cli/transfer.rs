@@ -246,3 +246,27 @@ fn pushing_over_http_is_refused() {
     ran.fails(1, &["pushing over http is not supported", "git.example/team/app.git", "ssh"]);
     assert!(!ran.err.contains("secret"), "{}", ran.err);
 }
+
+#[test]
+fn create_takes_the_branch_that_head_names_at_the_source() {
+    let lab = Lab::new();
+    let head = |site: &str| git(&lab.repo(site), &["symbolic-ref", "HEAD"]);
+    for (site, other, command, branch) in [("a", "b", "push", "trunk"), ("b", "a", "fetch", "not-there")] {
+        lab.commit("a", "refs/heads/trunk", &[]);
+        git(&lab.repo("a"), &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
+        lab.run(site, &[command, PROJECT, other, "--create"]).ok();
+        assert_eq!(head("b"), format!("refs/heads/{branch}"), "{command}");
+        std::fs::remove_dir_all(lab.repo("b")).unwrap();
+    }
+    // Under the name that the branch has there.
+    git(&lab.repo("a"), &["symbolic-ref", "HEAD", "refs/heads/trunk"]);
+    lab.configure("a", "[remote \"b\"]\n    push = +refs/heads/*:refs/heads/copy/*");
+    lab.run("a", &["push", PROJECT, "b", "--create"]).ok();
+    assert_eq!(head("b"), "refs/heads/copy/trunk");
+    std::fs::remove_dir_all(lab.repo("b")).unwrap();
+    // A detached HEAD names none.
+    let tip = lab.value("a", "refs/heads/trunk");
+    git(&lab.repo("a"), &["update-ref", "--no-deref", "HEAD", &tip]);
+    lab.run("b", &["fetch", PROJECT, "a", "--create"]).ok();
+    assert!(head("b").starts_with("refs/heads/"));
+}

@@ -18,6 +18,17 @@ pub enum Kind {
     Sha256,
 }
 
+impl Kind {
+    /// What `git init` is told.
+    pub fn args(self) -> &'static [&'static str] {
+        match self {
+            Kind::Files => &[],
+            Kind::Reftable => &["--ref-format=reftable"],
+            Kind::Sha256 => &["--object-format=sha256"],
+        }
+    }
+}
+
 /// All kinds that this git knows.
 pub fn kinds() -> Vec<Kind> {
     let dir = tempfile::tempdir().unwrap();
@@ -42,12 +53,7 @@ impl Gated {
         let lab = Lab::new();
         let init = |path: &Path| {
             let mut init = clean("git", lab.dir.path());
-            init.args(["init", "-q", "--bare", "-b", "main"]);
-            match kind {
-                Kind::Files => {}
-                Kind::Reftable => drop(init.arg("--ref-format=reftable")),
-                Kind::Sha256 => drop(init.arg("--object-format=sha256")),
-            }
+            init.args(["init", "-q", "--bare", "-b", "main"]).args(kind.args());
             assert_eq!(Ran::of(init.arg(path)).code, 0);
         };
         let client = lab.path("client");

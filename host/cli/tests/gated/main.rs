@@ -7,11 +7,13 @@
 #[allow(dead_code)]
 mod common;
 
+mod anew;
 mod crash;
 mod install;
 mod lab;
 mod local_policy;
 mod marked;
+mod names;
 mod parallel;
 mod refusals;
 mod two_sites;

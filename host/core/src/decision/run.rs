@@ -6,7 +6,7 @@ use super::look::{Facts, Moment, Unreadable};
 use super::{Decision, HOST, RefDecision, Request, Sources, Verdict, Wait, groups};
 use crate::chain::{self, Said};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Seen};
-use crate::{Direction, FilterError, FilterSet, Reason};
+use crate::{Direction, FilterError, FilterSet, GlobalRef, Reason};
 
 /// Most refs in one call of a filter.
 const CHUNK_REFS: usize = 262_144;
@@ -307,11 +307,20 @@ fn hint(request: &Request<'_>, row: &crate::table::Row, verdict: &Verdict) -> Op
         ));
     }
     let not_up_to_date = verdict.reason() == Some(&Reason::NotUpToDate);
-    if not_up_to_date && request.direction == Direction::Push && row.local.is_some() {
-        return Some(format!(
-            "if the ref was written here on purpose, run `refgate refdb publish {}`",
-            request.project
-        ));
+    if !not_up_to_date || request.direction != Direction::Push || row.local.is_none() {
+        return None;
     }
-    None
+    let project = request.project;
+    match row.global {
+        // Publishing moves a record forward; it does not bring back what was deleted.
+        Seen::Value(GlobalRef::Deleted) => Some(format!(
+            "the ref-db records a deletion; `refgate refdb heal {project}` shows what becomes of what is here"
+        )),
+        Seen::Value(GlobalRef::At(_)) => Some(format!(
+            "usually this site is behind: fetch from the others. What was written here past the ref-db on purpose: \
+             `refgate refdb publish {project}` records what descends from the ref-db's value, `refgate refdb heal {project}` \
+             shows the rest"
+        )),
+        _ => None,
+    }
 }

@@ -68,7 +68,7 @@ pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &s
         }
         GitErrorKind::DubiousOwnership => (
             "the owner is another user at",
-            Some("run as its owner, or list it there with `git config --global --add safe.directory`"),
+            Some("run as its owner, or list it there with `git config --global --add safe.directory PATH`"),
         ),
         GitErrorKind::Unreachable => {
             ("no connection to", Some("check the host, the port and the network, then run again"))

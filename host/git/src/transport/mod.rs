@@ -11,6 +11,7 @@ mod advertisement;
 mod connection;
 mod failure;
 mod fetch;
+mod head;
 mod isolate;
 mod keep;
 mod list;
@@ -21,16 +22,19 @@ mod push;
 mod report;
 mod ssh;
 mod url;
+mod whole;
 
 use std::process::Command;
 
 use crate::{GitError, command};
 
 pub use fetch::{FetchedObjects, fetch_objects};
+pub use head::remote_head;
 pub use list::{ListedRef, list};
 pub use push::{PushCommand, PushSession};
 pub use report::PushStatus;
 pub use url::RemoteUrl;
+pub use whole::{WholeListing, list_whole};
 
 /// What is told while a transfer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,7 +50,7 @@ async fn check(shared: &Shared, mode: OpenMode, deadline: Deadline) -> Result<bo
         (Some(found), _) => found.value().to_vec(),
         (None, OpenMode::Existing) => {
             let what = format!(
-                "there is no ref-db below `{}`; correct the url, or make one with `refgate init` or `refgate refdb seed`",
+                "there is no ref-db below `{}`; correct the url, or make one with `refgate refdb seed PROJECT`",
                 shared.keys.root()
             );
             return Err(shared.about(RefDbErrorKind::Unavailable, &what).into());

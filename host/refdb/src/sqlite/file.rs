@@ -36,7 +36,7 @@ impl StoreFile {
             io::ErrorKind::NotFound => about(
                 RefDbErrorKind::Unavailable,
                 path,
-                "no such file; correct `ref-database.url`, or make it with `refgate init` or `refgate refdb seed`",
+                "no such file; correct `ref-database.url`, or make it with `refgate refdb seed PROJECT`",
             ),
             _ => about(RefDbErrorKind::Unavailable, path, &format!("cannot be opened: {e}")),
         })?;

@@ -77,7 +77,7 @@ async fn open_by(
             if mode == OpenMode::Existing {
                 let what = format!(
                     "the node `{}` does not exist; correct the root in `ref-database.url`, or make it with \
-                     `refgate init` or `refgate refdb seed`",
+                     `refgate refdb seed PROJECT`",
                     settings.layout.root
                 );
                 return Err(error::about(RefDbErrorKind::Unavailable, &settings.shown, &what));

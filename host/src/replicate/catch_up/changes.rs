@@ -124,13 +124,8 @@ pub(crate) async fn rest_of_changes(
     }
     let repository = repository.clone();
     let refs = blocking(move || repository.refs_below(&dirs)).await?;
-    let value = |target: Target| match target {
-        Target::Oid(oid) => Value::At(oid),
-        Target::Symbolic => Value::Symbolic,
-        Target::Broken(_) => Value::Broken,
-    };
     let others = refs.into_iter().filter(|(name, _)| !is_meta(name));
-    Ok(others.map(|(name, target)| (name, value(target))).collect())
+    Ok(others.map(|(name, target)| (name, Value::of(&target))).collect())
 }
 
 pub(super) fn change_of(name: &RefName) -> Option<Vec<u8>> {

@@ -23,8 +23,8 @@ use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
 use super::offers::Value;
 use super::push::local_refs;
 use super::{Site, blocking};
-use crate::Error;
 use crate::gated::{Journal, Record};
+use crate::{Error, names};
 use changes::{change_of, updates};
 use records::{Facts, Plan};
 
@@ -213,16 +213,21 @@ async fn run(
         complete: &complete,
     };
     let plan = Plan::of(&mine, &facts, kept);
-    let (outcomes, locks) = apply(repository, plan.edits(), locks, act).await?;
+    let moves = plan.edits();
+    let mut created: HashSet<RefName> =
+        moves.iter().filter(|edit| edit.old.is_none()).map(|edit| edit.name.clone()).collect();
+    let (outcomes, locks) = apply(repository, moves, locks, act).await?;
     for (edit, outcome) in outcomes {
         match outcome {
             EditOutcome::Applied => {
+                created.remove(&edit.name);
                 facts.local.insert(edit.name.clone(), edit.new);
                 out.moved.push(Moved { name: edit.name, old: edit.old, new: edit.new });
             }
             EditOutcome::Rejected(why) => out.stuck.push(Stuck { name: edit.name, why }),
         }
     }
+    out.problems.extend(names::stands_in_the_way(&created, &ours));
     for record in &mine {
         let fate = fate(site, project, repository, record, &plan, &facts, act).await;
         if let Fate::Blocked(why) = &fate {

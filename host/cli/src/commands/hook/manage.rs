@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use refgate_core::{Project, SiteKind};
+use refgate_core::{Deadline, Project, SiteKind};
 use refgate_git::{GitError, Repository};
 use refgate_host::gated::install::{self, Hooks, Step};
 use refgate_host::gated::{self, Status};
-use refgate_host::{Error, Site};
+use refgate_host::{Error, Site, anew, names};
 use serde_json::json;
 
 use super::site;
@@ -39,6 +39,9 @@ pub async fn install(
         tell(&steps, output);
         output.text("a test push was refused by the hook, as it must be");
     }
+    if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
+        tell_made_anew(&site, project, &repository).await;
+    }
     if site.gate.config().site.writes != SiteKind::Gated {
         warn(
             "this site is not gated yet: `site.writes` is not `gated`, so superseded values count for nothing here",
@@ -49,6 +52,22 @@ pub async fn install(
         );
     }
     Ok(0)
+}
+
+/// Says so when the ref-db records a project that was here before this repository.
+async fn tell_made_anew(site: &Site, project: &Project, repository: &Repository) {
+    let (gate, clock) = (&site.gate, site.gate.clock().as_ref());
+    let deadline = || Deadline::after(clock, gate.config().ref_database.timeout);
+    let (refdb, rules) = (gate.refdb().as_ref(), &gate.config().rules);
+    match anew::look(refdb, rules, project, repository, deadline).await {
+        Ok(None) => {}
+        Ok(Some(recorded)) => {
+            warn(&anew::told(project, recorded));
+            hint(&anew::hint(project));
+        }
+        // The hook is in place, and refuses everything until the ref-db can be read.
+        Err(e) => warn(&format!("the ref-db could not be compared with this repository: {}", e.message)),
+    }
 }
 
 /// Takes everything out.
@@ -80,7 +99,7 @@ pub async fn status(file: &Path, project: &Project, output: &Output) -> Result<u
     if output.json {
         output.document(&document(project, &status));
     } else {
-        show(&status, output);
+        show(project, &status, output);
     }
     Ok(if status.is_good() { 0 } else { 3 })
 }
@@ -136,10 +155,15 @@ fn document(project: &Project, status: &Status) -> serde_json::Value {
         "audit": status.audit, "backstop": status.backstop,
         "writes": status.writes.name(), "warnings": status.warnings,
         "unfinished": unfinished, "drift": status.drift, "stuck": stuck,
+        "in_the_way": in_the_way(status), "made_anew": status.made_anew,
     })
 }
 
-fn show(status: &Status, output: &Output) {
+fn in_the_way(status: &Status) -> Vec<[String; 2]> {
+    status.in_the_way.iter().map(|(one, other)| [one.to_string(), other.to_string()]).collect()
+}
+
+fn show(project: &Project, status: &Status, output: &Output) {
     let cell = |state: &'static str, optional: bool| match state {
         "current" => Cell::new("installed", Mood::Good),
         "outdated" => Cell::new("outdated: run `refgate hook install` again", Mood::Held),
@@ -166,6 +190,13 @@ fn show(status: &Status, output: &Output) {
     ];
     output.table(&["WHAT", "STATE"], &rows);
     status.warnings.iter().for_each(|text| warn(text));
+    if let Some(recorded) = status.made_anew {
+        warn(&anew::told(project, recorded));
+        hint(&anew::hint(project));
+    }
+    for (one, other) in &status.in_the_way {
+        output.text(&names::told(one, other));
+    }
     for one in &status.unfinished {
         let refs: Vec<String> = one.refs.iter().take(5).map(ToString::to_string).collect();
         let more = one.refs.len().saturating_sub(5);
@@ -174,7 +205,13 @@ fn show(status: &Status, output: &Output) {
         output.text(&format!("{state}: {} ({}{more})", one.id, refs.join(", ")));
     }
     if status.unfinished.iter().any(|one| !one.running) {
-        hint("the next push, fetch or hook run of this repository finishes or drops what is unfinished");
+        hint(match status.writes {
+            SiteKind::Gated => {
+                "the next push, fetch or hook run of this repository finishes or drops what is unfinished; \
+                 `refgate refdb heal` shows what it waits for"
+            }
+            _ => "a site finishes what is unfinished only when it is gated: set `site.writes = gated`",
+        });
     }
     for one in &status.stuck {
         output.text(&format!("stuck: {}: {}", one.name, one.why));
@@ -189,6 +226,9 @@ fn show(status: &Status, output: &Output) {
         ));
     }
     if !status.drift.is_empty() {
-        hint("`refgate refdb publish` makes such values known where they descend from the global ones");
+        hint(
+            "`refgate refdb publish` makes such values known where they descend from the global ones; \
+             `refgate refdb heal` shows what to do about the others",
+        );
     }
 }

@@ -1,37 +1,41 @@
 //! `refdb seed`, `check` and `publish`: the local repository against the ref-db, whole projects at a time.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use refgate_core::{
     AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
     RefName, is_meta, meta_of,
 };
 use refgate_git::{GitRepositories, RefLocks, Target};
-use refgate_host::Error;
 use refgate_host::gated::{Journal, Record};
 use refgate_host::replicate::lock;
+use refgate_host::{Error, anew, names};
 use serde_json::{Value, json};
 
 use super::{Db, entries, show, show_found};
-use crate::output::{Cell, Mood, Output, note, warn};
+use crate::output::{Cell, Mood, Output, hint, note, warn};
 use crate::progress::bar;
 
+/// Why a ref is not recorded beside another one.
+const IN_THE_WAY: &str = "in the way of a recorded name, or the other way round";
+
 /// One ref on which the repository and the ref-db do not agree, and why nothing was done about it.
-struct Difference {
-    name: RefName,
-    local: Option<Oid>,
-    global: GlobalRef,
-    what: Cow<'static, str>,
+pub(super) struct Difference {
+    pub name: RefName,
+    pub local: Option<Oid>,
+    pub global: GlobalRef,
+    pub what: Cow<'static, str>,
 }
 
 /// Fills the ref-db by compare-and-put from absent; with `force` it overwrites the rest.
 pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> Result<u8, Error> {
-    let Local { refs: local, broken } = local(db, project, |name| is_recorded(db, project, name)).await?;
+    let Local { refs: mut local, broken } = recorded(db, project).await?;
     let progress = bar(local.len() as u64, "seeding");
     let mut seeded = 0usize;
     let mut overwritten = Vec::new();
     let mut differences: Vec<Difference> = broken.into_iter().map(unread).collect();
+    refuse_names(&mut local, &entries::all(db, project).await?, &mut differences);
     let all: Vec<(RefName, Oid)> = local.into_iter().collect();
     for chunk in all.chunks(entries::PAGE) {
         let edits: Vec<Edit> = chunk
@@ -66,17 +70,48 @@ pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> R
     Ok(if differences.is_empty() { 0 } else { 3 })
 }
 
+/// Takes out what cannot be recorded beside what is there: no repository could hold both names.
+fn refuse_names(
+    local: &mut BTreeMap<RefName, Oid>,
+    entries: &[(RefName, Lookup)],
+    differences: &mut Vec<Difference>,
+) {
+    let nothing = HashSet::new();
+    let known: HashSet<&RefName> = names::held(entries, &nothing).collect();
+    let all = known.iter().copied().chain(local.keys());
+    let new: Vec<RefName> = names::pairs(all)
+        .into_iter()
+        .flat_map(|(one, other)| [one, other])
+        .filter(|name| !known.contains(name))
+        .collect();
+    for name in new {
+        if let Some(oid) = local.remove(&name) {
+            let global = GlobalRef::Untracked;
+            differences.push(Difference { name, local: Some(oid), global, what: IN_THE_WAY.into() });
+        }
+    }
+}
+
 /// Lists every ref on which the repository and the ref-db do not agree.
 pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Error> {
     let sites = db.refdb.sites(db.deadline()).await?;
     if let [only] = sites.as_slice() {
         warn(&format!("only the site `{only}` ever used this ref-db: do all sites name the same one?"));
     }
-    let global = global(db, project).await?;
-    let gone = deleted_changes(&global);
+    let entries = entries::all(db, project).await?;
+    let gone = deleted_changes(&entries);
     let left = |name: &RefName| meta_of(name).is_some_and(|meta| gone.contains(&meta));
-    let recorded = |name: &RefName| is_recorded(db, project, name) || left(name);
-    let Local { refs: local, broken } = local(db, project, recorded).await?;
+    let wanted = |name: &RefName| is_recorded(db, project, name) || left(name);
+    let Local { refs: local, broken } = local(db, project, wanted).await?;
+    let ours: HashSet<RefName> = local.keys().cloned().collect();
+    let in_the_way = names::pairs(names::held(&entries, &ours));
+    let repository = GitRepositories::new(db.config.site.base_path.clone()).repository(project)?;
+    let found = anew::count(&entries, project, &db.config.rules, &repository, &ours).await?;
+    if let Some(recorded) = found.made_anew() {
+        warn(&anew::told(project, recorded));
+        hint(&anew::hint(project));
+    }
+    let global = global(db, project, entries)?;
     let names: BTreeSet<&RefName> =
         local.keys().chain(global.keys()).filter(|name| !broken.contains_key(*name)).collect();
     let mut differences = Vec::new();
@@ -110,16 +145,17 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
             output.text(&format!("unfinished write {} of {}", record.id, refs_of(record).join(", ")));
         }
     }
-    finish(
-        "refdb check",
-        project,
-        "equal",
-        equal,
-        &differences,
-        Some(("records", records_json(&records))),
-        output,
-    );
-    Ok(if differences.is_empty() { 0 } else { 3 })
+    let pairs: Vec<_> = in_the_way.iter().map(|(a, b)| [a.to_string(), b.to_string()]).collect();
+    let more = [
+        ("records", records_json(&records)),
+        ("in_the_way", json!(pairs)),
+        ("made_anew", json!(found.made_anew())),
+    ];
+    finish("refdb check", project, "equal", equal, &differences, more, output);
+    if !output.json {
+        in_the_way.iter().for_each(|(one, other)| output.text(&names::told(one, other)));
+    }
+    Ok(if differences.is_empty() && in_the_way.is_empty() { 0 } else { 3 })
 }
 
 /// Writes of this site that have begun and not ended: still at work, or left by a process that died.
@@ -140,13 +176,20 @@ fn records_json(records: &[Record]) -> Value {
 
 /// Moves the ref-db to local values that descend from it, and creates entries for refs that have none.
 pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Output) -> Result<u8, Error> {
-    let Local { refs: local, broken } = local(db, project, |name| is_recorded(db, project, name)).await?;
-    let global = global(db, project).await?;
+    let Local { refs: mut local, broken } = recorded(db, project).await?;
     if let Some((name, why)) = only.iter().find_map(|name| broken.get_key_value(name)) {
         return Err(Error::failed(format!("`{name}` of `{project}` cannot be read: {why}")));
     }
-    let gone = deleted_changes(&global);
-    if let Some(unknown) = only.iter().find(|name| !local.contains_key(*name)) {
+    let entries = entries::all(db, project).await?;
+    let gone = deleted_changes(&entries);
+    let mut differences: Vec<Difference> = broken.into_iter().map(unread).collect();
+    refuse_names(&mut local, &entries, &mut differences);
+    differences.retain(|one| only.is_empty() || only.contains(&one.name));
+    let global = global(db, project, entries)?;
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| !local.contains_key(*name) && !differences.iter().any(|one| one.name == **name))
+    {
         return Err(Error::usage(format!("`{project}` has no ref `{unknown}` that the ref-db could record"))
             .hint(format!("to record a deletion: `refgate refdb cas {project} {unknown} OID deleted`")));
     }
@@ -162,8 +205,6 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
         .collect();
     let contained = contained(db, project, &ahead).await?;
     let mut edits = Vec::new();
-    let mut differences: Vec<Difference> =
-        broken.into_iter().filter(|(name, _)| wanted(name)).map(unread).collect();
     for ((name, oid, value), contained) in ahead.into_iter().zip(contained) {
         match value {
             _ if meta_of(&name).is_some_and(|meta| gone.contains(&meta)) => {
@@ -201,13 +242,13 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
             }
         }
     }
-    finish("refdb publish", project, "published", published, &differences, None, output);
+    finish("refdb publish", project, "published", published, &differences, [], output);
     Ok(if differences.is_empty() { 0 } else { 3 })
 }
 
 /// The locks of this site on the refs of `edits`, and those edits whose ref is still at the value that is to be
 /// published: a client's write that is on its way must not be published half done.
-async fn under_locks(
+pub(super) async fn under_locks(
     db: &Db,
     project: &Project,
     edits: Vec<Edit>,
@@ -260,7 +301,11 @@ async fn contained(
 }
 
 /// The local refs with these names, but for symbolic ones.
-async fn local(db: &Db, project: &Project, wanted: impl Fn(&RefName) -> bool) -> Result<Local, Error> {
+pub(super) async fn local(
+    db: &Db,
+    project: &Project,
+    wanted: impl Fn(&RefName) -> bool,
+) -> Result<Local, Error> {
     let repositories = GitRepositories::new(db.config.site.base_path.clone());
     let opened = {
         let (repositories, project) = (repositories.clone(), project.clone());
@@ -292,13 +337,13 @@ async fn local(db: &Db, project: &Project, wanted: impl Fn(&RefName) -> bool) ->
 
 /// The local refs of a project that the ref-db holds.
 #[derive(Default)]
-struct Local {
-    refs: BTreeMap<RefName, Oid>,
+pub(super) struct Local {
+    pub refs: BTreeMap<RefName, Oid>,
     /// Those that cannot be read, and why.
-    broken: BTreeMap<RefName, String>,
+    pub broken: BTreeMap<RefName, String>,
 }
 
-fn unread((name, why): (RefName, String)) -> Difference {
+pub(super) fn unread((name, why): (RefName, String)) -> Difference {
     Difference {
         name,
         local: None,
@@ -307,15 +352,24 @@ fn unread((name, why): (RefName, String)) -> Difference {
     }
 }
 
+/// The local refs that the ref-db holds.
+pub(super) async fn recorded(db: &Db, project: &Project) -> Result<Local, Error> {
+    local(db, project, |name| is_recorded(db, project, name)).await
+}
+
 /// Whether the ref-db holds it: none of refgate's own, none that git keeps for one repository, none that is excluded or
 /// IGNORED.
 fn is_recorded(db: &Db, project: &Project, name: &RefName) -> bool {
     name.as_bytes().starts_with(b"refs/") && Class::of(project, name, &db.config.rules) == Class::Checked
 }
 
-async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRef>, Error> {
+fn global(
+    db: &Db,
+    project: &Project,
+    entries: Vec<(RefName, Lookup)>,
+) -> Result<BTreeMap<RefName, GlobalRef>, Error> {
     let mut global = BTreeMap::new();
-    for (name, found) in entries::all(db, project).await? {
+    for (name, found) in entries {
         // What an older release recorded, or what the rules take out by now, says nothing.
         if !is_recorded(db, project, &name) {
             continue;
@@ -324,7 +378,11 @@ async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRe
             Lookup::Entry(entry) => drop(global.insert(name, entry.value)),
             // A counter or the like: no ref of a repository is meant.
             Lookup::Text(_) => {}
-            Lookup::Locked | Lookup::Unreadable(_) => {
+            Lookup::Locked => {
+                return Err(Error::failed(format!("the entry of `{name}` in `{project}` is locked"))
+                    .hint("run it again when the writer that holds it has ended"));
+            }
+            Lookup::Unreadable(_) => {
                 let found = show_found(&found);
                 return Err(Error::failed(format!("the entry of `{name}` in `{project}` is {found}"))
                     .hint("write it anew with `refgate refdb put`, or forget it with `refgate refdb rm`"));
@@ -335,18 +393,19 @@ async fn global(db: &Db, project: &Project) -> Result<BTreeMap<RefName, GlobalRe
 }
 
 /// The `/meta` of the changes that are recorded as deleted.
-fn deleted_changes(global: &BTreeMap<RefName, GlobalRef>) -> BTreeSet<RefName> {
-    let deleted = global.iter().filter(|(name, value)| **value == GlobalRef::Deleted && is_meta(name));
+fn deleted_changes(entries: &[(RefName, Lookup)]) -> BTreeSet<RefName> {
+    let is_deleted = |found: &Lookup| found.entry().is_some_and(|entry| entry.value == GlobalRef::Deleted);
+    let deleted = entries.iter().filter(|(name, found)| is_meta(name) && is_deleted(found));
     deleted.map(|(name, _)| name.clone()).collect()
 }
 
-fn finish(
+pub(super) fn finish<'k>(
     command: &str,
     project: &Project,
     done: &str,
     count: usize,
     differences: &[Difference],
-    more: Option<(&str, Value)>,
+    more: impl IntoIterator<Item = (&'k str, Value)>,
     output: &Output,
 ) {
     let local = |d: &Difference| d.local.map(|o| o.to_string());
@@ -358,7 +417,7 @@ fn finish(
         let mut document = json!({
             "command": command, "project": project.as_str(), done: count, "differences": list,
         });
-        if let Some((key, value)) = more {
+        for (key, value) in more {
             document[key] = value;
         }
         return output.document(&document);

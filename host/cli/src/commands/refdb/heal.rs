@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use refgate_core::{Oid, Project};
-use refgate_host::Error;
 use refgate_host::heal::{GlobalValue, Options, Report, RowResult, heal};
+use refgate_host::{Error, anew};
 
 use crate::args::HealArgs;
 use crate::commands::site;
@@ -26,6 +26,10 @@ pub async fn run(file: &Path, args: HealArgs, output: &Output) -> Result<u8, Err
     site::problems(&report.problems);
     for (remote, why) in &report.unreachable {
         warn(&format!("`{remote}` was not asked for missing objects: {why}"));
+    }
+    if let Some(recorded) = report.made_anew {
+        warn(&anew::told(&project, recorded));
+        hint(&anew::hint(&project));
     }
     if output.json {
         output.document(&report.to_json());
@@ -80,7 +84,8 @@ fn text(report: &Report, output: &Output) {
         true => format!("{} to do, {} left", count(RowResult::Would), count(RowResult::Left)),
         false => format!("{} done, {} left", count(RowResult::Done), count(RowResult::Left)),
     });
-    if report.dry_run && !report.is_fine() {
+    let would = count(RowResult::Would) > 0 || !report.records.is_empty() || !report.left_over.is_empty();
+    if report.dry_run && would {
         hint("nothing was changed; run it again with --yes");
     }
     if report.is_fine() {

@@ -7,6 +7,7 @@ mod forget;
 mod heal;
 mod lock;
 mod policy;
+mod start_over;
 mod text;
 mod write;
 
@@ -109,6 +110,12 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
         RefdbCommand::Conformance(args) => conformance::run(file, args, output).await,
         RefdbCommand::Forget(args) => forget::run(file, args, output).await,
         RefdbCommand::Heal(args) => heal::run(file, args, output).await,
+        RefdbCommand::StartOver { project, yes, not_new } => {
+            let project = parse_project(project)?;
+            let db = Db::open(file, false).await?;
+            db.note_use().await?;
+            start_over::run(&db, &project, (yes, not_new), output).await
+        }
     }
 }
 
