@@ -24,6 +24,7 @@ pub mod heal;
 pub mod live;
 pub mod names;
 mod open;
+mod queue;
 pub mod record;
 pub mod replicate;
 mod report;

@@ -47,6 +47,13 @@ pub(crate) struct Refused {
     pub(crate) error: LoadError,
 }
 
+impl Refused {
+    /// What is no plugin's fault has no plugin's name.
+    pub(crate) fn machine(error: LoadError) -> Refused {
+        Refused { name: String::new(), digest: None, error }
+    }
+}
+
 /// All of a directory: usable things by name, and what is not.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -61,7 +68,7 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, LoadError> {
     if !metadata.is_dir() {
         return Err(LoadError::directory(dir, "it is not a directory"));
     }
-    place::check(dir).map_err(|cause| LoadError::directory(dir, cause))?;
+    place::check_directory(dir).map_err(|cause| LoadError::directory(dir, cause))?;
     let mut paths = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         paths.insert(entry.map_err(unreadable)?.path());

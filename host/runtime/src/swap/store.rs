@@ -4,7 +4,7 @@ use super::{Event, Swapper};
 use crate::directory::{Found, Listing, Staged};
 use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::{Generation, Quarantined, Saved, SavedMember};
-use crate::{LoadError, Policy, State};
+use crate::{Fault, LoadError, Policy, State};
 
 impl Swapper {
     /// Takes over the quarantine of earlier processes.
@@ -35,7 +35,8 @@ impl Swapper {
         Ok(self.plan_of(state, &live).ok().map(|plan| plan.ids()))
     }
 
-    /// Makes the saved live set the live one, under the number that it has.
+    /// Makes the saved live set the live one, under the number that it has. It was good before, so there is none to go back
+    /// to from it by itself: only a set that becomes live after it can be taken back.
     pub(super) fn resume_saved(&self, held: Option<&Saved>) -> Result<(), LoadError> {
         let Some(state) = &self.options.state else { return Ok(()) };
         let saved = match held {
@@ -46,14 +47,16 @@ impl Swapper {
             return Err(LoadError {
                 subject: format!("plugin state `{}`", state.dir().display()),
                 cause: "it names no live set".to_owned(),
-                settings: false,
+                fault: Fault::Plugin,
             });
         };
         let before = self.inner().loaded.clone();
         let plan = self.plan_of(state, live)?;
         let loaded = plan.load(&self.runtime.shared, &before).map_err(first)?;
         self.make_live(loaded, live.id);
-        self.inner().quarantine = saved.quarantine.clone();
+        let mut inner = self.inner();
+        inner.previous = None;
+        inner.quarantine = saved.quarantine.clone();
         Ok(())
     }
 
@@ -238,7 +241,7 @@ fn nothing_before() -> LoadError {
     LoadError {
         subject: "rollback".to_owned(),
         cause: "there is no set before the live one to go back to".to_owned(),
-        settings: false,
+        fault: Fault::Plugin,
     }
 }
 
