@@ -278,7 +278,7 @@ fn one_word_per_thing() {
 /// The page is for those who have a message in front of them, so it must be one that is said.
 #[test]
 fn every_message_of_the_recovery_page_is_said_somewhere() {
-    let page = std::fs::read_to_string(root().join("docs/recovery.md")).unwrap();
+    let page = fs::read_to_string(root().join("docs/recovery.md")).unwrap();
     let table = page.split("## Find it by the message").nth(1).expect("the part is there");
     let messages = table.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next());
     // In the source a sentence may go on in the next line, and hold values where the page has dots.

@@ -156,8 +156,8 @@ impl Writer<'_> {
         let clock = self.site.gate.clock().as_ref();
         failpoint::at("checked", clock).await;
         if !self.push.replication {
-            self.refuse_names(rows).await;
             self.refuse_impossible(rows).await?;
+            self.refuse_names(rows).await;
             if let Some(record) = self.record(rows) {
                 self.site.note_use().await;
                 let journal = Journal::of(self.repository);

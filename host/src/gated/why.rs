@@ -152,7 +152,7 @@ impl Why {
                  merge or rebase, then push again",
                 whole(*actual)
             ),
-            Why::MadeAnew(_) => format!("this repository looks as if it was made anew. {}", anew::hint(project)),
+            Why::MadeAnew(_) => format!("this repository looks as if it was made anew; {}", anew::hint(project)),
             Why::Untracked => format!(
                 "an operator of this site runs `refgate refdb seed {project}`, which records what is here and lists what \
                  differs between sites"

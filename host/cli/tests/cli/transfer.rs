@@ -253,6 +253,7 @@ fn create_takes_the_branch_that_head_names_at_the_source() {
     let head = |site: &str| git(&lab.repo(site), &["symbolic-ref", "HEAD"]);
     for (site, other, command, branch) in [("a", "b", "push", "trunk"), ("b", "a", "fetch", "not-there")] {
         lab.commit("a", "refs/heads/trunk", &[]);
+        lab.run("a", &["refdb", "seed", PROJECT]).ok();
         git(&lab.repo("a"), &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
         lab.run(site, &[command, PROJECT, other, "--create"]).ok();
         assert_eq!(head("b"), format!("refs/heads/{branch}"), "{command}");

@@ -1,9 +1,11 @@
 //! Refs whose names exclude each other, at sites that cannot see each other's refs but by the ref-db.
 
+use std::process::Stdio;
+
 use serde_json::json;
 
-use crate::common::PROJECT;
-use crate::lab::{Gated, Kind, kinds};
+use crate::common::{PROJECT, Ran};
+use crate::lab::{Gated, Kind, kinds, until};
 
 const SHORT: &str = "refs/heads/rel";
 const LONG: &str = "refs/heads/rel/1";
@@ -74,6 +76,37 @@ fn both(kind: Kind) -> (Gated, String) {
         g.lab.run(site, &["refdb", "cas", PROJECT, name, "absent", &c1]).ok();
     }
     (g, c1)
+}
+
+#[test]
+fn two_pushes_at_the_same_moment_are_not_silent() {
+    for kind in kinds() {
+        for step in ["checked", "journal"] {
+            let g = Gated::new(kind);
+            let c1 = g.commit(&[&g.c0], "c1");
+            let held = g.lab.path("held");
+            let mut slow = g.pushing("a", &[&format!("{c1}:{SHORT}")]);
+            slow.env("REFGATE_HOLD_AT", format!("{step}:{}", held.display()));
+            let slow = slow.stderr(Stdio::piped()).spawn().unwrap();
+            until("the slow push arrives", || held.exists());
+            g.accepted("b", &format!("{c1}:{LONG}"));
+            std::fs::remove_file(&held).unwrap();
+            let slow: Ran = slow.wait_with_output().unwrap().into();
+            if step == "checked" {
+                // It asks the ref-db after that, and finds the other.
+                assert_eq!(slow.code, 1);
+                slow.says(&[&format!("`{LONG}` is in its way")]);
+                continue;
+            }
+            // Nothing is put back: both are recorded, and everybody is told.
+            assert_eq!((slow.code, g.global(SHORT), g.global(LONG)), (0, c1.clone(), c1));
+            for (site, other) in [("a", "b"), ("b", "a")] {
+                let ran = g.lab.run(site, &["push", PROJECT, other]);
+                ran.exits(1);
+                ran.says(&[&format!("`{SHORT}` and `{LONG}` are in each other's way")]);
+            }
+        }
+    }
 }
 
 #[test]

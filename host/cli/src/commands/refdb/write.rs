@@ -103,7 +103,10 @@ pub async fn rm(
                     "this would forget all {} entries of `{project}`",
                     all.len()
                 ))
-                .hint("list them with `refgate refdb ls`, then run it again with --yes"));
+                .hint(format!(
+                    "list them with `refgate refdb ls {project}`, then run it again with --yes. Sites that still have the \
+                     refs send them as new ones: to begin a project anew, use `refgate refdb start-over {project}`"
+                )));
             }
             db.refdb.remove_project(project, db.deadline()).await?;
             all
