@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod common;
 
+mod changes;
 mod crash;
 mod install;
 mod lab;
