@@ -168,7 +168,7 @@ impl Why {
             Why::PatchSet => "upload a new patch set under the next number".into(),
             Why::DeletedChange => "push its refs and a new `/meta` together, or upload to another change".into(),
             Why::MetaStays | Why::LeftOver(_) => {
-                format!("an operator of this site settles it with `refgate heal {project}`; then push again")
+                format!("an operator of this site settles it with `refgate refdb heal {project} --yes`; then push again")
             }
             Why::TooMany(_) => "push without --atomic, or fewer refs at once".into(),
             Why::Diverged => "this site has commits that what was sent does not contain; see `refgate refdb check`".into(),
