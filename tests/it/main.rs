@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod catch_up;
+mod deleted_changes;
 mod filters;
 mod forced;
 mod forget;

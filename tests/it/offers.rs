@@ -11,7 +11,16 @@ fn private_refs_are_not_offered_unless_a_refspec_names_them() {
         let lab = Lab::with(&["ungated", "ungated"]);
         let repo = lab.repo("A");
         let main = repo.advance("main", "c0");
-        let private = ["refs/refgate/own", "refs/stash", "refs/remotes/o/main", "refs/replace/x"];
+        let private = [
+            "refs/refgate/own",
+            "refs/stash",
+            "refs/remotes/o/main",
+            "refs/replace/x",
+            "refs/push-certs",
+            "refs/prefetch/remotes/o/main",
+            "refs/bisect/bad",
+            "refs/rewritten/onto",
+        ];
         private.iter().for_each(|name| repo.set(name, main));
         repo.set("refs/refgate/rescued/x", main);
         let expected = ["main=replicated", "refs/refgate/rescued/x=replicated"];

@@ -31,6 +31,7 @@ rules! {
     fn without_expected_old_values_ungated_writes_are_lost() ExpectedOld: "P1" in "ungated", "P1" in "mixed";
     fn patch_sets_arrive_before_their_meta() GroupOrder: "C1" in "push-only", "C1" in "fetch-only";
     fn without_the_group_rule_a_change_arrives_in_parts() WholeChange: "C1" in "ungated", "C1" in "mixed";
+    fn a_deleted_change_goes_whole() DeletedChange: "D1" in "deleted-changes";
     fn patch_sets_are_created_and_never_changed() PatchSetsStay: "P1" in "ungated", "C1" in "mixed";
     fn a_record_is_replayed_whole() WholeRecord: "C1" in "gated", "C1" in "changes";
     fn a_record_stays_while_its_write_may_come() LateRecord: "P4" in "gated", "P4" in "changes";

@@ -56,7 +56,7 @@ pub async fn roll_forward(sim: &Shared, site: usize, record: &Record) -> bool {
     let mut todo = Vec::new();
     let in_the_way = |c: &Change| {
         let local = sim.world().value(site, c.name);
-        !tracked(c) && local.is_some() && local != c.new
+        !tracked(c) && local != c.old && local != c.new
     };
     if written && sim.has(Rule::WholeRecord) && record.changes.iter().any(in_the_way) {
         // All or nothing: a `/meta` without its patch set is a broken change. A person has to look.
@@ -69,7 +69,7 @@ pub async fn roll_forward(sim: &Shared, site: usize, record: &Record) -> bool {
                 let known = entry.value != GlobalRef::Untracked && commit(entry.value) == change.new;
                 known && sim.accounted(local, entry)
             }
-            false => written && sim.has(Rule::WholeRecord) && local.is_none(),
+            false => written && sim.has(Rule::WholeRecord) && local == change.old,
         };
         if wanted && local != change.new {
             todo.push(Change { old: local, ..*change });
@@ -110,13 +110,30 @@ async fn follow(sim: &Shared, site: usize) {
             let here = global.is_none_or(|g| world.is_here(site, g));
             // A write that is under way, or whose record stays, moves its refs together and by itself.
             let mut records = world.sites[site].journal.iter().flat_map(|record| &record.changes);
-            let change = *name == refs::META && sim.has(Rule::CatchUpChange);
+            let change = *name == refs::META && global.is_some() && sim.has(Rule::CatchUpChange);
             let alone = !sim.has(Rule::WholeRecord) || !records.any(|c| c.name == *name);
             (wanted && here && alone && !change).then_some((*name, local, global))
         };
-        all.iter().zip(&entries).filter_map(offer).collect()
+        let mut offers: Vec<(Ref, Value, Value)> = all.iter().zip(&entries).filter_map(offer).collect();
+        // What is here of a change that is recorded as deleted, unless a record has it.
+        let dead = |(name, entry): (&Ref, &refgate_core::Entry)| {
+            *name == refs::META && entry.value == GlobalRef::Deleted
+        };
+        if all.iter().zip(&entries).any(dead) && sim.has(Rule::DeletedChange) {
+            let recorded = |name: Ref| {
+                let mut records = world.sites[site].journal.iter().flat_map(|record| &record.changes);
+                records.any(|c| c.name == name)
+            };
+            let left = (0..refs::PATCH_SETS).filter(|name| !recorded(refs::META) && !recorded(*name));
+            offers.extend(left.filter_map(|name| Some((name, Some(world.value(site, name)?), None))));
+        }
+        offers
     };
-    for kept in Look::decide(sim, Purpose::CatchUp, site, site, &offers).await {
+    let kept = Look::decide(sim, Purpose::CatchUp, site, site, &offers).await;
+    let (whole, kept): (Vec<_>, Vec<_>) =
+        kept.into_iter().partition(|k| k.change.name <= refs::META && k.change.new.is_none());
+    delete_change(sim, site, whole.into_iter().map(|k| k.change).collect()).await;
+    for kept in kept {
         let change = kept.change;
         step().await;
         if sim.is_locked() {
@@ -146,4 +163,25 @@ async fn follow(sim: &Shared, site: usize) {
         }
         world.unlock(site, &[change.name]);
     }
+}
+
+/// What is here of a deleted change goes in one transaction.
+async fn delete_change(sim: &Shared, site: usize, changes: Vec<Change>) {
+    if changes.is_empty() {
+        return;
+    }
+    step().await;
+    let names: Vec<Ref> = changes.iter().map(|c| c.name).collect();
+    let mut free = true;
+    if sim.is_locked() {
+        free = names.iter().all(|name| sim.world().try_lock(site, *name));
+        let entry = sim.entries(&[refs::META]).await;
+        free &= entry.is_some_and(|e| e[0].value == GlobalRef::Deleted);
+    }
+    let mut world = sim.world();
+    if free && world.transaction(site, &changes, sim.has(Rule::ExpectedOld)) {
+        world.count("catch-up deleted a change");
+        say!(world, "{}: the deleted change goes, {} refs", World::site_name(site), changes.len());
+    }
+    world.unlock(site, &names);
 }

@@ -38,6 +38,12 @@ pub fn changes(world: &mut World, branches: &[Ref], site: usize, op: Op) -> Vec<
     let branch = one_of(world, branches).expect("some");
     match op {
         Op::Upload => upload(world, site),
+        Op::DeleteChange => {
+            let here = (0..=META).filter(|name| world.value(site, *name).is_some());
+            let all: Vec<Change> =
+                here.map(|name| Change { name, old: world.value(site, name), new: None }).collect();
+            if world.value(site, META).is_some() { all } else { Vec::new() }
+        }
         Op::Atomic => {
             let both = [DEV, MAIN].map(|name| plain(world, site, name, Op::Child));
             both.into_iter().flatten().collect()

@@ -13,7 +13,7 @@ use crate::say;
 use crate::task::{Work, advance};
 use crate::world::{Shared, World};
 
-/// Runs the closing rounds, and checks P4, P5, P7 and C2.
+/// Runs the closing rounds, and checks P4, P5, P7, C2 and D1.
 pub fn rounds(sim: &Shared) {
     crate::run::audit(sim);
     let sites = {
@@ -64,6 +64,7 @@ pub fn rounds(sim: &Shared) {
     }
     chain(&mut world, refs::SCRATCH);
     patch_sets_agree(sim, &mut world);
+    deleted_changes_are_gone(&mut world);
     nothing_comes_back(&mut world);
 }
 
@@ -155,6 +156,26 @@ fn patch_sets_agree(sim: &Shared, world: &mut World) {
         let values: Vec<Value> = world.sites.iter().map(|site| site.refs[name]).collect();
         if values.iter().any(|value| *value != values[0]) {
             world.ledger.breaks("C2", format!("{}: {values:?}", short(name)));
+        }
+    }
+}
+
+/// D1: no site that goes by the ref-db holds a ref of a change whose `/meta` is recorded as deleted, nor a patch set without
+/// its `/meta`.
+fn deleted_changes_are_gone(world: &mut World) {
+    let dead = world.ledger.global[META] == GlobalRef::Deleted;
+    if world.sites.iter().any(|site| site.kind == SiteKind::Ungated) {
+        return;
+    }
+    for site in 0..world.sites.len() {
+        let alone = world.value(site, META).is_none();
+        for name in (0..=META).filter(|name| dead || (alone && *name < META)) {
+            if let Some(value) = world.value(site, name) {
+                let why = if dead { "its change was deleted" } else { "its meta is not there" };
+                let text =
+                    format!("site {}: {} is {value:?}, and {why}", World::site_name(site), short(name));
+                world.ledger.breaks("D1", text);
+            }
         }
     }
 }

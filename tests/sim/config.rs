@@ -37,6 +37,8 @@ pub enum Rule {
     GroupOrder,
     /// A `/meta` that is held back holds back its patch sets, and the other way round.
     WholeChange,
+    /// A change whose `/meta` is recorded as deleted is deleted whole, and nothing of it is created.
+    DeletedChange,
     /// A patch set is created and never changed.
     PatchSetsStay,
     /// The record of a write stays for as long as its compare-and-put may still come.
@@ -78,6 +80,7 @@ pub const RULES: &[Rule] = &[
     Rule::ExpectedOld,
     Rule::GroupOrder,
     Rule::WholeChange,
+    Rule::DeletedChange,
     Rule::PatchSetsStay,
     Rule::LateRecord,
     Rule::ReloadedMeta,
@@ -110,6 +113,8 @@ pub enum Op {
     Recreate,
     /// A patch set with its `/meta`.
     Upload,
+    /// The `/meta` goes with all patch sets that are here.
+    DeleteChange,
     /// Both plain branches in one atomic push.
     Atomic,
     /// A child or another forced value on the ignored branch.
@@ -208,7 +213,7 @@ pub const BASE: Config = Config {
     without: &[],
 };
 
-/// Every family. Everything holds in each of them with all rules on; the last four show what one rule is for.
+/// Every family. Everything holds in each of them with all rules on; the last five show what one rule is for.
 pub const CONFIGS: &[Config] = &[
     BASE,
     Config { name: "unlocked", locked: false, ..BASE },
@@ -264,6 +269,15 @@ pub const CONFIGS: &[Config] = &[
         sessions: (1, 4),
         crashes: 0,
         faults: false,
+        ..BASE
+    },
+    Config {
+        name: "deleted-changes",
+        sites: (2, 4),
+        kinds: &[SiteKind::Gated, SiteKind::Gated, SiteKind::Mirror],
+        mix: &[(Op::Upload, 5), (Op::DeleteChange, 3), (Op::Child, 1)],
+        ops: (2, 7),
+        sessions: (2, 12),
         ..BASE
     },
 ];

@@ -40,6 +40,7 @@ families! {
     fn bare() "bare",
     fn late() "late",
     fn forgetting_again() "forget-again",
+    fn deleted_changes() "deleted-changes",
 }
 
 #[test]
@@ -67,6 +68,7 @@ fn a_seed_is_one_run() {
 
 /// What a run can count. A simulation in which one of these never happens checks less than it says.
 const EVENTS: &[&str] = &[
+    "catch-up deleted a change",
     "catch-up moved a ref",
     "fetch: applied",
     "fetch: moved meanwhile",

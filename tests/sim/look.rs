@@ -61,9 +61,12 @@ impl Look {
             let world = sim.world();
             world.sites[if purpose == Purpose::Push { peer } else { site }].kind
         };
+        // What is not on offer is the same on both sides; a `/meta` whose patch sets are to be deleted is gone then.
+        let meta_there = Some(offers.iter().any(|(name, ..)| *name == META));
         let update = |(name, local, remote): &(Ref, Value, Value)| {
             let remote = RemoteValue::Known(remote.map(Commit::oid));
-            RefUpdate::new(NAMES[*name].clone(), local.map(Commit::oid), remote)
+            let update = RefUpdate::new(NAMES[*name].clone(), local.map(Commit::oid), remote);
+            RefUpdate { meta_there, ..update }
         };
         let direction = if purpose == Purpose::Push { Direction::Push } else { Direction::Fetch };
         let catch_up = purpose == Purpose::CatchUp;
@@ -93,19 +96,16 @@ impl Look {
         let none = FilterSet::default();
         let filters = if catch_up || !sim.has(Rule::UpToDate) { &none } else { &sim.filters };
         let decision = decide(request, sources, filters).await;
-        let mut kept = look.kept(decision);
-        if purpose != Purpose::CatchUp && sim.has(Rule::ReloadedMeta) {
-            let offered = |k: &Kept| {
-                offers.iter().any(|(name, local, remote)| {
-                    *name == k.change.name && [local, remote].contains(&&k.change.new)
-                })
+        let moved_meta = decision.refs.iter().any(|one| {
+            let offered = |(name, local, remote): &(Ref, Value, Value)| {
+                *name == META && [local, remote].iter().any(|value| value.map(Commit::oid) == one.new)
             };
-            kept.retain(|k| k.change.name != META || offered(k));
-        }
-        kept
+            index(&one.name) == META && one.reloaded && !offers.iter().any(offered)
+        });
+        look.kept(decision, moved_meta)
     }
 
-    fn kept(&self, decision: Decision) -> Vec<Kept> {
+    fn kept(&self, decision: Decision, moved_meta: bool) -> Vec<Kept> {
         let mut world = self.sim.world();
         let seen = *self.seen.lock().expect("nobody panics with it");
         let mut kept = Vec::new();
@@ -113,7 +113,8 @@ impl Look {
             let name = index(&one.name);
             let to_commit = |oid: Option<Oid>| oid.map(Commit::of);
             let change = Change { name, old: to_commit(one.old), new: to_commit(one.new) };
-            let verdict = if self.is_let_through(name, &one) { &Verdict::Keep } else { &one.verdict };
+            let verdict =
+                if self.is_let_through(name, &one, moved_meta) { &Verdict::Keep } else { &one.verdict };
             crate::say!(
                 world,
                 "{:?} {}: {} {} -> {}, ref-db {}{}: {}",
@@ -151,10 +152,16 @@ impl Look {
     }
 
     /// Whether the rule that discards a ref is switched off.
-    fn is_let_through(&self, name: Ref, one: &RefDecision) -> bool {
+    fn is_let_through(&self, name: Ref, one: &RefDecision, moved_meta: bool) -> bool {
         let rule = match one.verdict.reason() {
             _ if self.purpose == Purpose::CatchUp => return false,
+            Some(Reason::DeletedGlobally) if refs::is_patch_set(name) => Rule::DeletedChange,
             _ if one.deletion => Rule::DeletionCheck,
+            Some(Reason::OutdatedMeta | Reason::GroupIncomplete)
+                if moved_meta && !self.sim.has(Rule::ReloadedMeta) =>
+            {
+                Rule::ReloadedMeta
+            }
             Some(Reason::OutdatedMeta | Reason::GroupIncomplete) => Rule::WholeChange,
             Some(Reason::RemoteDiverged | Reason::LocalDiverged) if refs::is_patch_set(name) => {
                 Rule::PatchSetsStay

@@ -23,10 +23,20 @@ pub async fn push(sim: Shared, from: usize, to: usize) {
     let ours = sim.world().sites[from].refs;
     let offers = offers(&sim, &ours, &theirs, true).await;
     let kept = Look::decide(&sim, Purpose::Push, from, to, &offers).await;
-    let waiting = metas_after(kept.iter().map(|k| &NAMES[k.change.name]));
+    // Of a change that is deleted the `/meta` goes first, and the rest when it has gone.
+    let goes = |k: &Kept| k.change.new.is_none();
+    let dies = kept.iter().position(|k| k.change.name == META && goes(k));
+    let dying: Vec<usize> = (0..kept.len())
+        .filter(|i| dies.is_some() && refs::is_patch_set(kept[*i].change.name) && goes(&kept[*i]))
+        .collect();
+    let waiting = match dies {
+        None => metas_after(kept.iter().map(|k| &NAMES[k.change.name])),
+        Some(_) => Vec::new(),
+    };
     let metas: Vec<usize> = waiting.iter().map(|(meta, _)| *meta).collect();
-    let of_round =
-        |second: bool| -> Vec<usize> { (0..kept.len()).filter(|i| metas.contains(i) == second).collect() };
+    let of_round = |second: bool| -> Vec<usize> {
+        (0..kept.len()).filter(|i| metas.contains(i) == second && !dying.contains(i)).collect()
+    };
     let mut arrived = vec![false; kept.len()];
     if sim.has(Rule::GroupOrder) {
         receive(&sim, from, to, &kept, &of_round(false), &mut arrived).await;
@@ -38,6 +48,9 @@ pub async fn push(sim: Shared, from: usize, to: usize) {
     } else {
         receive(&sim, from, to, &kept, &of_round(true), &mut arrived).await;
         receive(&sim, from, to, &kept, &of_round(false), &mut arrived).await;
+    }
+    if dies.is_some_and(|meta| arrived[meta]) {
+        receive(&sim, from, to, &kept, &dying, &mut arrived).await;
     }
     end_session(&sim, from, to);
 }
@@ -90,20 +103,31 @@ async fn offers(
     push: bool,
 ) -> Vec<(Ref, Value, Value)> {
     let gone: Vec<Ref> = (0..COUNT).filter(|r| source[*r].is_none() && destination[*r].is_some()).collect();
+    // Of the other refs of a change the `/meta` tells, when it is gone on one side.
+    let left = (0..refs::PATCH_SETS).any(|r| destination[r].is_some());
+    let half = left && (source[META].is_none() || destination[META].is_none());
     let mut deleted = Vec::new();
-    if !gone.is_empty() && sim.has(Rule::DeletionCheck) {
-        let entries = sim.entries(&gone).await.unwrap_or_default();
-        let recorded =
-            gone.iter().zip(entries).filter(|(r, e)| refs::is_checked(**r) && e.value == GlobalRef::Deleted);
+    let mut dead = false;
+    if (half || !gone.is_empty()) && sim.has(Rule::DeletionCheck) {
+        let mut names = gone.clone();
+        names.extend(Some(META).filter(|meta| half && !names.contains(meta)));
+        // One read for all, or a `/meta` that is deleted in between would be left out.
+        let entries = sim.entries(&names).await.unwrap_or_default();
+        let recorded = names.iter().zip(entries);
+        let recorded = recorded.filter(|(r, e)| refs::is_checked(**r) && e.value == GlobalRef::Deleted);
         deleted.extend(recorded.map(|(r, _)| *r));
+        dead = half && deleted.contains(&META) && sim.has(Rule::DeletedChange);
     } else {
         deleted = gone;
     }
-    let differs = |r: &Ref| match source[*r] {
-        Some(_) => source[*r] != destination[*r],
-        None => deleted.contains(r),
+    // A change goes whole, whatever is left of it at the source.
+    let source = |r: Ref| source[r].filter(|_| !(dead && refs::is_patch_set(r) && destination[r].is_some()));
+    let goes = |r: Ref| deleted.contains(&r) || (dead && refs::is_patch_set(r));
+    let differs = |r: &Ref| match source(*r) {
+        Some(_) => source(*r) != destination[*r],
+        None => destination[*r].is_some() && goes(*r),
     };
-    let sides = |r: Ref| if push { (r, source[r], destination[r]) } else { (r, destination[r], source[r]) };
+    let sides = |r: Ref| if push { (r, source(r), destination[r]) } else { (r, destination[r], source(r)) };
     (0..COUNT).filter(differs).map(sides).collect()
 }
 
@@ -149,15 +173,21 @@ pub async fn lock(sim: &Shared, site: usize, names: &[Ref]) {
 
 /// The check under the local lock: G must be what comes; an untracked ref must still be one, and fit its table.
 async fn checked(sim: &Shared, site: usize, changes: &[Change]) -> Vec<bool> {
-    let names: Vec<Ref> = changes.iter().map(|c| c.name).collect();
+    let names: Vec<Ref> = changes.iter().map(|c| c.name).chain([META]).collect();
     let entries = sim.entries(&names).await;
     let world = sim.world();
+    let dead = entries.as_ref().is_some_and(|e| e[changes.len()].value == GlobalRef::Deleted);
+    let meta_goes =
+        world.value(site, META).is_none() || changes.iter().any(|c| c.name == META && c.new.is_none());
     let fits = |(i, change): (usize, &Change)| {
         let local = world.value(site, change.name);
         let extends = match refs::is_patch_set(change.name) {
             true => local.is_none(),
             false => world.dag.contains(change.new, local),
         };
+        if refs::is_patch_set(change.name) && dead && sim.has(Rule::DeletedChange) {
+            return change.new.is_none() && meta_goes;
+        }
         if !refs::is_checked(change.name) {
             return change.new.is_some() && extends;
         }

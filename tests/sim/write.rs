@@ -108,6 +108,10 @@ async fn gated(sim: &Shared, site: usize, changes: &[Change]) -> Told {
         if c.old.is_some() && entry.value == GlobalRef::Untracked && sim.has(Rule::RefuseUntracked) {
             return Told::Refused("write: untracked");
         }
+        // Numbers of changes are not used again; a site that slept through it all would keep the old patch sets for ever.
+        if c.name == refs::META && c.new.is_some() && entry.value == GlobalRef::Deleted {
+            return Told::Refused("write: deleted change");
+        }
         if entry.value != GlobalRef::Untracked && commit(entry.value) != c.old {
             return Told::Refused("write: behind the ref-db");
         }

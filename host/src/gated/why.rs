@@ -175,7 +175,7 @@ impl Why {
             Why::PatchSet => "upload a new patch set under the next number".into(),
             Why::DeletedChange => "push its refs and a new `/meta` together, or upload to another change".into(),
             Why::MetaStays | Why::LeftOver(_) => {
-                format!("an operator of this site settles it with `refgate refdb heal {project}`; then push again")
+                format!("an operator of this site settles it with `refgate refdb heal {project} --yes`; then push again")
             }
             Why::InTheWay(other) => format!(
                 "no repository can hold both names, and sites that have `{other}` would not take this one. Choose another \

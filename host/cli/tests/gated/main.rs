@@ -8,6 +8,7 @@
 mod common;
 
 mod anew;
+mod changes;
 mod crash;
 mod install;
 mod lab;

@@ -77,7 +77,7 @@ fn what_is_not_the_clients_to_write_is_refused_ref_by_ref() {
         for (name, says) in [
             ("refs/refgate/x", "for refgate itself"),
             ("refs/refgate/keep/1/x", "hidden ref"),
-            (&format!("refs/replace/{c1}"), "refs/replace/"),
+            ("refs/x", "funny refname"),
             ("refs/heads/alias", "symbolic"),
         ] {
             let ran = g.push("a", &[&format!("+{c1}:{name}"), &format!("+{c1}:refs/heads/ok")]);
@@ -86,6 +86,13 @@ fn what_is_not_the_clients_to_write_is_refused_ref_by_ref() {
         }
         assert_eq!(g.value("a", "refs/heads/main"), g.c0, "nothing goes through a symbolic ref");
         g.accepted("a", &format!("{c1}:refs/refgate/rescued/1/refs/heads/x"));
+        // What git keeps for one repository is nothing to the ref-db.
+        for private in
+            [&format!("refs/replace/{}", g.c0), "refs/prefetch/remotes/o/main", "refs/remotes/o/main"]
+        {
+            g.accepted("a", &format!("{c1}:{private}"));
+            assert_eq!((g.value("a", private), g.global(private)), (c1.clone(), "untracked".into()));
+        }
     }
 }
 
