@@ -139,8 +139,8 @@ impl Brought {
             Some(words) => (
                 RefResult::Rejected(format!("its objects did not come: {words}")),
                 Verdict::Keep,
-                "repair the ref at the remote (`git fsck` there names what is wrong), or leave it out with `fetch = ^REF`; \
-                 the checks of this side are `fetch.fsck.*` of git",
+                "repair the ref at the remote (`git fsck` there names what is wrong), or leave it out with `fetch = ^REF` after \
+                 `fetch = +refs/*:refs/*`; what the checks of this side refuse is set by `fetch.fsckObjects` and `fetch.fsck.*` of git",
             ),
             // Judging the old value without its history would only give a wrong reason.
             None => (

@@ -60,22 +60,20 @@ pub fn fetch_objects(
         return Ok(fetched);
     }
     let url = &rewritten(url)?;
+    let plumbing = takes_plumbing(local_git_dir, url)?;
     let mut transfer =
-        Transfer { git_dir: local_git_dir, url, known: Vec::new(), tips: None, named: 0, progress };
-    let most = if *url.place() == Place::Http { REFSPECS } else { usize::MAX };
+        Transfer { git_dir: local_git_dir, url, plumbing, known: Vec::new(), tips: None, named: 0, progress };
     let mut absent = BTreeSet::new();
-    for part in wanted.chunks(most) {
-        let alone = |_: &Oid, words: &str| Fate::Refused(words.to_owned());
-        let (fates, error) = isolate(part, |_| Vec::new(), &mut |some| transfer.attempt(some), alone);
-        if let Some(error) = error {
-            return Err(error);
-        }
-        for (oid, fate) in part.iter().zip(fates) {
-            match fate {
-                Some(Fate::Here) | None => {}
-                Some(Fate::Missing) => _ = absent.insert(*oid),
-                Some(Fate::Refused(words)) => fetched.refused.push((*oid, words)),
-            }
+    let alone = |_: &Oid, words: &str| Fate::Refused(words.to_owned());
+    let (fates, error) = isolate(&wanted, |_| Vec::new(), &mut |some| transfer.attempt(some), alone);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    for (oid, fate) in wanted.iter().zip(fates) {
+        match fate {
+            Some(Fate::Here) | None => {}
+            Some(Fate::Missing) => _ = absent.insert(*oid),
+            Some(Fate::Refused(words)) => fetched.refused.push((*oid, words)),
         }
     }
     fetched.missing = oids.iter().copied().filter(|oid| absent.contains(oid)).collect();
@@ -85,6 +83,7 @@ pub fn fetch_objects(
 struct Transfer<'a> {
     git_dir: &'a Path,
     url: &'a RemoteUrl,
+    plumbing: bool,
     /// What came in this transfer, with all that it needs. No ref leads to it yet.
     known: Vec<Oid>,
     tips: Option<TempDir>,
@@ -94,8 +93,20 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    /// One session with the remote, for all of `wanted`.
+    /// One session with the remote, for all of `wanted` that go into one.
     fn attempt(&mut self, wanted: &[Oid]) -> Result<Tried<Fate>, GitError> {
+        let most = if self.plumbing { usize::MAX } else { REFSPECS };
+        let (wanted, later) = wanted.split_at(wanted.len().min(most));
+        Ok(match self.attempt_all(wanted)? {
+            Tried::Answered(mut fates) => {
+                fates.extend(later.iter().map(|_| None));
+                Tried::Answered(fates)
+            }
+            failed => failed,
+        })
+    }
+
+    fn attempt_all(&mut self, wanted: &[Oid]) -> Result<Tried<Fate>, GitError> {
         let output = self.session(wanted)?;
         if !output.status.success() && !output.stdout.starts_with(b"keep") {
             let said = words(&output);
@@ -126,10 +137,10 @@ impl Transfer<'_> {
         // The commit-graph may know a commit that is gone, and git would not ask for it.
         git.args(["-c", "core.commitGraph=false"]);
         self.tell_known(&mut git)?;
-        match self.url.place() {
-            Place::Http => fetch(&mut git),
-            // Plumbing: as many objects as one likes, no ref, no FETCH_HEAD.
-            _ => _ = git.args(["fetch-pack", "--stdin", "--thin"]),
+        match self.plumbing {
+            // As many objects as one likes, no ref, no FETCH_HEAD.
+            true => _ = git.args(["fetch-pack", "--stdin", "--thin"]),
+            false => fetch(&mut git),
         }
         match self.url.path() {
             Some(path) => git.arg(repository_at(self.url, path)?),
@@ -196,7 +207,18 @@ impl Transfer<'_> {
     }
 }
 
-/// Over http git's plumbing takes no objects by name. This one does, and is told to do nothing else.
+/// Whether `git fetch-pack` may do it. It does not speak http, and that of git 2.39 crashes where a setting says what a check
+/// of objects means.
+fn takes_plumbing(git_dir: &Path, url: &RemoteUrl) -> Result<bool, GitError> {
+    if *url.place() == Place::Http {
+        return Ok(false);
+    }
+    let mut git = command::git_in(git_dir);
+    git.args(["config", "--name-only", "--get-regexp", r"^fetch\.fsck\."]);
+    Ok(command::run(git, Vec::new())?.stdout.is_empty())
+}
+
+/// Where plumbing is not to be had: this one is told to do nothing else.
 fn fetch(git: &mut Command) {
     for setting in [
         "gc.auto=0",

@@ -10,6 +10,9 @@ pub(super) enum Tried<T> {
     Failed(String),
 }
 
+/// Tries some items together; an error ends everything.
+pub(super) type Attempt<'a, I, T> = dyn FnMut(&[I]) -> Result<Tried<T>, GitError> + 'a;
+
 /// So many items that fail alone, one after another, with no success at all: the other side refuses everything.
 const AT_FIRST: usize = 12;
 /// The same after something got through.
@@ -25,7 +28,7 @@ const GROUPS: usize = 2;
 pub(super) fn isolate<I: Clone, T>(
     items: &[I],
     group: impl Fn(&I) -> Vec<u8>,
-    attempt: &mut dyn FnMut(&[I]) -> Result<Tried<T>, GitError>,
+    attempt: &mut Attempt<'_, I, T>,
     alone: impl Fn(&I, &str) -> T,
 ) -> (Vec<Option<T>>, Option<GitError>) {
     let groups: Vec<Vec<u8>> = items.iter().map(group).collect();

@@ -176,6 +176,17 @@ fn a_server_that_takes_nothing_is_left() {
     is_silence(&error);
 }
 
+#[test]
+fn an_http_server_that_says_nothing_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/x", listener.local_addr().unwrap().port());
+    thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    let (pair, url) = (Pair::new(), short(RemoteUrl::parse(&url).unwrap()));
+    let one = pair.remote.commit(&[], "one");
+    is_silence(&list(&url, pair.format).unwrap_err());
+    is_silence(&fetch_objects(&pair.local.0, &url, &[one], &mut |_| {}).unwrap_err());
+}
+
 /// Whether a process runs with `word` in its command line.
 fn runs(word: &str) -> bool {
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
