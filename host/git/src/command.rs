@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
 use crate::GitError;
+use crate::files::owner::Owner;
 
 /// Set for every git that refgate starts in a repository: its hooks tell refgate's own writes by it. What git starts in
 /// turn inherits it, so a process that acts for somebody else must not.
@@ -61,11 +62,26 @@ pub(crate) fn git() -> Command {
     command
 }
 
-/// `git` in the repository whose git directory is `git_dir`.
+/// `git` in the repository whose git directory is `git_dir`; started by root, it runs as the owner of the repository.
 pub(crate) fn git_in(git_dir: &Path) -> Command {
+    let mut command = git_as_caller_in(git_dir);
+    as_owner(&mut command, git_dir);
+    command
+}
+
+/// The same as whoever started refgate: for what needs the caller's own credentials. What it makes has to be given to the
+/// owner afterwards, see [`after_transfer`](crate::files::durable::after_transfer).
+pub(crate) fn git_as_caller_in(git_dir: &Path) -> Command {
     let mut command = git();
     command.arg("--git-dir").arg(git_dir);
     command
+}
+
+/// Lets a program that root starts in a directory of another user run as that user.
+pub(crate) fn as_owner(command: &mut Command, dir: &Path) {
+    if let Some(owner) = Owner::to_serve(dir) {
+        owner.run(command);
+    }
 }
 
 /// Runs `command` to its end with `input` on its standard input; a thread feeds it, so that neither side blocks.

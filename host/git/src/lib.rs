@@ -7,6 +7,7 @@
 mod ancestry;
 mod command;
 mod error;
+mod files;
 mod local;
 mod lock;
 mod objects;
@@ -19,6 +20,10 @@ pub mod transport;
 
 pub use command::OWN_WRITE;
 pub use error::{GitError, GitErrorKind};
+pub use files::Files;
+pub use files::access::{Obstacle, Obstacles};
+pub use files::durable::ON_DISK;
+pub use files::settings::not_on_disk;
 pub use local::GitRepositories;
 pub use lock::{SessionLock, utc};
 pub use ref_locks::RefLocks;

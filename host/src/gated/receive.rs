@@ -5,7 +5,7 @@
 //! | 0 | local policy | nothing |
 //! | 1 | local locks | nothing |
 //! | 2 | the local value is the client's old one, and the global value is the local one | nothing |
-//! | 3 | a record, and refs that keep the new objects | a record without effect: dropped |
+//! | 3 | the objects on disk, a record, and refs that keep the objects | a record without effect: dropped |
 //! | 4 | compare-and-put | some or all of the ref-db moved: rolled forward |
 //! | 5 | the local refs | the ref-db ahead: rolled forward |
 //! | 6 | the answer, the record goes | all done, the client unsure |
@@ -145,6 +145,11 @@ impl Writer<'_> {
         failpoint::at("checked", clock).await;
         if !self.push.replication {
             self.refuse_impossible(rows).await?;
+        }
+        // Before a record names them, before the ref-db does, and before a local ref does.
+        let here = self.repository.clone();
+        blocking(move || here.settle_objects()).await?;
+        if !self.push.replication {
             if let Some(record) = self.record(rows) {
                 self.site.note_use().await;
                 let journal = Journal::of(self.repository);

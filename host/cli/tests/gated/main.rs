@@ -12,6 +12,7 @@ mod install;
 mod lab;
 mod local_policy;
 mod marked;
+mod owners;
 mod parallel;
 mod refusals;
 mod two_sites;

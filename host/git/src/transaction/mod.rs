@@ -76,6 +76,12 @@ impl Repository {
             let done = Transaction::new(self, &some, trial).run(message)?;
             part.into_iter().zip(done).for_each(|(i, outcome)| outcomes[i] = outcome);
         }
+        if !trial {
+            // Only what would still be there after a power cut is told as done.
+            let applied =
+                edits.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == EditOutcome::Applied);
+            self.settle_refs(applied.map(|(edit, _)| &edit.name))?;
+        }
         Ok(outcomes)
     }
 }
@@ -212,6 +218,11 @@ impl<'a> Transaction<'a> {
             input.extend_from_slice(b"prepare\0abort\0");
         }
         let mut command = git_in(self.repository.git_dir());
+        match self.trial {
+            // What is written for a trial is thrown away: no need to wait for the disk.
+            true => drop(command.args(["-c", "core.fsync=none"])),
+            false => self.repository.files().core()?.wait(&mut command),
+        }
         // Housekeeping would run in the middle of a session, and repack what we have just looked at.
         command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "update-ref"]);
         if !message.is_empty() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::failure::{failure, of_kind};
 use super::url::Place;
 use super::{RemoteUrl, pktline, ssh};
+use crate::files::settings::Core;
 use crate::{GitError, GitErrorKind, command};
 
 const SERVICE: &str = "git-receive-pack";
@@ -40,6 +41,11 @@ impl Connection {
             Place::Path(path) => {
                 let git_dir = repository_at(url, path)?;
                 let mut git = command::clean("git");
+                command::as_owner(&mut git, &git_dir);
+                // Where the settings cannot be read, receive-pack says why.
+                if let Ok(core) = Core::read(&git_dir) {
+                    core.wait(&mut git);
+                }
                 git.arg("receive-pack").arg(git_dir);
                 Connection::process(git)
             }

@@ -12,6 +12,7 @@ use super::connection::repository_at;
 use super::failure::failure;
 use super::pack::exist;
 use super::{Progress, RemoteUrl, git_for_remotes};
+use crate::files::durable::{after_transfer, git_for_transfer};
 use crate::{GitError, command};
 
 /// More explicit refspecs than this in one `git fetch` cost time by their square.
@@ -52,6 +53,9 @@ pub fn fetch_objects(
             refused.extend(named);
         }
     }
+    if !wanted.is_empty() {
+        after_transfer(local_git_dir)?;
+    }
     // What the remote refused may still be here from another side; what it promised must be.
     let here = exist(local_git_dir, &wanted)?;
     let absent: BTreeSet<Oid> =
@@ -89,7 +93,7 @@ fn fetch_batch(
     batch: &[Oid],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Result<(), String>, GitError> {
-    let mut git = git_for_remotes(command::git_in(git_dir))?;
+    let mut git = git_for_remotes(git_for_transfer(git_dir)?)?;
     for setting in [
         "gc.auto=0",
         "maintenance.auto=false",
