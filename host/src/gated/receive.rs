@@ -113,6 +113,9 @@ pub async fn receive(
     }
     let here = repository.clone();
     let (mut rows, fast_forward) = blocking(move || {
+        // git has put the objects in their place just now. Before a record, the ref-db or a ref names them, they are to
+        // stay there.
+        here.settle_objects()?;
         let fast_forward = policy::check(&here, &mut rows)?;
         Ok((rows, fast_forward))
     })
@@ -145,11 +148,6 @@ impl Writer<'_> {
         failpoint::at("checked", clock).await;
         if !self.push.replication {
             self.refuse_impossible(rows).await?;
-        }
-        // Before a record names them, before the ref-db does, and before a local ref does.
-        let here = self.repository.clone();
-        blocking(move || here.settle_objects()).await?;
-        if !self.push.replication {
             if let Some(record) = self.record(rows) {
                 self.site.note_use().await;
                 let journal = Journal::of(self.repository);

@@ -31,7 +31,10 @@ impl Owned {
             install.current_dir(g.lab.path(site)).args(["hook", "install", PROJECT]);
             Ran::of(&mut install).ok();
         }
-        fs::write(g.lab.path(".gitconfig"), "[safe]\n\tdirectory = *\n").unwrap();
+        // Each command of the tests has a home of its own.
+        for home in [g.lab.path(""), g.lab.path("client"), g.lab.repo("a"), g.lab.repo("b")] {
+            fs::write(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n").unwrap();
+        }
         sh(&g.lab.path(""), &format!("chown -R {OWNER}:{OWNER} a/git b/git client refdb.sqlite*"));
         if shared.is_some() {
             sh(
@@ -80,6 +83,14 @@ fn sh(dir: &Path, script: &str) {
     assert_eq!(ran.code, 0, "{script}: {}", ran.err);
 }
 
+/// As after a move of the repository: whoever comes next makes refgate's files.
+fn forget_locks(o: &Owned, site: &str) {
+    let dir = o.g.lab.repo(site).join("refgate");
+    if dir.exists() {
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
+
 /// What below `dir` belongs to root.
 fn of_root(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -103,10 +114,10 @@ fn as_root_a_run_by_root_leaves_nothing_that_stops_the_owner() {
         let o = Owned::new(kind, None);
         let c1 = o.commit(&o.g.c0, "1");
         for site in ["a", "b"] {
-            fs::remove_dir_all(o.g.lab.repo(site).join("refgate")).unwrap();
+            forget_locks(&o, site);
         }
         assert_eq!(o.push(OWNER, &c1, "refs/heads/1").code, 0, "{kind:?}");
-        fs::remove_dir_all(o.g.lab.repo("a").join("refgate")).unwrap();
+        forget_locks(&o, "a");
         // Root sends, catches up, fetches, looks after and forgets.
         o.run(None, "a", &["push", PROJECT, "b"]).ok();
         o.run(None, "b", &["fetch", PROJECT, "a"]).ok();
@@ -135,7 +146,7 @@ fn as_root_a_group_goes_on_in_a_shared_repository_whoever_came_first() {
     for kind in kinds() {
         let o = Owned::new(kind, Some("group"));
         for site in ["a", "b"] {
-            fs::remove_dir_all(o.g.lab.repo(site).join("refgate")).unwrap();
+            forget_locks(&o, site);
         }
         let mut last = o.g.c0.clone();
         for (i, uid) in [OWNER, COLLEAGUE, OWNER, COLLEAGUE].into_iter().enumerate() {

@@ -27,7 +27,7 @@ pub const ON_DISK: &str = "committed";
 const MANY: usize = 64;
 /// A directory that did not change for so long before the one that changed last was written out by the kernel, or by
 /// whoever changed it.
-const RECENT: Duration = Duration::from_secs(600);
+const RECENT: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Whether refgate waits for directories that hold names of such files: where git was told not to wait for the files,
