@@ -171,6 +171,8 @@ fn as_root_status_names_the_files_that_stop_the_owner_and_what_mends_it() {
         o.g.git(site, &["config", "core.fsync", "committed"]);
     }
     sh(&o.g.lab.path(""), &format!("chown -R {OWNER}:{OWNER} a/git b/git"));
+    let c0 = o.g.c0.clone();
+    assert_eq!(o.push(OWNER, &c0, "refs/heads/other").code, 0);
     o.run(None, "a", &["hook", "status", PROJECT]).ok();
     let lock = o.g.lab.repo("a").join("refgate/refs.lock");
     sh(&o.g.lab.path(""), &format!("chown root:root {} && chmod 644 {0}", lock.display()));
