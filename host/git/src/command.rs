@@ -65,7 +65,9 @@ pub(crate) fn git() -> Command {
 /// `git` in the repository whose git directory is `git_dir`; started by root, it runs as the owner of the repository.
 pub(crate) fn git_in(git_dir: &Path) -> Command {
     let mut command = git_as_caller_in(git_dir);
-    as_owner(&mut command, git_dir);
+    if let Some(owner) = Owner::to_serve(git_dir) {
+        owner.run(&mut command);
+    }
     command
 }
 
@@ -75,13 +77,6 @@ pub(crate) fn git_as_caller_in(git_dir: &Path) -> Command {
     let mut command = git();
     command.arg("--git-dir").arg(git_dir);
     command
-}
-
-/// Lets a program that root starts in a directory of another user run as that user.
-pub(crate) fn as_owner(command: &mut Command, dir: &Path) {
-    if let Some(owner) = Owner::to_serve(dir) {
-        owner.run(command);
-    }
 }
 
 /// Runs `command` to its end with `input` on its standard input; a thread feeds it, so that neither side blocks.

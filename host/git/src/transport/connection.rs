@@ -12,8 +12,9 @@ use std::time::Duration;
 use super::failure::{failure, of_kind};
 use super::url::Place;
 use super::{RemoteUrl, pktline, ssh};
+use crate::files::owner::Owner;
 use crate::files::settings::Core;
-use crate::{GitError, GitErrorKind, command};
+use crate::{GitError, GitErrorKind, Repository, command};
 
 const SERVICE: &str = "git-receive-pack";
 const DAEMON_PORT: u16 = 9418;
@@ -41,7 +42,11 @@ impl Connection {
             Place::Path(path) => {
                 let git_dir = repository_at(url, path)?;
                 let mut git = command::clean("git");
-                command::as_owner(&mut git, &git_dir);
+                if let Some(owner) = Owner::to_serve(&git_dir) {
+                    // git trusts a repository of whom it runs as. Whether root trusts it is asked first.
+                    Repository::open(&git_dir)?;
+                    owner.run(&mut git);
+                }
                 // Where the settings cannot be read, receive-pack says why.
                 if let Ok(core) = Core::read(&git_dir) {
                     core.wait(&mut git);
