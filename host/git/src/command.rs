@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::child::Guarded;
+use crate::files::owner::Owner;
 use crate::limits::{self, Pulse, Silence};
 use crate::{GitError, GitErrorKind};
 
@@ -76,8 +77,18 @@ pub(crate) fn git() -> Command {
     command
 }
 
-/// `git` in the repository whose git directory is `git_dir`.
+/// `git` in the repository whose git directory is `git_dir`; started by root, it runs as the owner of the repository.
 pub(crate) fn git_in(git_dir: &Path) -> Command {
+    let mut command = git_as_caller_in(git_dir);
+    if let Some(owner) = Owner::to_serve(git_dir) {
+        owner.run(&mut command);
+    }
+    command
+}
+
+/// The same as whoever started refgate: for what needs the caller's own credentials. What it makes has to be given to the
+/// owner afterwards, see [`after_transfer`](crate::files::durable::after_transfer).
+pub(crate) fn git_as_caller_in(git_dir: &Path) -> Command {
     let mut command = git();
     command.arg("--git-dir").arg(git_dir);
     command

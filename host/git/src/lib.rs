@@ -5,10 +5,10 @@
 //! Objects are always packed, unpacked and walked by real git.
 
 mod ancestry;
-mod below;
 mod child;
 mod command;
 mod error;
+mod files;
 mod limits;
 mod local;
 mod lock;
@@ -23,6 +23,10 @@ pub mod transport;
 
 pub use command::OWN_WRITE;
 pub use error::{GitError, GitErrorKind};
+pub use files::Files;
+pub use files::access::{Obstacle, Obstacles};
+pub use files::durable::ON_DISK;
+pub use files::settings::not_on_disk;
 pub use limits::{Limits, set_local_limit};
 pub use local::GitRepositories;
 pub use lock::{SessionLock, utc};

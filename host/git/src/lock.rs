@@ -1,6 +1,6 @@
 //! At most one session per repository and remote: a lock that the death of its holder releases.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use refgate_core::{Clock, Deadline};
 
-use crate::{GitError, GitErrorKind};
+use crate::{Files, GitError, GitErrorKind};
 
 /// How long to wait between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,17 +31,9 @@ impl SessionLock {
         timeout: Duration,
         clock: &dyn Clock,
     ) -> Result<SessionLock, GitError> {
-        let dir = git_dir.join("refgate");
-        fs::create_dir_all(&dir).map_err(|e| GitError::io("create the directory", &dir, &e))?;
-        let path = dir.join(format!("session-{}.lock", file_name(remote)));
+        let path = git_dir.join(format!("refgate/session-{}.lock", file_name(remote)));
         // Kept when the lock is released: to remove it would let two processes lock two files of the same name.
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| GitError::io("open the lock", &path, &e))?;
+        let mut file = Files::below(git_dir).open_or_make(&path)?;
         let deadline = Deadline::after(clock, timeout);
         loop {
             match file.try_lock() {

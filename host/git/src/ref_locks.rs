@@ -8,7 +8,7 @@
 //! so two holders inside one process exclude each other, too, and closing any other handle frees nothing.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use refgate_core::{Clock, Deadline, RefName};
 
-use crate::{GitError, GitErrorKind};
+use crate::{Files, GitError, GitErrorKind};
 
 /// How long to wait between two attempts at a ref that somebody holds.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -83,11 +83,8 @@ impl RefLocks {
     }
 
     fn open(git_dir: &Path) -> Result<RefLocks, GitError> {
-        let dir = git_dir.join("refgate");
-        fs::create_dir_all(&dir).map_err(|e| GitError::io("create the directory", &dir, &e))?;
-        let path = dir.join("refs.lock");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|e| GitError::io("open the lock", &path, &e))?;
+        let path = git_dir.join("refgate/refs.lock");
+        let file = Files::below(git_dir).open_or_make(&path)?;
         Ok(RefLocks { path, file })
     }
 

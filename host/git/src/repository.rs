@@ -10,7 +10,8 @@ use std::sync::Arc;
 use refgate_core::{ObjectFormat, RefName};
 
 use crate::command::{git, git_in, run, run_ok};
-use crate::{GitError, GitErrorKind};
+use crate::files::owner;
+use crate::{Files, GitError, GitErrorKind};
 
 /// The extensions of `extensions.*` that leave the files backend as it is. With any other one, git reads the refs.
 const HARMLESS: [&str; 6] =
@@ -28,7 +29,8 @@ struct Inner {
     git_dir: PathBuf,
     common_dir: PathBuf,
     format: ObjectFormat,
-    files: bool,
+    files_backend: bool,
+    files: Files,
 }
 
 impl Repository {
@@ -39,6 +41,10 @@ impl Repository {
     /// [`DubiousOwnership`](GitErrorKind::DubiousOwnership) and [`Denied`](GitErrorKind::Denied) are told
     /// apart.
     pub fn open(path: &Path) -> Result<Repository, GitError> {
+        Repository::open_with(path, None)
+    }
+
+    fn open_with(path: &Path, setting: Option<&str>) -> Result<Repository, GitError> {
         let meta = fs::metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 GitError::new(format!("there is no repository at `{}`", path.display()))
@@ -54,6 +60,9 @@ impl Repository {
         // Not with `--git-dir`, which tells git to trust the directory whoever owns it. That it was named by its path
         // is as explicit as `safe.bareRepository = explicit` asks for.
         let mut command = git();
+        if let Some(setting) = setting {
+            command.args(["-c", setting]);
+        }
         command.args(["-c", "safe.bareRepository=all", "-C"]).arg(inside);
         command.args(["rev-parse", "--show-object-format=storage", "--show-ref-format"]);
         command.args(["--path-format=absolute", "--git-dir", "--git-common-dir"]);
@@ -77,10 +86,11 @@ impl Repository {
             GitError::new(message).hint("use a repository with the object format sha1 or sha256")
         })?;
         // A git that does not know the option prints it; such a git opens repositories of the files backend only.
-        let files = matches!(ref_format, b"files" | b"--show-ref-format")
+        let files_backend = matches!(ref_format, b"files" | b"--show-ref-format")
             && git_dir == common_dir
             && only_harmless_extensions(&git_dir.join("config"))?;
-        Ok(Repository(Arc::new(Inner { git_dir, common_dir, format, files })))
+        let files = Files::below(&common_dir);
+        Ok(Repository(Arc::new(Inner { git_dir, common_dir, format, files_backend, files })))
     }
 
     /// Makes a new bare repository at `path`, parents included. `ref_format` is `files` or `reftable`, `head` the branch
@@ -110,13 +120,17 @@ impl Repository {
         }
         // Under another name first: a maker that fails or dies leaves no half repository behind.
         let io = |e: io::Error| GitError::io("create a repository at", path, &e);
-        let parent = path.parent().unwrap_or(Path::new(""));
-        fs::create_dir_all(parent).map_err(io)?;
+        let path = &std::path::absolute(path).map_err(io)?;
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let owner = owner::make_dirs(parent).map_err(io)?;
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(format!(".{}.new", std::process::id()));
         let half = parent.join(name);
         command.arg("--").arg(&half);
+        if let Some(owner) = owner {
+            owner.run(&mut command);
+        }
         let made = run_ok(command, Vec::new())
             .and_then(|_| head.map_or(Ok(()), |head| point_head(&half, head)))
             .and_then(|()| fs::rename(&half, path).map_err(io));
@@ -125,7 +139,8 @@ impl Repository {
             let _ = fs::remove_dir_all(&half);
         }
         made?;
-        Repository::open(path)
+        // Whoever it was made for, nobody else has had a hand in it yet.
+        Repository::open_with(path, Some(&format!("safe.directory={}", path.display())))
     }
 
     /// The git directory, absolute.
@@ -138,6 +153,11 @@ impl Repository {
         &self.0.common_dir
     }
 
+    /// Makes files and directories below [`common_dir`](Self::common_dir).
+    pub fn files(&self) -> &Files {
+        &self.0.files
+    }
+
     /// How objects are named here.
     pub fn object_format(&self) -> ObjectFormat {
         self.0.format
@@ -145,7 +165,7 @@ impl Repository {
 
     /// Whether refs are files that our own reader may read; else only git reads them.
     pub fn has_files_backend(&self) -> bool {
-        self.0.files
+        self.0.files_backend
     }
 }
 

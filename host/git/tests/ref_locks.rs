@@ -1,9 +1,12 @@
 //! Locks on refs: who excludes whom, and that nothing is left behind.
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use common::Repo;
 use refgate_core::{BoxFuture, Clock, RefName};
 use refgate_git::{GitErrorKind, RefLocks};
 
@@ -42,30 +45,30 @@ fn names(names: &[&str]) -> Vec<RefName> {
 #[test]
 fn a_held_ref_excludes_others_and_its_neighbours_do_not() {
     block_on(async {
-        let dir = tempfile::tempdir().unwrap();
+        let repo = Repo::new();
         let clock = clock();
         let wait = Duration::from_millis(100);
-        let held = RefLocks::acquire(dir.path(), &names(&["refs/heads/b", "refs/heads/a"]), wait, &*clock)
+        let held = RefLocks::acquire(&repo.path, &names(&["refs/heads/b", "refs/heads/a"]), wait, &*clock)
             .await
             .unwrap();
-        RefLocks::acquire(dir.path(), &names(&["refs/heads/c", "refs/heads/ab"]), wait, &*clock)
+        RefLocks::acquire(&repo.path, &names(&["refs/heads/c", "refs/heads/ab"]), wait, &*clock)
             .await
             .unwrap();
         assert_eq!(clock.slept.load(Ordering::Relaxed), 0, "nobody waits for another ref");
-        let e = RefLocks::acquire(dir.path(), &names(&["refs/heads/c", "refs/heads/a"]), wait, &*clock)
+        let e = RefLocks::acquire(&repo.path, &names(&["refs/heads/c", "refs/heads/a"]), wait, &*clock)
             .await
             .unwrap_err();
         assert_eq!(e.kind, GitErrorKind::Busy);
         assert!(e.message.contains("`refs/heads/a`"), "{e}");
         assert_eq!(clock.slept.load(Ordering::Relaxed), 10);
         let (some, got) =
-            RefLocks::try_acquire(dir.path(), &names(&["refs/heads/a", "refs/heads/c"])).unwrap();
+            RefLocks::try_acquire(&repo.path, &names(&["refs/heads/a", "refs/heads/c"])).unwrap();
         assert_eq!(got, [false, true], "the failed attempt left nothing");
         drop((held, some));
-        RefLocks::acquire(dir.path(), &names(&["refs/heads/a", "refs/heads/a"]), wait, &*clock)
+        RefLocks::acquire(&repo.path, &names(&["refs/heads/a", "refs/heads/a"]), wait, &*clock)
             .await
             .unwrap();
-        let files: Vec<_> = std::fs::read_dir(dir.path().join("refgate")).unwrap().collect();
+        let files: Vec<_> = std::fs::read_dir(&repo.path.join("refgate")).unwrap().collect();
         assert_eq!(files.len(), 1, "one file for all refs");
     });
 }
@@ -73,23 +76,23 @@ fn a_held_ref_excludes_others_and_its_neighbours_do_not() {
 #[test]
 fn very_many_refs_are_locked_by_spans_around_what_others_hold() {
     block_on(async {
-        let dir = tempfile::tempdir().unwrap();
+        let repo = Repo::new();
         let clock = clock();
         let many: Vec<RefName> =
             (0..50_000).map(|i| RefName::new(format!("refs/heads/b{i}")).unwrap()).collect();
         let theirs = [many[7].clone(), many[40_000].clone()];
-        let held = RefLocks::acquire(dir.path(), &theirs, Duration::ZERO, &*clock).await.unwrap();
-        let (mine, got) = RefLocks::try_acquire(dir.path(), &many).unwrap();
+        let held = RefLocks::acquire(&repo.path, &theirs, Duration::ZERO, &*clock).await.unwrap();
+        let (mine, got) = RefLocks::try_acquire(&repo.path, &many).unwrap();
         let busy: Vec<&RefName> = many.iter().zip(&got).filter(|(_, got)| !**got).map(|(n, _)| n).collect();
         assert_eq!(busy, theirs.iter().collect::<Vec<_>>());
         drop(mine);
         let wait = Duration::from_millis(50);
-        let e = RefLocks::acquire(dir.path(), &many, wait, &*clock).await.unwrap_err();
+        let e = RefLocks::acquire(&repo.path, &many, wait, &*clock).await.unwrap_err();
         assert_eq!(e.kind, GitErrorKind::Busy);
         assert!(theirs.iter().any(|name| e.message.contains(&format!("`{name}`"))), "{e}");
         drop(held);
-        let _all = RefLocks::acquire(dir.path(), &many, wait, &*clock).await.unwrap();
-        let (_, got) = RefLocks::try_acquire(dir.path(), &many[123..124]).unwrap();
+        let _all = RefLocks::acquire(&repo.path, &many, wait, &*clock).await.unwrap();
+        let (_, got) = RefLocks::try_acquire(&repo.path, &many[123..124]).unwrap();
         assert_eq!(got, [false]);
     });
 }
@@ -97,7 +100,7 @@ fn very_many_refs_are_locked_by_spans_around_what_others_hold() {
 #[test]
 fn another_process_is_excluded_until_it_dies() {
     block_on(async {
-        let dir = tempfile::tempdir().unwrap();
+        let repo = Repo::new();
         let clock = clock();
         if let Ok(git_dir) = std::env::var("REFGATE_TEST_HOLD") {
             let _held =
@@ -109,19 +112,19 @@ fn another_process_is_excluded_until_it_dies() {
         }
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "another_process_is_excluded_until_it_dies"])
-            .env("REFGATE_TEST_HOLD", dir.path())
+            .env("REFGATE_TEST_HOLD", &repo.path)
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        while !dir.path().join("held").exists() {
+        while !repo.path.join("held").exists() {
             assert!(child.try_wait().unwrap().is_none(), "the holder died");
             std::thread::yield_now();
         }
-        let (_, got) = RefLocks::try_acquire(dir.path(), &names(&["refs/heads/a"])).unwrap();
+        let (_, got) = RefLocks::try_acquire(&repo.path, &names(&["refs/heads/a"])).unwrap();
         assert_eq!(got, [false]);
         child.kill().unwrap();
         child.wait().unwrap();
-        let (_, got) = RefLocks::try_acquire(dir.path(), &names(&["refs/heads/a"])).unwrap();
+        let (_, got) = RefLocks::try_acquire(&repo.path, &names(&["refs/heads/a"])).unwrap();
         assert_eq!(got, [true]);
     });
 }

@@ -1,8 +1,8 @@
 //! What earlier runs saw: entries of which no site showed an old value, and when. One file below the repository.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -89,7 +89,7 @@ pub(super) async fn read(repository: &Repository) -> Result<Notes, Error> {
 
 /// Of two runs at a time the later one's notes stand; what the other saw is seen again.
 pub(super) async fn write(repository: &Repository, notes: Notes) -> Result<(), Error> {
-    let path = path(repository);
+    let (here, path) = (repository.clone(), path(repository));
     let written = blocking(move || {
         let failed = |e: io::Error| GitError::io("write", &path, &e);
         if notes.0.is_empty() {
@@ -100,15 +100,7 @@ pub(super) async fn write(repository: &Repository, notes: Notes) -> Result<(), E
         }
         let text = serde_json::to_vec_pretty(&Stored { version: 1, refs: notes.0 })
             .map_err(|e| failed(io::Error::other(e)))?;
-        let half = path.with_extension(format!("{}.new", std::process::id()));
-        let write = || {
-            fs::create_dir_all(path.parent().unwrap_or(&path))?;
-            let mut file = File::create(&half)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&half, &path)
-        };
-        write().map_err(failed)
+        here.files().replace(&path, &text)
     });
     Ok(written.await?)
 }

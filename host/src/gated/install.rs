@@ -1,14 +1,15 @@
 //! Putting the hooks into a repository, and taking them out: files and settings, and a test that git really runs them.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use refgate_core::{Oid, Project, RefName};
 use refgate_git::receive::{add_setting, hooks_dir, remove_setting, settings, settings_of_file};
-use refgate_git::{GitError, OWN_WRITE, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
+use refgate_git::{
+    GitError, ON_DISK, OWN_WRITE, PushCommand, PushSession, PushStatus, RemoteUrl, Repository, not_on_disk,
+};
 
 use super::journal::KEEP;
 use super::why::Why;
@@ -24,6 +25,11 @@ const REFS_KEY: &str = "receive.procReceiveRefs";
 const REFS_VALUE: &str = "refs";
 const OPTIONS_KEY: &str = "receive.advertisePushOptions";
 const HIDE_KEY: &str = "transfer.hideRefs";
+const FSYNC_KEY: &str = "core.fsync";
+const UNPACK_KEY: &str = "receive.unpackLimit";
+/// A push of so many objects or more is kept as a pack: three files to wait for instead of one for each object. Smaller
+/// ones are no slower as they are, and packs by the thousand would be.
+const UNPACK_LIMIT: &str = "10";
 
 /// What the hooks of one repository run, and which there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +80,9 @@ impl Hooks {
             .hint("use --audit, which looks afterwards"));
         }
         let dir = hooks_dir(repository)?;
-        let mut steps = vec![self.put(&dir, PROC_RECEIVE)?];
+        let mut steps = vec![self.put(repository, &dir, PROC_RECEIVE)?];
         match self.audit || self.backstop {
-            true => steps.push(self.put(&dir, REFERENCE_TRANSACTION)?),
+            true => steps.push(self.put(repository, &dir, REFERENCE_TRANSACTION)?),
             false => steps.extend(self.take_away(&dir, REFERENCE_TRANSACTION)?),
         }
         let here = settings_of_file(repository)?;
@@ -92,14 +98,19 @@ impl Hooks {
             Ok(())
         };
         let keep = KEEP.trim_end_matches('/');
+        // What somebody has chosen for this repository stays, and `warnings` says what it is worth.
+        let chosen = |key: &str, ours: &'static str| values(key).last().copied().unwrap_or(ours).to_owned();
+        let (fsync, unpack) = (chosen(FSYNC_KEY, ON_DISK), chosen(UNPACK_KEY, UNPACK_LIMIT));
+        set(FSYNC_KEY, &fsync, !values(FSYNC_KEY).is_empty(), true)?;
+        set(UNPACK_KEY, &unpack, !values(UNPACK_KEY).is_empty(), true)?;
         set(HIDE_KEY, keep, values(HIDE_KEY).contains(&keep), false)?;
         set(OPTIONS_KEY, "true", values(OPTIONS_KEY).last() == Some(&"true"), true)?;
         set(REFS_KEY, REFS_VALUE, values(REFS_KEY) == [REFS_VALUE], true)?;
         Ok(steps)
     }
 
-    /// Takes the settings out, then the hooks. Somebody else's hooks stay, and so does `receive.advertisePushOptions`, which
-    /// does no harm.
+    /// Takes the settings out, then the hooks. Somebody else's hooks stay, and so do `receive.advertisePushOptions`,
+    /// `core.fsync` and `receive.unpackLimit`, which do no harm.
     pub fn uninstall(&self, repository: &Repository) -> Result<Vec<Step>, Error> {
         let mut steps = Vec::new();
         let here = settings_of_file(repository)?;
@@ -118,7 +129,7 @@ impl Hooks {
         Ok(steps)
     }
 
-    fn put(&self, dir: &Path, hook: &str) -> Result<Step, Error> {
+    fn put(&self, repository: &Repository, dir: &Path, hook: &str) -> Result<Step, Error> {
         let path = dir.join(hook);
         let text = self.script(hook);
         let changed = match look(&path, hook)? {
@@ -137,7 +148,7 @@ impl Hooks {
             _ => true,
         };
         if changed {
-            write(&path, &text).map_err(|e| Error::from(GitError::io("write the hook", &path, &e)))?;
+            repository.files().replace_program(&path, &text)?;
         }
         Ok(Step { what: format!("the hook {}", path.display()), changed })
     }
@@ -226,20 +237,6 @@ fn quote(text: &mut Vec<u8>, word: &[u8]) {
     text.push(b'\'');
 }
 
-/// At once, so that git never runs half of it.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let half = path.with_extension("refgate-new");
-    // A file that an earlier attempt left may have another mode.
-    let _ = fs::remove_file(&half);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&half)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&half, path)
-}
-
 /// Pushes into the repository what the hook must refuse, and looks whether it did.
 ///
 /// # Errors
@@ -267,7 +264,7 @@ pub fn self_test(repository: &Repository, project: &Project) -> Result<(), Error
     .hint(format!("look at `git config --show-origin --get-all {REFS_KEY}` there, and run the hook's command by hand")))
 }
 
-/// What stands in the way of the hook although everything is installed: settings from elsewhere.
+/// What stands in the way of the hook or of its promises although everything is installed: settings of somebody else.
 pub fn warnings(repository: &Repository) -> Result<Vec<String>, GitError> {
     let all = settings(repository)?;
     let key = REFS_KEY.to_lowercase();
@@ -283,6 +280,25 @@ pub fn warnings(repository: &Repository) -> Result<Vec<String>, GitError> {
     }
     if all.iter().any(|(k, v)| k == "core.hookspath" && v.as_deref().is_some_and(|v| v.starts_with('/'))) {
         out.push("core.hooksPath is set: other repositories may run the same hooks".into());
+    }
+    let last =
+        |key: &str| all.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_deref().unwrap_or_default());
+    let fsync = last("core.fsync");
+    let left_out = not_on_disk(fsync);
+    if !left_out.is_empty() {
+        let is = fsync.map_or("is not set".to_owned(), |value| format!("= {value}"));
+        out.push(format!(
+            "{FSYNC_KEY} {is}: a power cut may take what a pusher was told is accepted ({} not waited for); \
+             `git config {FSYNC_KEY} {ON_DISK}` there mends it",
+            left_out.join(", ")
+        ));
+    }
+    if last("core.fsyncmethod").is_some_and(|method| method.eq_ignore_ascii_case("writeout-only")) {
+        out.push(
+            "core.fsyncMethod = writeout-only: git does not wait for the disk's own cache, so a power cut may take what a \
+             pusher was told is accepted"
+                .into(),
+        );
     }
     Ok(out)
 }
@@ -319,7 +335,7 @@ mod tests {
         let path = dir.path().join(PROC_RECEIVE);
         assert_eq!(look(&path, PROC_RECEIVE).unwrap(), HookFile::Missing);
         let text = hooks().script(PROC_RECEIVE);
-        write(&path, &text).unwrap();
+        fs::write(&path, &text).unwrap();
         assert_eq!(look(&path, PROC_RECEIVE).unwrap(), HookFile::Ours(text.clone()));
         assert_eq!(look(&path, REFERENCE_TRANSACTION).unwrap(), HookFile::Foreign);
         assert!(names_project(&text, &hooks().project));

@@ -5,8 +5,8 @@
 //! belongs to a process that died or did not learn the outcome; what became of it stands in the ref-db.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use refgate_core::{Oid, Project, RefName};
@@ -57,7 +57,8 @@ impl Journal {
         Journal { repository: repository.clone(), dir: repository.common_dir().join("refgate/journal") }
     }
 
-    /// Writes the record, then makes the refs that keep the new objects, and returns when both are on disk.
+    /// Writes the record, then makes the refs that keep the new objects, and returns when both are on disk, with the
+    /// directories that hold their names. The objects have to be there before.
     ///
     /// In this order, so that a ref that keeps something always has a record, which leads whoever cleans up to it.
     ///
@@ -76,16 +77,7 @@ impl Journal {
         let text = serde_json::to_vec_pretty(&Stored::from(record))
             .map_err(|e| GitError::new(format!("cannot write the record of a push: {e}")))?;
         let path = self.path(&record.id);
-        let failed = |e: io::Error| GitError::io("write the record of a push", &path, &e);
-        fs::create_dir_all(&self.dir).map_err(failed)?;
-        let half = self.dir.join(format!(".{}.new", record.id));
-        let written = File::create(&half).and_then(|mut file| {
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&half, &path)?;
-            File::open(&self.dir)?.sync_all()
-        });
-        written.map_err(failed)
+        self.repository.files().replace(&path, &text)
     }
 
     /// All records, oldest name first. A file that cannot be read as one is an error: it may stand for a write that has

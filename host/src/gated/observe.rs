@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use refgate_core::{Class, Deadline, GlobalRef, Lookup, Oid, Project, RefName, is_own};
-use refgate_git::{GitError, Repository};
+use refgate_git::{Files, GitError, Repository};
 use serde::{Deserialize, Serialize};
 
 use crate::replicate::blocking;
@@ -179,11 +179,16 @@ fn shown(global: GlobalRef) -> String {
 /// The notes of one repository: `refgate/drift.jsonl` below the git directory, one JSON object per line.
 pub(super) struct Notes {
     path: PathBuf,
+    files: Files,
 }
 
 impl Notes {
     pub(super) fn of(repository: &Repository) -> Notes {
-        Notes { path: repository.common_dir().join("refgate/drift.jsonl") }
+        Notes::below(repository.common_dir())
+    }
+
+    fn below(git_dir: &Path) -> Notes {
+        Notes { path: git_dir.join("refgate/drift.jsonl"), files: Files::below(git_dir) }
     }
 
     fn older(&self) -> PathBuf {
@@ -208,7 +213,6 @@ impl Notes {
             return Ok(());
         }
         let failed = |e: io::Error| GitError::io("write", &self.path, &e);
-        fs::create_dir_all(self.path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
         if fs::metadata(&self.path).is_ok_and(|meta| meta.len() > MAX_BYTES) {
             fs::rename(&self.path, self.older()).map_err(failed)?;
         }
@@ -221,7 +225,8 @@ impl Notes {
         // A transaction of all refs must not fill the disk, either.
         let cut = text.len().min(MAX_BYTES as usize);
         let end = text[..cut].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(failed)?;
+        drop(self.files.open_or_make(&self.path)?);
+        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(failed)?;
         // In one piece, so that two hooks do not mix their lines.
         file.write_all(&text[..end]).map_err(failed)
     }
@@ -263,7 +268,8 @@ mod tests {
     #[test]
     fn notes_are_bounded_and_keep_the_newest() {
         let dir = tempfile::tempdir().unwrap();
-        let notes = Notes { path: dir.path().join("refgate/drift.jsonl") };
+        let repository = Repository::create(&dir.path().join("r.git"), ObjectFormat::Sha1, None).unwrap();
+        let notes = Notes::of(&repository);
         assert_eq!(notes.read().unwrap(), []);
         let drift =
             |time: u64| Drift { time, name: "refs/heads/x".repeat(20), old: None, new: None, global: None };

@@ -5,7 +5,7 @@
 //! | 0 | local policy | nothing |
 //! | 1 | local locks | nothing |
 //! | 2 | the local value is the client's old one, and the global value is the local one | nothing |
-//! | 3 | a record, and refs that keep the new objects | a record without effect: dropped |
+//! | 3 | the objects on disk, a record, and refs that keep the objects | a record without effect: dropped |
 //! | 4 | compare-and-put | some or all of the ref-db moved: rolled forward |
 //! | 5 | the local refs | the ref-db ahead: rolled forward |
 //! | 6 | the answer, the record goes | all done, the client unsure |
@@ -124,6 +124,9 @@ pub async fn receive(
     }
     let here = repository.clone();
     let (mut rows, fast_forward) = blocking(move || {
+        // git has put the objects in their place just now. Before a record, the ref-db or a ref names them, they are to
+        // stay there.
+        here.settle_objects()?;
         let fast_forward = policy::check(&here, &mut rows)?;
         Ok((rows, fast_forward))
     })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use refgate_core::{Deadline, GlobalRef, Lookup, Project, RefName, SiteKind};
 use refgate_git::receive::hooks_dir;
-use refgate_git::{RefLocks, Repository};
+use refgate_git::{Obstacles, RefLocks, Repository};
 
 use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION};
 use super::journal::Journal;
@@ -32,6 +32,8 @@ pub struct Status {
     pub writes: SiteKind,
     /// Settings that are in the way.
     pub warnings: Vec<String>,
+    /// Files that stop somebody who is to write in the repository.
+    pub obstacles: Obstacles,
     /// Writes that have begun and not ended.
     pub unfinished: Vec<Unfinished>,
     /// The newest note per ref that still holds.
@@ -62,6 +64,7 @@ impl Status {
             && matches!(self.reference_transaction, "missing" | "current" | "foreign")
             && self.writes == SiteKind::Gated
             && self.warnings.is_empty()
+            && self.obstacles.count == 0
             && self.drift.is_empty()
             && self.stuck.is_empty()
             && self.in_the_way.is_empty()
@@ -109,6 +112,7 @@ pub async fn status(
             backstop: hooks.backstop,
             writes: SiteKind::default(),
             warnings: install::warnings(&here)?,
+            obstacles: here.obstacles()?,
             unfinished,
             drift: Notes::of(&here).read()?,
             stuck: Vec::new(),

@@ -15,6 +15,7 @@ mod lab;
 mod local_policy;
 mod marked;
 mod names;
+mod owners;
 mod parallel;
 mod refusals;
 mod two_sites;

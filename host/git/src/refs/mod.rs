@@ -3,6 +3,7 @@
 //! The order of reading is git's own, loose refs before `packed-refs`: a ref that is packed in between is found in the
 //! second place, and an old packed value never hides a newer loose one. Nothing is kept between two readings.
 
+mod below;
 mod list;
 mod loose;
 mod packed;

@@ -12,15 +12,21 @@ const FEW: usize = 32;
 
 /// Every ref below `refs/`.
 pub(super) fn list(repository: &Repository) -> Result<RefList, GitError> {
-    let list = for_each_ref(repository, &[])?;
+    let list = for_each_ref(repository, std::iter::empty())?;
     readable(repository)?;
     Ok(list)
+}
+
+/// The refs below some directories of names, as `refs/heads/x/`.
+pub(super) fn below(repository: &Repository, dirs: &[Vec<u8>]) -> Result<RefList, GitError> {
+    for_each_ref(repository, dirs.iter().map(Vec::as_slice))
 }
 
 /// The values of these refs, exactly by name.
 pub(super) fn get(repository: &Repository, names: &[&RefName]) -> Result<Vec<Option<Target>>, GitError> {
     // Given a name, git lists the refs below it as well: those are not asked for, and dropped by the lookup.
-    let list = for_each_ref(repository, if names.len() <= FEW { names } else { &[] })?;
+    let few = if names.len() <= FEW { names } else { &[] };
+    let list = for_each_ref(repository, few.iter().map(|name| name.as_bytes()))?;
     let targets: Vec<_> = names.iter().map(|name| list.get(name.as_bytes())).collect();
     if targets.contains(&None) {
         readable(repository)?;
@@ -47,12 +53,15 @@ fn readable(repository: &Repository) -> Result<(), GitError> {
     ))
 }
 
-fn for_each_ref(repository: &Repository, patterns: &[&RefName]) -> Result<RefList, GitError> {
+fn for_each_ref<'p>(
+    repository: &Repository,
+    patterns: impl Iterator<Item = &'p [u8]>,
+) -> Result<RefList, GitError> {
     let mut command = git_in(repository.git_dir());
     // No name can hold a space. The default format would open every object.
     command.args(["for-each-ref", "--format=%(objectname) %(symref) %(refname)", "--"]);
     for name in patterns {
-        command.arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name.as_bytes()));
+        command.arg(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
     }
     let output = run(command, Vec::new())?;
     if !output.status.success() {

@@ -114,6 +114,12 @@ impl RefWriter<'_> {
             let done = Transaction::new(self, &some, message, trial).run()?;
             part.into_iter().zip(done).for_each(|(i, outcome)| outcomes[i] = outcome);
         }
+        if !trial {
+            // Only what would still be there after a power cut is told as done.
+            let applied =
+                edits.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == EditOutcome::Applied);
+            self.repository.settle_refs(applied.map(|(edit, _)| &edit.name))?;
+        }
         Ok(outcomes)
     }
 }

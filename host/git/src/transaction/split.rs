@@ -111,6 +111,11 @@ impl Transaction<'_> {
         input.extend_from_slice(b"prepare\0");
         input.extend_from_slice(last);
         let mut command = git_in(self.repository.git_dir());
+        match self.trial {
+            // What is written for a trial is thrown away: no need to wait for the disk.
+            true => drop(command.args(["-c", "core.fsync=none"])),
+            false => self.repository.files().core()?.wait(&mut command),
+        }
         // Housekeeping would run in the middle of a session, and repack what we have just looked at.
         command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "update-ref"]);
         if !self.message.is_empty() {

@@ -13,8 +13,10 @@ use super::failure::{failure, of_kind};
 use super::url::Place;
 use super::{RemoteUrl, pktline, ssh};
 use crate::child::Guarded;
+use crate::files::owner::Owner;
+use crate::files::settings::Core;
 use crate::limits::{Pulse, Silence, Watch, shown};
-use crate::{GitError, GitErrorKind, Limits, command};
+use crate::{GitError, GitErrorKind, Limits, Repository, command};
 
 const SERVICE: &str = "git-receive-pack";
 const DAEMON_PORT: u16 = 9418;
@@ -53,6 +55,15 @@ impl Connection {
             Place::Path(path) => {
                 let git_dir = repository_at(url, path)?;
                 let mut git = command::clean("git");
+                if let Some(owner) = Owner::to_serve(&git_dir) {
+                    // git trusts a repository of whom it runs as. Whether root trusts it is asked first.
+                    Repository::open(&git_dir)?;
+                    owner.run(&mut git);
+                }
+                // Where the settings cannot be read, receive-pack says why.
+                if let Ok(core) = Core::read(&git_dir) {
+                    core.wait(&mut git);
+                }
                 git.arg("receive-pack").arg(git_dir);
                 Connection::process(git, limits)
             }

@@ -15,6 +15,7 @@ use super::keep;
 use super::report::Lines;
 use super::url::Place;
 use super::{Progress, RemoteUrl, git_for_remotes, list, rewritten};
+use crate::files::durable::{after_transfer, git_for_transfer};
 use crate::objects::{lacking, push_line};
 use crate::{GitError, GitErrorKind, command};
 
@@ -133,7 +134,7 @@ impl Transfer<'_> {
     }
 
     fn session(&mut self, wanted: &[Oid]) -> Result<Output, GitError> {
-        let mut git = git_for_remotes(command::git_in(self.git_dir), self.url)?;
+        let mut git = git_for_remotes(git_for_transfer(self.git_dir)?, self.url)?;
         // The commit-graph may know a commit that is gone, and git would not ask for it.
         git.args(["-c", "core.commitGraph=false"]);
         self.tell_known(&mut git)?;
@@ -153,6 +154,7 @@ impl Transfer<'_> {
         let mut told = |said: Progress| tell(said, self.progress);
         let output = command::run_watched(&mut git, input, waited, &mut |part| lines.add(part, &mut told))?;
         lines.end(&mut told);
+        after_transfer(self.git_dir)?;
         keep::remove_left_over(self.git_dir)?;
         output.map_err(|silence| silence.of(self.url))
     }
@@ -200,7 +202,7 @@ impl Transfer<'_> {
             && let Some(one) = refused.first()
         {
             let listed = list(self.url, one.format())?;
-            let listed: BTreeSet<Oid> = listed.into_iter().map(|one| one.oid).collect();
+            let listed: BTreeSet<Oid> = listed.into_iter().filter_map(|one| one.oid).collect();
             refused.extend(wanted.iter().filter(|oid| !listed.contains(oid)));
         }
         Ok(refused)

@@ -20,9 +20,11 @@ pub fn remote_head(url: &RemoteUrl, scratch: &Path) -> Result<Option<RefName>, G
     if let Some(path) = url.path() {
         return Repository::open(&repository_at(url, path)?)?.head();
     }
-    let mut git = git_for_remotes(git_nowhere())?;
+    let mut git = git_for_remotes(git_nowhere(), url)?;
     git.args(["ls-remote", "--symref", "--"]).arg(url.git_argument()).arg("HEAD");
-    let output = command::run(git, Vec::new())?;
+    let waited = ("listing its HEAD", url.limits().silence);
+    let output = command::run_watched(&mut git, Vec::new(), waited, &mut |_| {})?;
+    let output = output.map_err(|silence| silence.of(url))?;
     if !output.status.success() {
         return Err(failure(url, "read HEAD", &String::from_utf8_lossy(&output.stderr)));
     }
@@ -40,14 +42,15 @@ const NOBODYS: &str = "refgate-knows-no-name";
 /// `ls-remote` leaves out a `HEAD` whose branch is not there. A clone of that branch alone takes nothing and is told.
 fn unborn(url: &RemoteUrl, scratch: &Path) -> Result<Option<RefName>, GitError> {
     let place = scratch.join(format!(".head.{}.new", process::id()));
-    let mut git = git_for_remotes(git_nowhere())?;
+    let mut git = git_for_remotes(git_nowhere(), url)?;
     git.arg("-c").arg(format!("init.defaultBranch={NOBODYS}"));
     // A template of the user's could hold hooks.
     git.args(["clone", "--bare", "--quiet", "--template=", "--single-branch", "--no-tags", "--depth=1"]);
     git.arg("--").arg(url.git_argument()).arg(&place);
-    let cloned = command::run(git, Vec::new());
+    let waited = ("listing its HEAD", url.limits().silence);
+    let cloned = command::run_watched(&mut git, Vec::new(), waited, &mut |_| {});
     let named = match &cloned {
-        Ok(output) if output.status.success() => Repository::open(&place).and_then(|made| made.head()),
+        Ok(Ok(output)) if output.status.success() => Repository::open(&place).and_then(|made| made.head()),
         // The listing went well, so this is a server that cannot say.
         _ => Ok(None),
     };

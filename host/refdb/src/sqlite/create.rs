@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -69,7 +70,16 @@ impl Scratch {
             half.push(format!(".{}-{n}.new", std::process::id()));
             let half = dir.join(half);
             match fs::OpenOptions::new().write(true).create_new(true).open(&half) {
-                Ok(_) => return Ok(Scratch(half)),
+                Ok(file) => {
+                    let scratch = Scratch(half);
+                    // What root makes in another user's directory is that user's, else nobody but root could write.
+                    // SQLite gives the files beside it to whom this one belongs to.
+                    let owner = fs::metadata(dir)?;
+                    if file.metadata()?.uid() == 0 && owner.uid() != 0 {
+                        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
+                    }
+                    return Ok(scratch);
+                }
                 // Left behind by a dead process with this id.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),

@@ -5,14 +5,14 @@
 //! ago. The time is that of the file system, which also the other processes of this site see.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use refgate_core::refdb::Reach;
 use refgate_core::{Edit, Outcome, Project};
-use refgate_git::{GitError, Repository};
+use refgate_git::{Files, GitError, Repository};
 
 use super::deadline;
 use crate::Site;
@@ -35,9 +35,7 @@ pub(super) async fn surely_dead(
 ) -> Result<(), String> {
     let refdb = site.gate.refdb();
     if refdb.capabilities().reach == Reach::Network {
-        let dir = dir(repository);
-        let age =
-            age(&dir, &record.id, act).map_err(|e| GitError::io("use the directory", &dir, &e).message)?;
+        let age = age(repository.files(), &dir(repository), &record.id, act).map_err(|e| e.message)?;
         if age < LONGEST {
             let left = (LONGEST - age).as_secs();
             return Err(format!("its write may still reach the ref-db for {left} s"));
@@ -72,41 +70,42 @@ fn dir(repository: &Repository) -> PathBuf {
 }
 
 /// For how long the writer of a record has been known to be dead: since the first call with `act`.
-fn age(dir: &Path, id: &str, act: bool) -> io::Result<Duration> {
-    let since = match fs::metadata(dir.join(id)).and_then(|meta| meta.modified()) {
+fn age(files: &Files, dir: &Path, id: &str, act: bool) -> Result<Duration, GitError> {
+    let mark = dir.join(id);
+    let changed = |file: io::Result<fs::Metadata>| file.and_then(|meta| meta.modified());
+    let failed = |e: io::Error| GitError::io("read the time of", &mark, &e);
+    let since = match changed(fs::metadata(&mark)) {
         Ok(since) => since,
         Err(e) if e.kind() == io::ErrorKind::NotFound && !act => return Ok(Duration::ZERO),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(dir)?;
-            File::create(dir.join(id))?.metadata()?.modified()?
+            changed(files.open_or_make(&mark)?.metadata()).map_err(failed)?
         }
-        Err(e) => return Err(e),
+        Err(e) => return Err(failed(e)),
     };
-    // A clock that was set back makes the wait longer, never shorter.
-    Ok(now(dir)?.duration_since(since).unwrap_or_default())
-}
-
-/// The file system's own time.
-fn now(dir: &Path) -> io::Result<SystemTime> {
+    // The file system's own time. Another process may have tidied the file away, or have left one that died.
     let probe = dir.join(format!(".now.{}", std::process::id()));
-    let now = File::create(&probe)?.metadata()?.modified()?;
-    // Another process may have tidied it away.
     let _ = fs::remove_file(&probe);
-    Ok(now)
+    let now = changed(files.open_or_make(&probe)?.metadata()).map_err(failed);
+    let _ = fs::remove_file(&probe);
+    // A clock that was set back makes the wait longer, never shorter.
+    Ok(now?.duration_since(since).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use refgate_core::ObjectFormat;
 
     #[test]
     fn a_writer_is_dead_since_it_was_first_seen_so() {
         let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("refgate/dead-writers");
+        let here = Repository::create(&root.path().join("r.git"), ObjectFormat::Sha1, None).unwrap();
+        let dir = dir(&here);
+        let age = |dir: &Path, id: &str, act| age(here.files(), dir, id, act);
         assert_eq!(age(&dir, "1", false).unwrap(), Duration::ZERO);
         assert!(!dir.exists(), "a look notes nothing");
         assert!(age(&dir, "1", true).unwrap() < LONGEST);
-        let mark = File::options().write(true).open(dir.join("1")).unwrap();
+        let mark = fs::File::options().write(true).open(dir.join("1")).unwrap();
         let seen = mark.metadata().unwrap().modified().unwrap();
         mark.set_modified(seen - LONGEST).unwrap();
         assert!(age(&dir, "1", true).unwrap() >= LONGEST);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use refgate_core::{Deadline, Project, SiteKind};
-use refgate_git::{GitError, Repository};
+use refgate_git::{GitError, Obstacle, Obstacles, Repository};
 use refgate_host::gated::install::{self, Hooks, Step};
 use refgate_host::gated::{self, Status};
 use refgate_host::{Error, Site, anew, names};
@@ -154,6 +154,7 @@ fn document(project: &Project, status: &Status) -> serde_json::Value {
         "reference_transaction": status.reference_transaction,
         "audit": status.audit, "backstop": status.backstop,
         "writes": status.writes.name(), "warnings": status.warnings,
+        "files": files(&status.obstacles),
         "unfinished": unfinished, "drift": status.drift, "stuck": stuck,
         "in_the_way": in_the_way(status), "made_anew": status.made_anew,
     })
@@ -161,6 +162,43 @@ fn document(project: &Project, status: &Status) -> serde_json::Value {
 
 fn in_the_way(status: &Status) -> Vec<[String; 2]> {
     status.in_the_way.iter().map(|(one, other)| [one.to_string(), other.to_string()]).collect()
+}
+
+fn files(obstacles: &Obstacles) -> serde_json::Value {
+    let one = |one: &Obstacle| {
+        json!({
+            "path": one.path.display().to_string(), "owner": one.owner, "group": one.group,
+            "mode": format!("{:04o}", one.mode), "stops": one.stops, "cannot_be": one.cannot_be,
+        })
+    };
+    json!({
+        "count": obstacles.count, "first": obstacles.first.iter().map(one).collect::<Vec<_>>(),
+        "cure": obstacles.cure, "cut_short": obstacles.cut_short,
+    })
+}
+
+fn show_files(obstacles: &Obstacles) {
+    for one in &obstacles.first {
+        warn(&format!(
+            "`{}` belongs to {}:{} with mode {:04o}: it cannot be {} by {}",
+            one.path.display(),
+            one.owner,
+            one.group,
+            one.mode,
+            one.cannot_be,
+            one.stops
+        ));
+    }
+    let more = obstacles.count - obstacles.first.len();
+    if more > 0 {
+        warn(&format!("{more} more files and directories stop somebody"));
+    }
+    if obstacles.count > 0 {
+        hint(&format!("as root: `{}`", obstacles.cure));
+    }
+    if obstacles.cut_short {
+        warn("there are too many files to look at the owner and mode of all of them");
+    }
 }
 
 fn show(project: &Project, status: &Status, output: &Output) {
@@ -197,6 +235,7 @@ fn show(project: &Project, status: &Status, output: &Output) {
     for (one, other) in &status.in_the_way {
         output.text(&names::told(one, other));
     }
+    show_files(&status.obstacles);
     for one in &status.unfinished {
         let refs: Vec<String> = one.refs.iter().take(5).map(ToString::to_string).collect();
         let more = one.refs.len().saturating_sub(5);

@@ -1,0 +1,194 @@
+//! Other users: what root does in a repository that belongs to somebody, and a group that shares one.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::{PROJECT, REFGATE, Ran, mode};
+use crate::lab::{Gated, Kind, kinds};
+
+/// The owner of the repositories, and a colleague of the same group.
+const OWNER: u32 = 2001;
+const COLLEAGUE: u32 = 2002;
+
+/// Two sites of `OWNER`, with the program where everybody may run it, and with root trusting the repositories.
+struct Owned {
+    g: Gated,
+}
+
+impl Owned {
+    fn new(kind: Kind, shared: Option<&str>) -> Owned {
+        let g = Gated::new(kind);
+        mode(g.lab.dir.path(), 0o755);
+        fs::copy(REFGATE, g.lab.path("refgate")).unwrap();
+        for site in ["a", "b"] {
+            if let Some(shared) = shared {
+                g.git(site, &["config", "core.sharedRepository", shared]);
+            }
+            let mut install = Command::new(g.lab.path("refgate"));
+            install.current_dir(g.lab.path(site)).args(["hook", "install", PROJECT]);
+            Ran::of(&mut install).ok();
+        }
+        // Each command of the tests has a home of its own.
+        for home in [g.lab.path(""), g.lab.path("client"), g.lab.repo("a"), g.lab.repo("b")] {
+            fs::write(home.join(".gitconfig"), "[safe]\n\tdirectory = *\n").unwrap();
+        }
+        sh(&g.lab.path(""), &format!("chown -R {OWNER}:{OWNER} a/git b/git client refdb.sqlite*"));
+        if shared.is_some() {
+            sh(
+                &g.lab.path(""),
+                "chmod -R g+rwX a/git b/git refdb.sqlite*; find a/git b/git -type d -exec chmod g+s {} +",
+            );
+        }
+        // SQLite makes files beside the ref-db, whoever uses it.
+        fs::create_dir(g.lab.path("db")).unwrap();
+        sh(
+            &g.lab.path(""),
+            &format!("mv refdb.sqlite* db; chown -R {OWNER}:{OWNER} db; chmod -R g+rwX db; chmod g+s db"),
+        );
+        for site in ["a", "b"] {
+            g.lab.configure(site, "[ref-database]\n    url = sqlite:../db/refdb.sqlite");
+        }
+        Owned { g }
+    }
+
+    /// A push by a user; returns what git said.
+    fn push(&self, uid: u32, commit: &str, name: &str) -> Ran {
+        let mut push = self.g.pushing("a", &[&format!("{commit}:{name}")]);
+        Ran::of(push.uid(uid).gid(OWNER))
+    }
+
+    fn commit(&self, parent: &str, message: &str) -> String {
+        let made = self.g.commit(&[parent], message);
+        sh(&self.g.lab.path(""), &format!("chown -R {OWNER}:{OWNER} client"));
+        made
+    }
+
+    /// The program, as root or as somebody.
+    fn run(&self, uid: Option<u32>, site: &str, args: &[&str]) -> Ran {
+        let mut command =
+            crate::common::clean(self.g.lab.path("refgate").to_str().unwrap(), self.g.lab.dir.path());
+        command.current_dir(self.g.lab.path(site)).args(args);
+        if let Some(uid) = uid {
+            command.uid(uid).gid(OWNER);
+        }
+        Ran::of(&mut command)
+    }
+}
+
+fn sh(dir: &Path, script: &str) {
+    let ran = Ran::of(Command::new("sh").current_dir(dir).args(["-c", script]));
+    assert_eq!(ran.code, 0, "{script}: {}", ran.err);
+}
+
+/// As after a move of the repository: whoever comes next makes refgate's files.
+fn forget_locks(o: &Owned, site: &str) {
+    let dir = o.g.lab.repo(site).join("refgate");
+    if dir.exists() {
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
+
+/// What below `dir` belongs to root.
+fn of_root(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.uid() == 0 || meta.gid() == 0 {
+            found.push(path.display().to_string());
+        }
+        if meta.is_dir() {
+            found.extend(of_root(&path));
+        }
+    }
+    found
+}
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_run_by_root_leaves_nothing_that_stops_the_owner() {
+    for kind in kinds() {
+        let o = Owned::new(kind, None);
+        let c1 = o.commit(&o.g.c0, "1");
+        for site in ["a", "b"] {
+            forget_locks(&o, site);
+        }
+        assert_eq!(o.push(OWNER, &c1, "refs/heads/1").code, 0, "{kind:?}");
+        forget_locks(&o, "a");
+        // Root sends, catches up, fetches, looks after and forgets.
+        o.run(None, "a", &["push", PROJECT, "b"]).ok();
+        o.run(None, "b", &["fetch", PROJECT, "a"]).ok();
+        let c2 = o.commit(&c1, "2");
+        assert_eq!(o.push(OWNER, &c2, "refs/heads/new/2").code, 0, "{kind:?}");
+        o.run(None, "b", &["fetch", PROJECT, "a"]).ok();
+        assert_eq!(o.g.value("b", "refs/heads/new/2"), c2);
+        o.run(None, "b", &["refdb", "heal", PROJECT, "--yes"]).ok();
+        o.run(None, "b", &["refdb", "forget", PROJECT]);
+        o.run(None, "b", &["hook", "install", PROJECT, "--audit"]).ok();
+        for site in ["a", "b"] {
+            assert_eq!(of_root(&o.g.lab.repo(site)), Vec::<String>::new(), "{kind:?}");
+        }
+        assert_eq!(of_root(&o.g.lab.path("db")), Vec::<String>::new());
+        let c3 = o.commit(&c2, "3");
+        let ran = o.push(OWNER, &c3, "refs/heads/new/2");
+        assert_eq!(ran.code, 0, "{kind:?}: {}", ran.err);
+        o.run(Some(OWNER), "a", &["push", PROJECT, "b"]).ok();
+        assert_eq!(o.g.value("b", "refs/heads/new/2"), c3, "{kind:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_group_goes_on_in_a_shared_repository_whoever_came_first() {
+    for kind in kinds() {
+        let o = Owned::new(kind, Some("group"));
+        for site in ["a", "b"] {
+            forget_locks(&o, site);
+        }
+        let mut last = o.g.c0.clone();
+        for (i, uid) in [OWNER, COLLEAGUE, OWNER, COLLEAGUE].into_iter().enumerate() {
+            last = o.commit(&last, &i.to_string());
+            let ran = o.push(uid, &last, "refs/heads/dir/x");
+            assert_eq!(ran.code, 0, "{kind:?} {uid}: {}", ran.err);
+            let other = if uid == OWNER { COLLEAGUE } else { OWNER };
+            o.run(Some(other), "a", &["push", PROJECT, "b"]).ok();
+            assert_eq!(o.g.value("b", "refs/heads/dir/x"), last, "{kind:?}");
+            let status = o.run(None, "a", &["--json", "hook", "status", PROJECT]);
+            let status: serde_json::Value = serde_json::from_str(&status.out).unwrap();
+            assert_eq!(status["files"]["count"], 0, "{kind:?}: {status}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_status_names_the_files_that_stop_the_owner_and_what_mends_it() {
+    let o = Owned::new(Kind::Files, None);
+    for site in ["a", "b"] {
+        o.g.git(site, &["config", "core.fsync", "committed"]);
+    }
+    sh(&o.g.lab.path(""), &format!("chown -R {OWNER}:{OWNER} a/git b/git"));
+    let c0 = o.g.c0.clone();
+    assert_eq!(o.push(OWNER, &c0, "refs/heads/other").code, 0);
+    o.run(None, "a", &["hook", "status", PROJECT]).ok();
+    let lock = o.g.lab.repo("a").join("refgate/refs.lock");
+    sh(&o.g.lab.path(""), &format!("chown root:root {} && chmod 644 {0}", lock.display()));
+    let c1 = o.commit(&o.g.c0, "1");
+    let refused = o.push(OWNER, &c1, "refs/heads/main");
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    let ran = o.run(None, "a", &["hook", "status", PROJECT]);
+    ran.exits(3);
+    ran.says(&[
+        "refgate/refs.lock` belongs to root:root with mode 0644: it cannot be written by `2001`",
+        "hint: as root: `chown -R 2001:2001 ",
+    ]);
+    let status = o.run(Some(OWNER), "a", &["--json", "hook", "status", PROJECT]).json(3);
+    assert_eq!((&status["good"], &status["files"]["count"]), (&false.into(), &1.into()), "{status}");
+    assert_eq!(status["files"]["first"][0]["mode"], "0644");
+    sh(&o.g.lab.path(""), status["files"]["cure"].as_str().unwrap());
+    o.run(Some(OWNER), "a", &["hook", "status", PROJECT]).ok();
+    assert_eq!(o.push(OWNER, &c1, "refs/heads/main").code, 0);
+}

@@ -1,0 +1,182 @@
+//! Files and directories that refgate makes below a git directory: with the owner, group and mode that git itself would
+//! give them there, so that whoever may write in the repository can go on doing so.
+//!
+//! - `core.sharedRepository` counts as git applies it, the set-group-id bit of directories included.
+//! - What root makes in another user's repository belongs to that user ([`owner`]).
+//! - What is made is on disk with its name when the call returns, where the caller needs that ([`Files::replace`]).
+
+pub(crate) mod access;
+pub(crate) mod durable;
+pub(crate) mod owner;
+pub(crate) mod settings;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::libc;
+
+use crate::GitError;
+use owner::Owner;
+use settings::Core;
+
+/// The set-group-id bit: what is made in such a directory gets its group.
+const SET_GROUP: u32 = 0o2000;
+
+/// Makes files and directories below one git directory.
+#[derive(Debug)]
+pub struct Files {
+    git_dir: PathBuf,
+    /// Read when it is first needed: most calls find everything in its place.
+    core: OnceLock<Core>,
+}
+
+impl Files {
+    /// For what is to be made below `git_dir`. Nothing is read yet.
+    pub fn below(git_dir: impl Into<PathBuf>) -> Files {
+        Files { git_dir: git_dir.into(), core: OnceLock::new() }
+    }
+
+    /// The settings of the repository that say how files are made in it.
+    pub(crate) fn core(&self) -> Result<&Core, GitError> {
+        if let Some(known) = self.core.get() {
+            return Ok(known);
+        }
+        let read = Core::read(&self.git_dir)?;
+        Ok(self.core.get_or_init(|| read))
+    }
+
+    /// Makes the directory `dir` and those that are missing above it. Each name is on disk when this returns.
+    ///
+    /// # Errors
+    /// What cannot be made, with its path.
+    pub fn make_dir(&self, dir: &Path) -> Result<(), GitError> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let failed = |e: io::Error| GitError::io("create the directory", dir, &e);
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.make_dir(parent)?;
+        match DirBuilder::new().create(dir) {
+            Ok(()) => {
+                // Not what somebody may have put in its place meanwhile.
+                let made = OpenOptions::new()
+                    .read(true)
+                    .custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY)
+                    .open(dir);
+                self.settle(&made.map_err(failed)?, dir)?;
+                sync(parent)
+            }
+            // Another process was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// Opens a file for reading and writing, as it is. One that is missing is made, empty, with the directories above it.
+    ///
+    /// # Errors
+    /// What cannot be made or opened, with its path.
+    pub fn open_or_make(&self, path: &Path) -> Result<File, GitError> {
+        // Root must not be led out of the repository by a link that its owner made.
+        let open = || OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
+        let failed = |e: io::Error| GitError::io("open", path, &e);
+        match open() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened.map_err(failed),
+        }
+        // Under another name first, so that nobody meets it with another owner or mode than it is to have.
+        let half = self.half(path)?;
+        let made = fs::hard_link(&half, path);
+        // A link is a second name; what cannot be removed is hidden and empty.
+        let _ = fs::remove_file(&half);
+        match made {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(e)),
+            _ => open().map_err(failed),
+        }
+    }
+
+    /// Writes a whole file: whoever reads it finds the old text or all of the new one. Both the text and the name are on
+    /// disk when this returns.
+    ///
+    /// # Errors
+    /// What cannot be made, with its path; then the old file is as it was.
+    pub fn replace(&self, path: &Path, text: &[u8]) -> Result<(), GitError> {
+        self.replace_as(path, text, false)
+    }
+
+    /// The same for a program, which everybody who may read it may run.
+    pub fn replace_program(&self, path: &Path, text: &[u8]) -> Result<(), GitError> {
+        self.replace_as(path, text, true)
+    }
+
+    fn replace_as(&self, path: &Path, text: &[u8], program: bool) -> Result<(), GitError> {
+        let half = self.half(path)?;
+        let write = || {
+            let mut file = OpenOptions::new().write(true).open(&half)?;
+            if program {
+                // Those may run it who may read it.
+                let mode = file.metadata()?.mode();
+                file.set_permissions(Permissions::from_mode((mode | (mode & 0o444) >> 2) & 0o7777))?;
+            }
+            file.write_all(text)?;
+            file.sync_all()?;
+            fs::rename(&half, path)
+        };
+        write().map_err(|e| {
+            // What cannot be removed is hidden and no file of anybody.
+            let _ = fs::remove_file(&half);
+            GitError::io("write", path, &e)
+        })?;
+        sync(parent(path))
+    }
+
+    /// An empty file beside `path`, with the directories above it, as it is to be but for its name.
+    fn half(&self, path: &Path) -> Result<PathBuf, GitError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        self.make_dir(parent(path))?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = path.file_name().unwrap_or_default().display();
+        let half = path.with_file_name(format!(".{name}.{}.{count}.new", process::id()));
+        let failed = |e: io::Error| GitError::io("make", &half, &e);
+        // A process of the same number may have died here.
+        let _ = fs::remove_file(&half);
+        let file = OpenOptions::new().write(true).create_new(true).open(&half).map_err(failed)?;
+        self.settle(&file, &half).inspect_err(|_| drop(fs::remove_file(&half)))?;
+        Ok(half)
+    }
+
+    /// Gives what was just made the owner, group and mode that it has to have.
+    fn settle(&self, made: &File, path: &Path) -> Result<(), GitError> {
+        let shared = self.core()?.shared;
+        let settle = || {
+            let meta = made.metadata()?;
+            if let Some(owner) = Owner::to_serve(&self.git_dir) {
+                // In a directory with the set-group-id bit it has its group already.
+                let inherits = fs::metadata(parent(path))?.mode() & SET_GROUP != 0;
+                fchown(made, Some(owner.uid), (!inherits).then_some(owner.gid))?;
+            }
+            let mode = shared.adjust(meta.mode(), meta.is_dir());
+            match mode == meta.mode() & 0o7777 {
+                true => Ok(()),
+                false => made.set_permissions(Permissions::from_mode(mode)),
+            }
+        };
+        settle().map_err(|e| GitError::io("set the owner and mode of", path, &e))
+    }
+}
+
+/// The directory that a file is in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Waits until the names in a directory are on disk.
+pub(crate) fn sync(dir: &Path) -> Result<(), GitError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|e| GitError::io("write to the disk", dir, &e))
+}
