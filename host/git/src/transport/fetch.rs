@@ -209,14 +209,13 @@ impl Transfer<'_> {
     }
 }
 
-/// Whether `git fetch-pack` may do it. It does not speak http, and that of git 2.39 crashes where a setting says what a check
-/// of objects means.
+/// Whether `git fetch-pack` may do it. It does not speak http, and that of git 2.39 crashes where objects are checked.
 fn takes_plumbing(git_dir: &Path, url: &RemoteUrl) -> Result<bool, GitError> {
     if *url.place() == Place::Http {
         return Ok(false);
     }
     let mut git = command::git_in(git_dir);
-    git.args(["config", "--name-only", "--get-regexp", r"^fetch\.fsck\."]);
+    git.args(["config", "--name-only", "--get-regexp", r"^(fetch|transfer)\.fsck"]);
     Ok(command::run(git, Vec::new())?.stdout.is_empty())
 }
 

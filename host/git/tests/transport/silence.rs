@@ -187,8 +187,18 @@ fn an_http_server_that_says_nothing_is_left() {
     is_silence(&fetch_objects(&pair.local.0, &url, &[one], &mut |_| {}).unwrap_err());
 }
 
-/// Whether a process runs with `word` in its command line.
+/// Whether a process goes on with `word` in its command line. One that was killed a moment ago may still be on its way.
 fn runs(word: &str) -> bool {
+    for _ in 0..40 {
+        if !is_there(word) {
+            return false;
+        }
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    true
+}
+
+fn is_there(word: &str) -> bool {
     fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).replace('\0', " ").contains(word)
