@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::Rng;
 use refgate_core::decision::{Decision, RefUpdate, Request, Sources, decide};
+use refgate_core::refdb::{Layered, Plain};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     Clock, Direction, FilterSet, FilterSource, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project,
@@ -36,8 +37,10 @@ pub struct GateParts {
 }
 
 impl Gate {
-    /// From parts of your own: any ref-db, any repositories, any filters.
-    pub fn new(parts: GateParts) -> Gate {
+    /// From parts of your own: any ref-db, any repositories, any filters. A ref-db that answers too few or too many is an
+    /// error wherever it is asked through this gate.
+    pub fn new(mut parts: GateParts) -> Gate {
+        parts.refdb = Arc::new(Layered::new(parts.refdb, Plain));
         Gate { parts: Arc::new(parts) }
     }
 

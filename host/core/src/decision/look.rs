@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{Request, Sources};
 use crate::batch::state;
 use crate::group::{ChangePart, ChangeRef, is_patch_set};
+use crate::refdb::{Operation, whole};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Row, Seen};
 use crate::{AncestryQuery, Deadline, Direction, Entry, Lookup, Oid, RefBatch, RefName};
 
@@ -103,18 +104,12 @@ impl Facts {
         }
         let names: Vec<RefName> = checked.iter().map(|i| request.updates[*i].name.clone()).collect();
         let deadline = Deadline::after(sources.clock, request.refdb_timeout);
-        let found = match sources.refdb.get_many(request.project, &names, deadline).await {
-            Ok(found) if found.len() == names.len() => found,
-            Ok(found) => {
-                let (got, asked) = (found.len(), names.len());
-                self.problems.push(format!("the ref-db answered {got} of {asked} refs"));
-                Vec::new()
-            }
-            Err(e) => {
-                self.problems.push(e.to_string());
-                Vec::new()
-            }
-        };
+        let found = sources.refdb.get_many(request.project, &names, deadline).await;
+        // Whoever calls `decide` may hand it any store.
+        let found = whole(Operation::GetMany, names.len(), found).unwrap_or_else(|e| {
+            self.problems.push(e.to_string());
+            Vec::new()
+        });
         let mut found = found.into_iter();
         let mut superseded = HashMap::new();
         for i in checked {

@@ -1,11 +1,12 @@
-//! What stands around every call of a ref-db, written once: retries, time limits, counters and faults are layers.
+//! What stands around every call of a ref-db, written once: retries, time limits, counters and faults are layers, and
+//! whatever the layer, a list of answers that is not as long as the list of questions is an error.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, Lookup, Outcome, Page, RefDbError, RefLock,
-    TextOutcome,
+    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, Lookup, Outcome, Page, RefDbError,
+    RefDbErrorKind, RefLock, TextOutcome,
 };
 use crate::{BoxFuture, Deadline, Entry, GlobalRef, Project, RefName};
 
@@ -117,7 +118,51 @@ impl<L: Layer> Layer for Arc<L> {
     }
 }
 
-/// A store with a layer around it.
+/// A layer that does nothing: [`Layered`] around a store then only checks how many answers it gives.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Layer for Plain {
+    fn around<'a, T: Send + 'a>(
+        &'a self,
+        _: Operation,
+        deadline: Deadline,
+        call: impl Fn(Deadline) -> BoxFuture<'a, Result<T, RefDbError>> + Send + Sync + 'a,
+    ) -> BoxFuture<'a, Result<T, RefDbError>> {
+        call(deadline)
+    }
+}
+
+/// The answers of one call, if there are as many as it has `asked` for: callers lay them beside their questions, and one
+/// answer too few would leave the last question without any.
+///
+/// # Errors
+/// [`RefDbErrorKind::Indeterminate`] after a compare-and-put, which may have been applied; else
+/// [`RefDbErrorKind::Corrupt`].
+pub fn whole<T>(
+    operation: Operation,
+    asked: usize,
+    answers: Result<Vec<T>, RefDbError>,
+) -> Result<Vec<T>, RefDbError> {
+    let answers = answers?;
+    if answers.len() == asked {
+        return Ok(answers);
+    }
+    let kind = match operation.is_write() {
+        true => RefDbErrorKind::Indeterminate,
+        false => RefDbErrorKind::Corrupt,
+    };
+    let what = format!(
+        "the ref-db gave {} answers to `{}` of {asked} refs: none of them counts; the store is faulty, report it to its \
+         maintainer",
+        answers.len(),
+        operation.name()
+    );
+    Err(RefDbError::new(kind, what))
+}
+
+/// A store with a layer around it. The number of its answers is checked below the layer, so that the layer sees an error
+/// as callers see it.
 pub struct Layered<D, L> {
     inner: D,
     layer: L,
@@ -146,7 +191,8 @@ where
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
         self.layer.around(Operation::GetMany, deadline, move |deadline| {
-            self.inner.get_many(project, refs, deadline)
+            let answers = self.inner.get_many(project, refs, deadline);
+            Box::pin(async move { whole(Operation::GetMany, refs.len(), answers.await) })
         })
     }
 }
@@ -180,7 +226,8 @@ where
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
         self.layer.around(Operation::CompareAndPut, deadline, move |deadline| {
-            self.inner.compare_and_put(project, edits, atomicity, deadline)
+            let answers = self.inner.compare_and_put(project, edits, atomicity, deadline);
+            Box::pin(async move { whole(Operation::CompareAndPut, edits.len(), answers.await) })
         })
     }
 
@@ -191,7 +238,8 @@ where
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
         self.layer.around(Operation::Resolve, deadline, move |deadline| {
-            self.inner.resolve(project, edits, deadline)
+            let answers = self.inner.resolve(project, edits, deadline);
+            Box::pin(async move { whole(Operation::Resolve, edits.len(), answers.await) })
         })
     }
 

@@ -12,7 +12,7 @@ mod value;
 use std::time::Duration;
 
 pub use error::{RefDbError, RefDbErrorKind};
-pub use layer::{Layer, Layered, Operation};
+pub use layer::{Layer, Layered, Operation, Plain, whole};
 pub use lock::{LockToken, RefLock, lock_many, while_renewed};
 pub use memory::MemoryRefDb;
 pub use noop::NoopRefDb;
