@@ -22,6 +22,7 @@ pub mod gated;
 pub mod heal;
 pub mod live;
 mod open;
+mod queue;
 pub mod record;
 pub mod replicate;
 mod report;

@@ -21,8 +21,8 @@ mod watch;
 
 pub use prove::Checked;
 
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use refgate_runtime::{Event, PluginStatus, Shadow, Swapper};
 
 use crate::config::Config;
 use crate::filters::Loader;
+use crate::queue::Place;
 use crate::{Error, System};
 use observe::Watching;
 
@@ -65,7 +66,7 @@ impl Default for LiveOptions {
 /// The live set and the thread that keeps it. Dropping it ends the thread; sets that were taken stay usable.
 pub struct Live {
     swapper: Arc<Swapper>,
-    wake: Mutex<Sender<Wake>>,
+    wake: Sender<Wake>,
     thread: Option<JoinHandle<()>>,
     loader: Arc<Loader>,
 }
@@ -77,7 +78,7 @@ enum Wake {
     /// A call failed: the plugin, and the digest of the build.
     Failed(String, String),
     /// The live set was asked something while another set watches.
-    Looked(Box<observe::Asked>),
+    Looked(Arc<observe::Asked>, Place),
     /// Look now; the events go back.
     Now(Sender<Vec<Event>>),
     /// The end.
@@ -100,11 +101,10 @@ impl Live {
         swap.shadow_looks = config.plugins.shadow_looks;
         swap.observer = Some(watching.clone());
         swap.prove = Some(prove::prover(&loader, config, watching.clone())?);
-        let failed = Mutex::new(wake.clone());
+        let failed = wake.clone();
         swap.failures = Some(Arc::new(move |plugin, digest, _error| {
-            let wake = failed.lock().unwrap_or_else(PoisonError::into_inner);
             // After the end nobody counts any more.
-            let _ = wake.send(Wake::Failed(plugin.to_owned(), digest.to_owned()));
+            let _ = failed.send(Wake::Failed(plugin.to_owned(), digest.to_owned()));
         }));
         let eyes = watch::Eyes::open(config, wake.clone(), &loader, options.rescan);
         let (swapper, events) = loader.swapper(config, |runtime, _| Swapper::start(runtime, swap))?;
@@ -115,7 +115,7 @@ impl Live {
             std::thread::Builder::new().name("refgate-plugins".to_owned()).spawn(move || keeper.run(&woken));
         let thread = spawned
             .map_err(|e| Error::failed(format!("cannot start the thread that watches plugins: {e}")))?;
-        Ok(Live { swapper, wake: Mutex::new(wake), thread: Some(thread), loader })
+        Ok(Live { swapper, wake, thread: Some(thread), loader })
     }
 
     /// What a [`Gate`](crate::Gate) takes its filters from.
@@ -141,7 +141,7 @@ impl Live {
     /// Looks at the directory now, after everything that was told before. What happened.
     pub fn scan(&self) -> Vec<Event> {
         let (reply, answer) = channel();
-        let sent = self.wake.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::Now(reply));
+        let sent = self.wake.send(Wake::Now(reply));
         // Without its thread nothing happens any more.
         if sent.is_ok() { answer.recv().unwrap_or_default() } else { Vec::new() }
     }
@@ -166,7 +166,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        let _ = self.wake.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::Stop);
+        let _ = self.wake.send(Wake::Stop);
         if let Some(thread) = self.thread.take() {
             // A panic there was printed by it.
             let _ = thread.join();

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher, event::AccessKind, event::AccessMode};
@@ -44,7 +44,6 @@ pub(super) struct Eyes {
 impl Eyes {
     /// Watches from now on: before the first look at the directory, so that nothing falls in between.
     pub fn open(config: &Config, wake: Sender<Wake>, loader: &Loader, rescan: Duration) -> Eyes {
-        let wake = Mutex::new(wake);
         let directory = config.plugins.directory.as_deref().map(absolute);
         let state = config.plugins.state.as_deref().map(absolute);
         let ours = directory.clone();
@@ -53,7 +52,7 @@ impl Eyes {
                 return;
             }
             // An error may hide a change.
-            let _ = wake.lock().unwrap_or_else(PoisonError::into_inner).send(Wake::Changed);
+            let _ = wake.send(Wake::Changed);
         };
         let mut eyes = Eyes { watcher: None, directory, state, identity: None, rescan };
         match notify::recommended_watcher(handler) {
@@ -130,7 +129,7 @@ impl Keeper {
                     };
                 }
                 Ok(Wake::Failed(plugin, digest)) => self.failed(&plugin, &digest),
-                Ok(Wake::Looked(asked)) => self.compare(&asked),
+                Ok(Wake::Looked(asked, _place)) => self.compare(&asked),
                 Ok(Wake::Now(reply)) => {
                     // Nobody may wait any more.
                     let _ = reply.send(self.scan());
@@ -179,7 +178,6 @@ impl Keeper {
     }
 
     fn compare(&mut self, asked: &Asked) {
-        self.watching.queued.fetch_sub(1, Ordering::Relaxed);
         let Some(shadow) = self.swapper.shadow() else { return };
         if super::prove::finish(shadow.look(&asked.batch, &asked.said)).is_err() {
             return;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use refgate_core::future::ready;
 use refgate_core::{
-    Answer, BoxFuture, Direction, FilterError, FilterSet, Project, RefBatch, RefFilter, chain,
+    Answer, BoxFuture, Direction, FilterError, FilterSet, Observer, Project, RefBatch, RefFilter, chain,
 };
 
 use super::*;
@@ -198,11 +198,19 @@ async fn a_queue_that_is_full_holds_nobody_up() {
     for _ in 0..1000 {
         chain::look(&set, &one).await;
     }
+    assert_eq!(recorder.room.used().refs, 1001, "small looks are not counted by looks");
+    let large = batch(&vec![b"refs/heads/a".as_slice(); 300_000], 20);
+    let said = vec![chain::Said::Keep; large.len()];
+    for _ in 0..100 {
+        recorder.looked(&set, &large, &said);
+    }
+    assert_eq!(recorder.room.used().refs, 901_001, "of the large ones only three fit");
+    assert_eq!(Arc::strong_count(&large), 4);
     drop(go);
     drop(set);
     recorder.finish();
     let notes = notes.lock().unwrap();
     assert!(notes[0].contains("does not fit"), "{notes:?}");
-    assert!(notes[1].starts_with("1001 looks are not in"), "{notes:?}");
+    assert!(notes[1].starts_with("1101 looks are not in"), "{notes:?}");
     assert_eq!(fs::metadata(&file).unwrap().len(), 0);
 }

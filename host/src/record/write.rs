@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -14,15 +14,13 @@ use refgate_core::{FilterSet, Observer, RefBatch};
 
 use super::format::{Asked, FORMAT, Header, VERSION, line};
 use crate::Error;
+use crate::queue::{Place, Room, Size};
 
 /// Bytes of a recording after which nothing is added, unless somebody says otherwise: 256 MiB.
 pub const DEFAULT_MAX: u64 = 256 << 20;
 
-/// Looks that wait to be written.
-const QUEUED_LOOKS: usize = 256;
-
-/// Refs of the looks that wait to be written, beside one look of any size.
-const QUEUED_REFS: usize = 1 << 20;
+/// How much may wait to be written, beside one look of any size.
+const MOST: Size = Size { refs: 1 << 20, bytes: 256 << 20 };
 
 /// Is told, in a sentence, when a recording stops early or leaves something out.
 pub type Note = Box<dyn Fn(&str) + Send>;
@@ -31,20 +29,22 @@ struct Seen {
     asked: Asked,
     batch: Arc<RefBatch>,
     said: Vec<Said>,
+    _place: Place,
 }
 
-/// Appends one line per look to a file. Never holds up a decision: a look that finds the queue full is left out, counted,
-/// and told of at the end.
+enum Message {
+    Look(Seen),
+    /// Nothing more comes.
+    End,
+}
+
+/// Appends one line per look to a file. Never holds up a decision: a look that finds no room in the queue is left out,
+/// counted, and told of at the end.
 pub struct Recorder {
-    queue: Mutex<Option<SyncSender<Seen>>>,
+    queue: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    counts: Arc<Counts>,
-}
-
-#[derive(Default)]
-struct Counts {
-    waiting_refs: AtomicUsize,
-    left_out: AtomicU64,
+    pub(super) room: Arc<Room>,
+    left_out: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -61,17 +61,18 @@ impl Recorder {
         let open = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(file);
         let mut open = open.map_err(|e| cannot(&e))?;
         check(&mut open).map_err(|e| cannot(&e))?;
-        let (queue, looks) = sync_channel(QUEUED_LOOKS);
-        let counts = Arc::new(Counts::default());
-        let writer = Writer { file: open, path: file.to_owned(), max, note, counts: counts.clone() };
+        let (queue, looks) = channel();
+        let left_out = Arc::new(AtomicU64::new(0));
+        let writer = Writer { file: open, path: file.to_owned(), max, note, left_out: left_out.clone() };
         let thread = std::thread::Builder::new().name("refgate-record".to_owned());
         let thread = thread.spawn(move || writer.run(&looks)).map_err(|e| cannot(&e))?;
-        Ok(Recorder { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), counts })
+        Ok(Recorder { queue, thread: Mutex::new(Some(thread)), room: Room::new(MOST), left_out })
     }
 
     /// Writes what is waiting, says what was left out, and records nothing more.
     pub fn finish(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A writer that has ended already needs no word.
+        let _ = self.queue.send(Message::End);
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A writer that panicked has nothing left to write.
             let _ = thread.join();
@@ -81,16 +82,14 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn looked(&self, set: &FilterSet, batch: &Arc<RefBatch>, said: &[Said]) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else { return };
-        let refs = batch.len();
-        let waiting = self.counts.waiting_refs.fetch_add(refs, Ordering::Relaxed);
-        let look = Seen { asked: Asked::of(set, batch.direction), batch: batch.clone(), said: said.to_vec() };
-        let too_many = waiting > 0 && waiting + refs > QUEUED_REFS;
-        if too_many || queue.try_send(look).is_err() {
-            self.counts.waiting_refs.fetch_sub(refs, Ordering::Relaxed);
-            self.counts.left_out.fetch_add(1, Ordering::Relaxed);
-        }
+        let Some(place) = self.room.take(Size::of(batch, said)) else {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let asked = Asked::of(set, batch.direction);
+        let look = Seen { asked, batch: batch.clone(), said: said.to_vec(), _place: place };
+        // After the end nothing is recorded any more.
+        let _ = self.queue.send(Message::Look(look));
     }
 }
 
@@ -122,24 +121,23 @@ struct Writer {
     path: PathBuf,
     max: u64,
     note: Note,
-    counts: Arc<Counts>,
+    left_out: Arc<AtomicU64>,
 }
 
 impl Writer {
-    fn run(mut self, looks: &Receiver<Seen>) {
+    fn run(mut self, looks: &Receiver<Message>) {
         let mut stopped = false;
-        // Ends when the recorder lets go of its side, after everything that waits.
-        while let Ok(look) = looks.recv() {
+        // The end comes after everything that waits.
+        while let Ok(Message::Look(look)) = looks.recv() {
             if stopped {
-                self.counts.left_out.fetch_add(1, Ordering::Relaxed);
+                self.left_out.fetch_add(1, Ordering::Relaxed);
             } else if let Err(why) = self.append(&look) {
                 (self.note)(&format!("the recording `{}` stops here: {why}", self.path.display()));
-                self.counts.left_out.fetch_add(1, Ordering::Relaxed);
+                self.left_out.fetch_add(1, Ordering::Relaxed);
                 stopped = true;
             }
-            self.counts.waiting_refs.fetch_sub(look.batch.len(), Ordering::Relaxed);
         }
-        let left_out = self.counts.left_out.load(Ordering::Relaxed);
+        let left_out = self.left_out.load(Ordering::Relaxed);
         if left_out > 0 {
             let looks = if left_out == 1 { "look is" } else { "looks are" };
             (self.note)(&format!("{left_out} {looks} not in the recording `{}`", self.path.display()));

@@ -16,7 +16,7 @@ pub struct Shadow {
     refs: AtomicU64,
     changed: AtomicU64,
     failed: AtomicU64,
-    examples: Mutex<Vec<(Arc<RefBatch>, Change)>>,
+    examples: Mutex<Vec<(Vec<u8>, Change)>>,
 }
 
 /// What it has seen so far.
@@ -49,7 +49,9 @@ impl Shadow {
         self.failed.fetch_add(u64::from(!look.problems.is_empty()), Ordering::Relaxed);
         let mut examples = self.examples.lock().unwrap_or_else(PoisonError::into_inner);
         let room = EXAMPLES.saturating_sub(examples.len());
-        examples.extend(changes.into_iter().take(room).map(|change| (batch.clone(), change)));
+        // The name alone: a few examples must not keep whole batches.
+        let named = |change: Change| (batch.name(change.index).to_vec(), change);
+        examples.extend(changes.into_iter().take(room).map(named));
     }
 
     /// What it has seen so far.
@@ -62,8 +64,8 @@ impl Shadow {
         }
     }
 
-    /// The first changes, each with its batch.
-    pub fn examples(&self) -> Vec<(Arc<RefBatch>, Change)> {
+    /// The first changes, each with the name of its ref.
+    pub fn examples(&self) -> Vec<(Vec<u8>, Change)> {
         self.examples.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
