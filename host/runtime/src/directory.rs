@@ -61,7 +61,7 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, LoadError> {
     if !metadata.is_dir() {
         return Err(LoadError::directory(dir, "it is not a directory"));
     }
-    place::check(dir).map_err(|cause| LoadError::directory(dir, cause))?;
+    place::check_directory(dir).map_err(|cause| LoadError::directory(dir, cause))?;
     let mut paths = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
         paths.insert(entry.map_err(unreadable)?.path());

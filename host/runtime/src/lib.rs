@@ -40,7 +40,7 @@ pub use inspect::{Interface, PluginInfo, WIT_VERSION, World, digest};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink};
 pub use manifest::Manifest;
-pub use place::check as check_place;
+pub use place::{Exposed, check as check_place, check_file as check_file_place};
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
 pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
 pub use set::{EmbeddedPlugin, Settings};

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, ConfigErrors, Origin};
@@ -92,14 +91,7 @@ fn read_trusted(path: &Path, named_at: &Origin) -> Result<Vec<u8>, ConfigError> 
     }
     let mut file = fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    let me = rustix::process::geteuid().as_raw();
-    if metadata.uid() != me && metadata.uid() != 0 {
-        return Err(refuse("it belongs to another user".into(), "make it yours or root's with `chown`"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        let why = format!("others than its owner can write it (mode {:03o})", metadata.mode() & 0o777);
-        return Err(refuse(why, "take that away with `chmod go-w`"));
-    }
+    refgate_runtime::check_file_place(path, &metadata).map_err(|e| refuse(e.why, &e.cure))?;
     let mut text = Vec::new();
     file.read_to_end(&mut text).map_err(unreadable)?;
     Ok(text)
