@@ -6,8 +6,8 @@ use std::sync::Arc;
 use refgate_core::{Clock, FilterSet, FilterSource, Project};
 use refgate_filters::EMBEDDED;
 use refgate_runtime::{
-    Cache, EmbeddedPlugin, Event, Limits, LoadError, LogLevel, LogSink, PluginInfo, PluginStatus, Provenance,
-    Require, Runtime, RuntimeConfig, Settings, Signers, State, SwapOptions, Swapper, World,
+    Cache, EmbeddedPlugin, Event, Fault, Limits, LoadError, LogLevel, LogSink, PluginInfo, PluginStatus,
+    Provenance, Require, Runtime, RuntimeConfig, Settings, Signers, State, SwapOptions, Swapper, World,
 };
 use serde_json::Value;
 
@@ -214,7 +214,7 @@ impl Loader {
         }
         let set = self.set_from(source, &Settings::new(), &Provenance::default());
         match set {
-            Err(e) if !e.settings => Err(refused(e)),
+            Err(e) if e.fault != Fault::Settings => Err(refused(e)),
             _ => Ok(()),
         }
     }

@@ -15,17 +15,22 @@ use clap::Parser;
 use crate::args::Args;
 use crate::output::Output;
 
+/// Threads that a command has at the same time on a machine with few processors: two that drive it, some that wait for git
+/// and feed it, and those of the ref-db and of the filters.
+const THREADS: usize = 12;
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(e) => return output::usage_error(&e),
     };
     let output = Output::new(args.json, args.command.name());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // A runtime that has no thread for a task panics, so what it and the command may need is tried first.
+    let runtime = system::threads(THREADS)
+        .and_then(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
+    let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(e) => {
-            return output.fail(&refgate_host::Error::failed(format!("cannot start worker threads: {e}")));
-        }
+        Err(e) => return output.fail(&refgate_host::Error::failed(refgate_runtime::no_thread(&e))),
     };
     match runtime.block_on(commands::run(args, &output)) {
         Ok(code) => output.code(code),

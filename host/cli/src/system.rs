@@ -36,6 +36,26 @@ fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
+/// Starts `count` threads that are there at the same time, and ends them: a machine that gives so many gives them again.
+///
+/// # Errors
+/// What the operating system says of the first that it refuses.
+pub fn threads(count: usize) -> std::io::Result<()> {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let waits = || {
+        let gate = gate.clone();
+        std::thread::Builder::new().spawn(move || drop(gate.lock()))
+    };
+    let (started, refused): (Vec<_>, Vec<_>) = (0..count).map(|_| waits()).partition(Result::is_ok);
+    drop(closed);
+    for thread in started.into_iter().flatten() {
+        // It does nothing that could fail.
+        let _ = thread.join();
+    }
+    refused.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+}
+
 /// Real time, real randomness, and a log on standard error.
 pub fn system() -> Result<System, Error> {
     let rng = SmallRng::try_from_rng(&mut SysRng)

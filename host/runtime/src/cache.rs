@@ -20,6 +20,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::machine;
+
 /// How files are laid out. A change makes all older ones unknown.
 const FORMAT: u32 = 1;
 
@@ -114,7 +116,12 @@ impl Cache {
         // of the engine, so code of other versions, settings or processors is never looked at.
         #[expect(unsafe_code, reason = "compiled code is loaded nowhere else")]
         let component = unsafe { Component::deserialize(engine, code) };
-        let component = component.map_err(|e| unusable(&format!("does not load ({e:#})")))?;
+        let component = match component {
+            Ok(component) => component,
+            // The file is right. What the machine refuses here it refuses the compiler, too, who says so.
+            Err(e) if machine::refusal(&e).is_some() => return Ok(None),
+            Err(e) => return Err(unusable(&format!("does not load ({e:#})"))),
+        };
         // What is used last is dropped last. A directory that cannot be written loses only that.
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let _: Result<(), _> = futimens(&file, &Timestamps { last_access: now, last_modification: now });

@@ -47,6 +47,13 @@ pub(crate) struct Refused {
     pub(crate) error: LoadError,
 }
 
+impl Refused {
+    /// What is no plugin's fault has no plugin's name.
+    pub(crate) fn machine(error: LoadError) -> Refused {
+        Refused { name: String::new(), digest: None, error }
+    }
+}
+
 /// All of a directory: usable things by name, and what is not.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {

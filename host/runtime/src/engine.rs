@@ -16,6 +16,7 @@ use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
 use crate::limits::COMPONENT_BYTES;
 use crate::log::printable;
+use crate::machine;
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::proof::Proof;
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
@@ -69,16 +70,19 @@ impl Runtime {
     /// Starts the engine, its ticking thread, and a proof that a guest without an end is stopped. The first guest to be
     /// started waits for that proof and is refused without it.
     ///
-    /// Fails when this machine cannot run compiled wasm, or has no thread to spare.
+    /// # Errors
+    /// This machine cannot run compiled wasm, or gives it no thread or no memory: [`Fault::Machine`](crate::Fault).
     pub fn new(config: RuntimeConfig) -> Result<Runtime, LoadError> {
-        let cannot = |what: &str, e: String| runtime_error(format!("{what}: {e}"));
-        let engine =
-            Engine::new(&engine_config(config.fuel)).map_err(|e| cannot("cannot start", format!("{e:#}")))?;
-        let mut linker = Linker::new(&engine);
-        Imports::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)
-            .map_err(|e| cannot("cannot offer its functions", format!("{e:#}")))?;
-        let proof = Proof::begin(&engine, config.fuel, config.pause)
-            .map_err(|e| cannot("cannot start its threads", e.to_string()))?;
+        // A machine may refuse the large memories without a limit that could be asked for.
+        let spaces = if machine::is_tight() { &[Space::Fitted][..] } else { &[Space::Ample, Space::Fitted] };
+        let mut tried = Err(LoadError::machine("nothing was tried"));
+        for space in spaces {
+            tried = start(&config, *space);
+            if tried.is_ok() {
+                break;
+            }
+        }
+        let (engine, linker, proof) = tried?;
         let shared = Shared {
             engine,
             linker,
@@ -182,14 +186,10 @@ impl Runtime {
     }
 }
 
-fn runtime_error(cause: String) -> LoadError {
-    LoadError { subject: "the WebAssembly runtime".to_owned(), cause, settings: false }
-}
-
 impl Shared {
     /// Refuses to run guests when nothing would stop them.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
-        self.proof.check().map_err(runtime_error)
+        self.proof.check().map_err(LoadError::machine)
     }
 
     /// Compiles `bytes` if they are a component, once for all settings that it is started with.
@@ -211,8 +211,13 @@ impl Shared {
             return Ok(component.clone());
         }
         let compile = || {
-            Component::from_binary(&self.engine, bytes).map_err(|e| {
-                LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}"))
+            let compiled =
+                machine::compile(machine::COMPILER, || Component::from_binary(&self.engine, bytes));
+            compiled.map_err(LoadError::machine)?.map_err(|e| match machine::refusal(&e) {
+                Some(cause) => LoadError::machine(cause),
+                None => {
+                    LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}"))
+                }
             })
         };
         let warn = |cause: &str| (self.log)(LogLevel::Warn, name, &printable(cause));
@@ -224,9 +229,52 @@ impl Shared {
     }
 }
 
+/// How much address space memories take.
+#[derive(Clone, Copy)]
+enum Space {
+    /// 4 GiB for each from the beginning. No access has to be compared with the end of the memory then, which makes what a
+    /// guest computes up to 1.7 times as fast.
+    Ample,
+    /// What it needs, and a little more.
+    Fitted,
+}
+
+/// Address space that a fitted memory takes at first, in bytes, if its limit is not smaller. One that grows beyond it is
+/// moved: most filters never do.
+const RESERVED: u64 = 16 << 20;
+
+/// Address space that it takes beside what it needs when it is moved, so that it is not moved again soon.
+const GROWTH: u64 = 64 << 20;
+
+/// Address space before and behind it that traps when it is touched. Accesses at a fixed offset below this from an index
+/// are checked with one comparison.
+const GUARD: u64 = 4 << 20;
+
+/// The engine, what it offers to guests, and the proof that is on its way.
+fn start(config: &RuntimeConfig, space: Space) -> Result<(Engine, Linker<HostState>, Arc<Proof>), LoadError> {
+    let cannot = |what: &str, e: wasmtime::Error| match machine::refusal(&e) {
+        Some(cause) => LoadError::machine(cause),
+        None => LoadError::machine(format!("{what}: {e:#}")),
+    };
+    let engine = Engine::new(&engine_config(&config.limits, config.fuel, space))
+        .map_err(|e| cannot("the engine cannot start", e))?;
+    let mut linker = Linker::new(&engine);
+    Imports::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)
+        .map_err(|e| cannot("the engine cannot offer its functions", e))?;
+    let proof = Proof::begin(&engine, config.fuel, config.pause.clone()).map_err(LoadError::machine)?;
+    Ok((engine, linker, proof))
+}
+
 /// The same verdicts on every machine: no threads, one NaN, no relaxed arithmetic; and every loop can be interrupted.
-fn engine_config(fuel: bool) -> Config {
+fn engine_config(limits: &Limits, fuel: bool, space: Space) -> Config {
     let mut config = Config::new();
+    if let Space::Fitted = space {
+        let most = u64::try_from(limits.memory).unwrap_or(u64::MAX);
+        config
+            .memory_reservation(most.min(RESERVED))
+            .memory_reservation_for_growth(most.min(GROWTH))
+            .memory_guard_size(GUARD);
+    }
     config
         .epoch_interruption(true)
         .consume_fuel(fuel)

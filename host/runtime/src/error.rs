@@ -10,24 +10,44 @@ pub struct LoadError {
     pub subject: String,
     /// Why, and what to do next.
     pub cause: String,
-    /// It is the settings that do not suit, not the plugin.
-    pub settings: bool,
+    /// What is at fault.
+    pub fault: Fault,
+}
+
+/// What is at fault when a plugin, or a set of them, cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The plugin, or the directory.
+    Plugin,
+    /// The settings do not suit the plugin.
+    Settings,
+    /// The machine refuses what every plugin needs: memory, executable memory, threads.
+    Machine,
 }
 
 impl LoadError {
     pub(crate) fn plugin(name: &str, cause: impl Into<String>) -> LoadError {
-        LoadError { subject: format!("plugin `{name}`"), cause: cause.into(), settings: false }
+        LoadError { subject: format!("plugin `{name}`"), cause: cause.into(), fault: Fault::Plugin }
     }
 
     pub(crate) fn settings(name: &str, cause: impl Into<String>) -> LoadError {
-        LoadError { settings: true, ..LoadError::plugin(name, cause) }
+        LoadError { fault: Fault::Settings, ..LoadError::plugin(name, cause) }
+    }
+
+    /// No plugin could run here, whichever it is.
+    pub(crate) fn machine(cause: impl Into<String>) -> LoadError {
+        LoadError {
+            subject: "plugins cannot run here".to_owned(),
+            cause: cause.into(),
+            fault: Fault::Machine,
+        }
     }
 
     pub(crate) fn directory(dir: &Path, cause: impl Into<String>) -> LoadError {
         LoadError {
             subject: format!("plugin directory `{}`", dir.display()),
             cause: cause.into(),
-            settings: false,
+            fault: Fault::Plugin,
         }
     }
 }

@@ -8,7 +8,7 @@ use refgate_core::{
 };
 
 use crate::inspect::World;
-use crate::plugin::Plugin;
+use crate::plugin::{CallError, Plugin};
 use crate::policy::{OnFailure, Policy};
 
 /// Told of every failed call: name and digest of the plugin, and what happened.
@@ -28,11 +28,12 @@ impl WasmFilter {
     /// What counts instead of an answer, with the words for the log; `None` when nothing does.
     async fn instead<T: Send + 'static>(
         &self,
-        error: FilterError,
+        CallError { error, ours }: CallError,
         open: T,
-        ask: impl FnOnce(&Plugin) -> Result<T, FilterError> + Send + 'static,
+        ask: impl FnOnce(&Plugin) -> Result<T, CallError> + Send + 'static,
     ) -> Result<(T, String), FilterError> {
-        if let Some(failures) = &self.failures {
+        // What the machine refuses is no reason to take the plugin back.
+        if let Some(failures) = self.failures.as_ref().filter(|_| !ours) {
             failures(&self.plugin.name, self.plugin.digest(), &error);
         }
         match (self.policy.on_failure, &self.last_good) {
@@ -49,6 +50,7 @@ impl WasmFilter {
                 match off_thread(move || ask(&last)).await {
                     Ok(answer) => Ok((answer, format!("{error}; its last good build {digest} answered"))),
                     Err(again) => {
+                        let again = again.error;
                         Err(FilterError(format!("{error}; its last good build failed too: {again}")))
                     }
                 }
@@ -121,13 +123,16 @@ impl ProjectMatcher for WasmFilter {
 
 /// Runs `call` where it does not hold up other tasks; without a tokio runtime there are none, and it runs here.
 async fn off_thread<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, FilterError> + Send + 'static,
-) -> Result<T, FilterError> {
+    call: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
     match tokio::runtime::Handle::try_current() {
         Err(_) => call(),
         Ok(tokio) => match tokio.spawn_blocking(call).await {
             Ok(result) => result,
-            Err(e) => Err(FilterError(format!("the thread of a filter call ended early: {e}"))),
+            Err(e) => {
+                let error = FilterError(format!("the thread of a filter call ended early: {e}"));
+                Err(CallError { error, ours: false })
+            }
         },
     }
 }

@@ -12,6 +12,7 @@ use crate::imports::{Call, HostState};
 use crate::inspect::World;
 use crate::limits::{ERROR_BYTES, Limits, Over, ticks};
 use crate::log::cut;
+use crate::machine;
 use crate::proof::Proof;
 use crate::usage::{Usage, too_many_bytes};
 
@@ -49,8 +50,16 @@ pub(crate) struct Instance {
 pub(crate) enum NoStart {
     /// It refuses its settings, and says why.
     Settings(String),
-    /// It failed, in words.
-    Failed(String),
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Why an instance failed, in words.
+pub(crate) enum Failure {
+    /// It did what it may not.
+    Plugin(String),
+    /// The machine, or the host, could not do its part.
+    Host(String),
 }
 
 impl Instance {
@@ -66,7 +75,7 @@ impl Instance {
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.host_bytes);
         store.set_epoch_deadline(ticks(limits.start));
-        shared.proof.check().map_err(NoStart::Failed)?;
+        shared.proof.check().map_err(|why| NoStart::Failed(Failure::Host(why)))?;
         if shared.fuel {
             fill_up(&mut store);
         }
@@ -76,13 +85,10 @@ impl Instance {
                 Ok(Instance { store, functions, calls: 0, memory_at_start })
             }
             Ok(Err(problems)) => Err(NoStart::Settings(cut(&problems, ERROR_BYTES).to_owned())),
-            Err(e) => Err(NoStart::Failed(
-                shared
-                    .proof
-                    .check()
-                    .err()
-                    .unwrap_or_else(|| explain(&e, store.data(), limits.start, "`start-ms`")),
-            )),
+            Err(e) => Err(NoStart::Failed(match shared.proof.check() {
+                Err(why) => Failure::Host(why),
+                Ok(()) => explain(&e, store.data(), limits.start, "`start-ms`"),
+            })),
         }
     }
 
@@ -103,8 +109,8 @@ impl Instance {
             && state.meter.used.saturating_sub(self.memory_at_start) <= state.limits.idle_memory
     }
 
-    /// Runs one call on `items` within the limits, and counts what it uses. The outer error is a trap or a reached limit,
-    /// in words: the instance is of no use after it. The inner one is the guest's own.
+    /// Runs one call on `items` within the limits, and counts what it uses. The outer error is a trap or a reached limit:
+    /// the instance is of no use after it. The inner one is the guest's own.
     pub(crate) fn call<A: 'static, B: 'static>(
         &mut self,
         function: Function<A, B>,
@@ -112,13 +118,13 @@ impl Instance {
         items: usize,
         proof: &Proof,
         usage: &mut Usage,
-    ) -> Result<Result<Call, String>, String> {
+    ) -> Result<Result<Call, String>, Failure> {
         let time = self.store.data().limits.for_items(items);
         self.calls += 1;
         self.store.data_mut().begin_call(call);
         let fuel = self.store.get_fuel().is_ok().then(|| fill_up(&mut self.store));
         self.store.set_epoch_deadline(ticks(time));
-        proof.check()?;
+        proof.check().map_err(Failure::Host)?;
         // Handles that the host can revoke: an owned one would stay in the store's table for ever.
         let handles = (Resource::new_borrow(0), Resource::new_borrow(1));
         let result = function.call(&mut self.store, handles);
@@ -139,10 +145,10 @@ impl Instance {
                 Ok(Err(text))
             }
             // A ticker that dies stops what runs: that is not the plugin's failure.
-            Err(e) => Err(proof
-                .check()
-                .err()
-                .unwrap_or_else(|| explain(&e, self.store.data(), time, "`call-ms` or `per-item-us`"))),
+            Err(e) => Err(match proof.check() {
+                Err(why) => Failure::Host(why),
+                Ok(()) => explain(&e, self.store.data(), time, "`call-ms` or `per-item-us`"),
+            }),
         }
     }
 }
@@ -189,7 +195,11 @@ fn configure(
 }
 
 /// A failed call in words; `keys` raise its time limit.
-fn explain(error: &wasmtime::Error, state: &HostState, time: Duration, keys: &str) -> String {
+fn explain(error: &wasmtime::Error, state: &HostState, time: Duration, keys: &str) -> Failure {
+    // A guest whose memory does not grow usually ends in a trap.
+    if let Some(why) = machine::refusal(error).or_else(|| state.meter.no_room.clone()) {
+        return Failure::Host(why);
+    }
     let mut text = match (error.downcast_ref::<Over>(), error.downcast_ref::<Trap>()) {
         (Some(over), _) => over.explain(&state.name),
         (None, Some(Trap::Interrupt)) => {
@@ -216,7 +226,7 @@ fn explain(error: &wasmtime::Error, state: &HostState, time: Duration, keys: &st
     if let Some(line) = &state.log.last_error {
         text.push_str(&format!("; it said: {line}"));
     }
-    text
+    Failure::Plugin(text)
 }
 
 /// The limits that the engine enforces, which it tells by words alone.

@@ -3,6 +3,7 @@
 use wasmtime::ResourceLimiter;
 
 use crate::limits::{Bytes, Limits, Over};
+use crate::machine;
 
 /// What an instance holds. A refused growth is an allocation that fails for the guest, which usually ends in a trap.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Meter {
     granted: Growth,
     /// The first growth that was refused: explains the trap that usually follows.
     pub(crate) refused: Option<Over>,
+    /// The machine had no room for a growth that was granted, in words.
+    pub(crate) no_room: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +29,7 @@ struct Growth {
 
 impl Meter {
     pub(crate) fn new(limits: Limits) -> Meter {
-        Meter { limits, used: 0, elements: 0, granted: Growth::default(), refused: None }
+        Meter { limits, used: 0, elements: 0, granted: Growth::default(), refused: None, no_room: None }
     }
 
     fn refuse(&mut self, over: Over) -> bool {
@@ -61,8 +64,9 @@ impl ResourceLimiter for Meter {
         Ok(true)
     }
 
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         self.take_back();
+        self.no_room = self.no_room.take().or_else(|| machine::refusal(&error));
         Ok(())
     }
 
@@ -128,5 +132,9 @@ mod tests {
         assert!(!meter.memory_growing(50, 101, None).unwrap());
         meter.memory_grow_failed(wasmtime::format_err!("refused")).unwrap();
         assert_eq!(meter.used, 50, "what was granted before a refusal stays");
+        assert_eq!(meter.no_room, None, "that was the limit, not the machine");
+        assert!(meter.memory_growing(50, 60, None).unwrap());
+        meter.memory_grow_failed(rustix::io::Errno::NOMEM.into()).unwrap();
+        assert!(meter.no_room.is_some());
     }
 }

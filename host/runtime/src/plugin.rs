@@ -10,13 +10,13 @@ use refgate_core::{Answer, FilterError, Matched, Project, RefBatch};
 use crate::engine::Shared;
 use crate::imports::{Call, HostState};
 use crate::inspect::{self, World, exported};
-use crate::instance::{Code, Function, Instance, NoStart};
+use crate::instance::{Code, Failure, Function, Instance, NoStart};
 use crate::limits::{ERROR_BYTES, IDLE_INSTANCES};
 use crate::log::{PluginLog, cut};
 use crate::meter::Meter;
 use crate::usage::{Budget, Usage};
 use crate::verdicts::{Gathered, Selected};
-use crate::{Limits, LoadError, Manifest, digest};
+use crate::{Fault, Limits, LoadError, Manifest, digest};
 
 /// Where a plugin comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +66,10 @@ impl PluginSource {
 
     /// What can refuse it before it is compiled; its settings become what its manifest says.
     fn admit(&mut self) -> Result<Option<Manifest>, LoadError> {
-        Manifest::admit(&self.bytes, &mut self.settings)
-            .map_err(|(settings, cause)| LoadError { settings, ..LoadError::plugin(&self.shown(), cause) })
+        Manifest::admit(&self.bytes, &mut self.settings).map_err(|(settings, cause)| match settings {
+            true => LoadError::settings(&self.shown(), cause),
+            false => LoadError::plugin(&self.shown(), cause),
+        })
     }
 }
 
@@ -121,25 +123,33 @@ impl LoadedPlugin {
 
     /// One look of the push or fetch filter, on this thread.
     pub fn look(&self, world: World, batch: Arc<RefBatch>) -> Result<Answer, FilterError> {
-        self.plugin.look(world, batch)
+        self.plugin.look(world, batch).map_err(|e| e.error)
     }
 
     /// A look, and what it used. Nothing was used when no instance could be started.
     pub fn look_measured(&self, world: World, batch: Arc<RefBatch>) -> (Result<Answer, FilterError>, Usage) {
         let mut usage = Usage::default();
-        (self.plugin.look_measured(world, batch, &mut usage), usage)
+        (self.plugin.look_measured(world, batch, &mut usage).map_err(|e| e.error), usage)
     }
 
     /// One answer per project, on this thread.
     pub fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, FilterError> {
-        self.plugin.matches(projects)
+        self.plugin.matches(projects).map_err(|e| e.error)
     }
 
     /// One answer per project, and what the call used. Nothing was used when no instance could be started.
     pub fn matches_measured(&self, projects: Arc<[Project]>) -> (Result<Matched, FilterError>, Usage) {
         let mut usage = Usage::default();
-        (self.plugin.matches_measured(projects, &mut usage), usage)
+        (self.plugin.matches_measured(projects, &mut usage).map_err(|e| e.error), usage)
     }
+}
+
+/// A call that failed.
+pub(crate) struct CallError {
+    /// In words.
+    pub(crate) error: FilterError,
+    /// The machine or the host is at fault: it says nothing about the plugin.
+    pub(crate) ours: bool,
 }
 
 pub(crate) struct Plugin {
@@ -216,17 +226,21 @@ impl Plugin {
             NoStart::Settings(problems) => {
                 LoadError::settings(&self.shown, format!("it refuses its settings: {problems}"))
             }
-            NoStart::Failed(why) => LoadError::plugin(&self.shown, format!("it does not start: {why}")),
+            NoStart::Failed(Failure::Plugin(why)) => {
+                LoadError::plugin(&self.shown, format!("it does not start: {why}"))
+            }
+            NoStart::Failed(Failure::Host(why)) => LoadError::machine(why),
         })
     }
 
     /// An idle instance, or else a fresh one.
-    fn take(&self, usage: &mut Usage) -> Result<Instance, FilterError> {
+    fn take(&self, usage: &mut Usage) -> Result<Instance, CallError> {
         if let Some(instance) = self.idle.pop() {
             return Ok(instance);
         }
         usage.fresh = true;
-        self.start().map_err(|e| FilterError(e.to_string()))
+        self.start()
+            .map_err(|e| CallError { ours: e.fault == Fault::Machine, error: FilterError(e.to_string()) })
     }
 
     /// Keeps an instance for the next call, if it may serve one; else its memory is given back here.
@@ -237,7 +251,7 @@ impl Plugin {
         }
     }
 
-    pub(crate) fn look(&self, world: World, batch: Arc<RefBatch>) -> Result<Answer, FilterError> {
+    pub(crate) fn look(&self, world: World, batch: Arc<RefBatch>) -> Result<Answer, CallError> {
         self.look_measured(world, batch, &mut Usage::default())
     }
 
@@ -246,7 +260,7 @@ impl Plugin {
         world: World,
         batch: Arc<RefBatch>,
         usage: &mut Usage,
-    ) -> Result<Answer, FilterError> {
+    ) -> Result<Answer, CallError> {
         let len = batch.len();
         let call = Call::Look(batch, Gathered::new(len, &self.limits));
         let filter = |instance: &Instance| instance.filter(world).ok_or_else(|| format!("it is no {world}"));
@@ -256,11 +270,11 @@ impl Plugin {
         }
     }
 
-    pub(crate) fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, FilterError> {
+    pub(crate) fn matches(&self, projects: Arc<[Project]>) -> Result<Matched, CallError> {
         self.matches_measured(projects, &mut Usage::default())
     }
 
-    fn matches_measured(&self, projects: Arc<[Project]>, usage: &mut Usage) -> Result<Matched, FilterError> {
+    fn matches_measured(&self, projects: Arc<[Project]>, usage: &mut Usage) -> Result<Matched, CallError> {
         let len = projects.len();
         let call = Call::Match(projects, Selected::new(len, &self.limits));
         let matcher =
@@ -280,7 +294,7 @@ impl Plugin {
         call: Call,
         items: usize,
         usage: &mut Usage,
-    ) -> Result<Call, FilterError> {
+    ) -> Result<Call, CallError> {
         let mut instance = self.take(usage)?;
         let function = match function(&instance) {
             Ok(function) => function,
@@ -289,14 +303,20 @@ impl Plugin {
                 return Err(self.failed(&why));
             }
         };
-        let answer = instance
-            .call(function, call, items, &self.shared.proof, usage)
-            .map_err(|why| self.failed(&why))?;
+        let answer =
+            instance.call(function, call, items, &self.shared.proof, usage).map_err(
+                |failure| match failure {
+                    Failure::Plugin(why) => self.failed(&why),
+                    Failure::Host(why) => {
+                        CallError { error: FilterError(LoadError::machine(why).to_string()), ours: true }
+                    }
+                },
+            )?;
         self.put_back(instance);
         answer.map_err(|text| self.failed(&format!("it reports an error: {}", cut(&text, ERROR_BYTES))))
     }
 
-    fn failed(&self, why: &str) -> FilterError {
-        FilterError(format!("plugin `{}`: {why}", self.shown))
+    fn failed(&self, why: &str) -> CallError {
+        CallError { error: FilterError(format!("plugin `{}`: {why}", self.shown)), ours: false }
     }
 }

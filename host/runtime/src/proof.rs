@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use wasmtime::{Engine, EngineWeak, Instance, Module, Store, Trap};
+use wasmtime::{Engine, EngineWeak, Instance, Module, Store, Trap, TypedFunc};
 
 use crate::limits::TICK;
+use crate::machine;
 
 /// Ticks are this short until the verdict, so that nobody waits for it. No guest runs by then.
 const FIRST_TICKS: Duration = Duration::from_millis(1);
@@ -20,13 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ticks that pass at once when the ticker dies: more than any call has left.
 const LAST_TICKS: u32 = 1 << 20;
 
-/// `(func (export "") (local i32) loop local.get 0 i32.const 1 i32.add local.tee 0 br_if 0 end)`: four thousand million
-/// turns. That is endless for a ticker that runs, and yet nothing turns for ever where none does.
+/// `(memory 1) (func (export "") (local i32) loop local.get 0 i32.const 1 i32.add local.tee 0 br_if 0 end)`: four thousand
+/// million turns. That is endless for a ticker that runs, and yet nothing turns for ever where none does. The memory is
+/// there to find out whether the machine has room for one.
 #[rustfmt::skip]
-const LOOP: [u8; 44] = [
+const LOOP: [u8; 49] = [
     0, b'a', b's', b'm', 1, 0, 0, 0,
     1, 4, 1, 0x60, 0, 0,
     3, 2, 1, 0,
+    5, 3, 1, 0, 1,
     7, 4, 1, 0, 0, 0,
     10, 18, 1, 16, 1, 1, 0x7f, 3, 0x40, 0x20, 0, 0x41, 1, 0x6a, 0x22, 0, 0x0d, 0, 0x0b, 0x0b,
 ];
@@ -44,22 +47,27 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// Starts the ticker and the proof, a thread each. The ticker ends with the engine, the proof with the verdict.
+    /// Compiles the loop, then starts the ticker and the proof, a thread each. The ticker ends with the engine, the proof
+    /// with the verdict.
+    ///
+    /// # Errors
+    /// What the machine refuses, and what to do: nothing compiled runs here, or there is no memory or no thread for it.
     pub(crate) fn begin(
         engine: &Engine,
         fuel: bool,
         pause: Arc<dyn Fn(Duration) + Send + Sync>,
-    ) -> std::io::Result<Arc<Proof>> {
+    ) -> Result<Arc<Proof>, String> {
+        let started = started(engine, fuel)?;
         let proof = Arc::new(Proof::default());
         let ticker = Ticker { engine: engine.weak(), proof: proof.clone() };
-        std::thread::Builder::new().name("refgate-epoch".to_owned()).spawn(move || ticker.run(&*pause))?;
-        let (engine, decides) = (engine.clone(), proof.clone());
-        std::thread::Builder::new().name("refgate-proof".to_owned()).spawn(move || {
-            match is_stopped(&engine, fuel) {
-                Ok(()) => decides.decide(PROVED, ""),
-                Err(cause) => decides.decide(FAILED, &cause),
-            }
-        })?;
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        thread("refgate-epoch").spawn(move || ticker.run(&*pause)).map_err(|e| machine::no_thread(&e))?;
+        let decides = proof.clone();
+        let prove = move || match is_stopped(started) {
+            Ok(()) => decides.decide(PROVED, ""),
+            Err(cause) => decides.decide(FAILED, &cause),
+        };
+        thread("refgate-proof").spawn(prove).map_err(|e| machine::no_thread(&e))?;
         Ok(proof)
     }
 
@@ -94,17 +102,25 @@ fn no_ticker(why: &str) -> String {
     format!("the ticker does not run: {why}, so no plugin could be stopped and none is run; restart refgate")
 }
 
-/// Runs the loop with a deadline that takes a tick and a pause to reach.
-fn is_stopped(engine: &Engine, fuel: bool) -> Result<(), String> {
-    let broken = |e: wasmtime::Error| format!("cannot run its self-test: {e:#}");
-    let module = Module::from_binary(engine, &LOOP).map_err(broken)?;
+fn broken(e: wasmtime::Error) -> String {
+    machine::refusal(&e).unwrap_or_else(|| format!("the self-test cannot run: {e:#}"))
+}
+
+/// The loop, ready to run.
+fn started(engine: &Engine, fuel: bool) -> Result<(Store<()>, TypedFunc<(), ()>), String> {
+    let module = machine::compile(0, || Module::from_binary(engine, &LOOP))?.map_err(broken)?;
     let mut store = Store::new(engine, ());
     if fuel {
         store.set_fuel(u64::MAX).map_err(broken)?;
     }
-    store.set_epoch_deadline(2);
     let instance = Instance::new(&mut store, &module, &[]).map_err(broken)?;
     let turn = instance.get_typed_func::<(), ()>(&mut store, "").map_err(broken)?;
+    Ok((store, turn))
+}
+
+/// Runs the loop with a deadline that takes a tick and a pause to reach.
+fn is_stopped((mut store, turn): (Store<()>, TypedFunc<(), ()>)) -> Result<(), String> {
+    store.set_epoch_deadline(2);
     match turn.call(&mut store, ()) {
         Ok(()) => Err(no_ticker("a loop was not stopped")),
         Err(e) if e.downcast_ref::<Trap>() == Some(&Trap::Interrupt) => Ok(()),

@@ -11,8 +11,9 @@ use crate::directory::{Found, Listing, Refused, Staged};
 use crate::engine::Shared;
 use crate::filter::{FailureSink, WasmFilter};
 use crate::inspect::World;
+use crate::machine;
 use crate::plugin::{LoadedPlugin, Origin, PluginSource};
-use crate::{Limits, LoadError, OnFailure, Policy, Provenance, digest};
+use crate::{Fault, Limits, LoadError, OnFailure, Policy, Provenance, digest};
 
 /// Settings by plugin name.
 pub type Settings = BTreeMap<String, Map<String, Value>>;
@@ -143,6 +144,11 @@ impl Plan {
                     }
                     match member.load(shared) {
                         Ok(plugin) => plugin,
+                        Err(error) if error.fault == Fault::Machine => {
+                            // It is about all of them, and the others would say the same.
+                            refused.insert(0, Refused::machine(error));
+                            return (loaded, refused);
+                        }
                         Err(error) => {
                             refused.push(Refused { name, digest: Some(member.id.wasm.clone()), error });
                             continue;
@@ -151,6 +157,9 @@ impl Plan {
                 }
             };
             loaded.members.push((member, plugin));
+        }
+        if let Err(cause) = machine::check_spare() {
+            refused.insert(0, Refused::machine(LoadError::machine(cause)));
         }
         (loaded, refused)
     }
@@ -209,7 +218,7 @@ impl Member {
     fn load(&self, shared: &Arc<Shared>) -> Result<LoadedPlugin, LoadError> {
         match (&self.staged, self.shipped) {
             // With settings a plugin is loaded at once, so that bad ones are found now and not at the first decision.
-            (None, Some(shipped)) if self.settings.is_empty() => {
+            (None, Some(shipped)) if self.settings.is_empty() && !self.must_start() => {
                 Ok(LoadedPlugin::later(shared, self.source(shared.limits), shipped.world))
             }
             (None, _) => LoadedPlugin::load(shared, self.source(shared.limits)),
@@ -228,6 +237,12 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// Whether it is started when it is loaded though nothing about it can be wrong: what the machine cannot hold has to be
+    /// known before a decision.
+    fn must_start(&self) -> bool {
+        machine::is_tight() && !self.is_idle()
     }
 
     /// Listed, and not asked.

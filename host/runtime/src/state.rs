@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::place;
-use crate::{LoadError, digest};
+use crate::{Fault, LoadError, digest};
 
 /// Sets that are kept to go back to.
 const PREVIOUS: usize = 8;
@@ -221,7 +221,7 @@ impl State {
 }
 
 fn failed(path: &Path, cause: String) -> LoadError {
-    LoadError { subject: format!("plugin state `{}`", path.display()), cause, settings: false }
+    LoadError { subject: format!("plugin state `{}`", path.display()), cause, fault: Fault::Plugin }
 }
 
 #[cfg(test)]

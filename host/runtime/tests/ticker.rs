@@ -44,7 +44,7 @@ fn a_pause_that_never_returns_refuses_every_plugin() {
     for _ in 0..2 {
         let refused = load(&runtime).err().unwrap().to_string();
         assert!(
-            refused.starts_with("the WebAssembly runtime: the ticker does not run: a loop was not stopped"),
+            refused.starts_with("plugins cannot run here: the ticker does not run: a loop was not stopped"),
             "{refused}"
         );
     }
@@ -66,5 +66,5 @@ fn a_ticker_that_dies_later_refuses_every_call() {
     let error = (0..).find_map(|_| plugin.look(World::PushFilter, batch(vec![0; 4], 0)).err()).unwrap();
     assert!(error.to_string().contains("the ticker does not run: its thread ended"), "{error}");
     let refused = load(&runtime).err().unwrap().to_string();
-    assert!(refused.starts_with("the WebAssembly runtime: the ticker does not run: its thread"), "{refused}");
+    assert!(refused.starts_with("plugins cannot run here: the ticker does not run: its thread"), "{refused}");
 }

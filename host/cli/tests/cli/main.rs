@@ -16,6 +16,7 @@ mod more;
 mod new;
 mod plugins;
 mod policy;
+mod poor;
 mod refdb;
 mod replay;
 mod sign;

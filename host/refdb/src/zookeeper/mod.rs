@@ -53,13 +53,14 @@ pub(crate) fn open(remote: &Remote, mode: OpenMode, clock: Arc<dyn Clock>) -> Re
     let shown = settings.shown.clone();
     let failed = |what: String| error::about(RefDbErrorKind::Unavailable, &shown, &what);
     // On a thread of its own, because the caller's may be one that drives futures, where nothing may block.
-    let opening = std::thread::spawn(move || {
+    let opening = std::thread::Builder::new().name("refdb-zookeeper".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime
             .map_err(|e| error::about(RefDbErrorKind::Unavailable, &settings.shown, &e.to_string()))?;
         let deadline = Deadline::after(&*clock, OPENING);
         runtime.block_on(open_by(settings, mode, clock, deadline))
     });
+    let opening = opening.map_err(|e| failed(format!("cannot start a thread: {e}")))?;
     opening.join().unwrap_or_else(|_| Err(failed("the thread that connects died".to_owned())))
 }
 

@@ -178,9 +178,11 @@ pub(super) async fn connect(settings: &Settings) -> Result<Link, RefDbError> {
     let (answer, answered) = oneshot::channel();
     let (servers, tls) = (settings.servers.clone(), settings.tls);
     // Not on a thread of the caller: it blocks.
-    std::thread::spawn(move || {
+    let work = move || {
         let _ = answer.send(super::diagnose::diagnose(&servers, tls));
-    });
+    };
+    // Without a thread nobody answers below, and the error of the connection has to do.
+    let _ = std::thread::Builder::new().name("refdb-diagnose".to_owned()).spawn(work);
     let why = answered.await.unwrap_or_else(|_| e.to_string());
     let what = format!("no connection, nothing was written: {why}");
     Err(about(RefDbErrorKind::Unavailable, &settings.shown, &what))

@@ -29,7 +29,7 @@ pub use store::{release, roll_back};
 use crate::directory::{self, Listing, Refused};
 use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::Quarantined;
-use crate::{EmbeddedPlugin, FailureSink, LoadError, Provenance, Runtime, Settings, State};
+use crate::{EmbeddedPlugin, FailureSink, Fault, LoadError, Provenance, Runtime, Settings, State};
 
 /// Proves a set before it becomes live. An error says what went wrong; otherwise what was tried, in words.
 pub type Prove = Arc<dyn Fn(&Candidate<'_>) -> Result<String, String> + Send + Sync>;
@@ -157,7 +157,7 @@ impl Swapper {
     /// would get, and why a command would refuse it.
     ///
     /// # Errors
-    /// The saved state cannot be read.
+    /// The saved state cannot be read, or the machine can run no plugin at all.
     pub fn survey(
         runtime: &Runtime,
         options: SwapOptions,
@@ -186,6 +186,9 @@ impl Swapper {
             }
         }
         let error = refused.first().map(|r| r.error.clone());
+        if let Some(error) = error.clone().filter(|e| e.fault == Fault::Machine) {
+            return Err(error);
+        }
         if error.is_some() && saved_ids.is_some() {
             // What is saved may suit today's settings no more; then nothing is live.
             let _ = swapper.resume_saved(None);
@@ -422,10 +425,12 @@ impl Swapper {
         let now = (self.options.now_ms)();
         let mut inner = self.inner();
         inner.shadow = None;
-        inner.failed = failed;
+        // What the machine refuses it may give at the next look, and no build is to blame.
+        let is_machine = |one: &Refused| one.error.fault == Fault::Machine;
+        inner.failed = failed.filter(|_| !refused.iter().any(is_machine));
         let known = std::mem::replace(&mut inner.refused, refused.clone());
         let fresh: Vec<Refused> = refused.into_iter().filter(|one| !known.contains(one)).collect();
-        for one in &fresh {
+        for one in fresh.iter().filter(|one| !is_machine(one)) {
             inner.quarantine.retain(|q| q.rolled_back || q.name != one.name);
             inner.quarantine.push(Quarantined {
                 name: one.name.clone(),

@@ -4,7 +4,7 @@ use super::{Event, Swapper};
 use crate::directory::{Found, Listing, Staged};
 use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::{Generation, Quarantined, Saved, SavedMember};
-use crate::{LoadError, Policy, State};
+use crate::{Fault, LoadError, Policy, State};
 
 impl Swapper {
     /// Takes over the quarantine of earlier processes.
@@ -46,7 +46,7 @@ impl Swapper {
             return Err(LoadError {
                 subject: format!("plugin state `{}`", state.dir().display()),
                 cause: "it names no live set".to_owned(),
-                settings: false,
+                fault: Fault::Plugin,
             });
         };
         let before = self.inner().loaded.clone();
@@ -238,7 +238,7 @@ fn nothing_before() -> LoadError {
     LoadError {
         subject: "rollback".to_owned(),
         cause: "there is no set before the live one to go back to".to_owned(),
-        settings: false,
+        fault: Fault::Plugin,
     }
 }
 
