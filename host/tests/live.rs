@@ -18,13 +18,13 @@ use refgate_core::{
 };
 use refgate_host::live::{Live, LiveOptions};
 use refgate_host::{Config, Gate, GateParts, RefUpdate, RemoteValue, System};
-use refgate_runtime::{Event, Manifest};
+use refgate_runtime::{Event, Manifest, State};
 use tempfile::TempDir;
 
 #[path = "../runtime/tests/common/versions.rs"]
 #[allow(dead_code, reason = "the runtime's tests use the rest")]
 mod versions;
-use versions::{discards, place, traps};
+use versions::{discards, place, traps, traps_too};
 
 /// Longer than any machine takes; nothing waits that long when it works.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -229,6 +229,68 @@ fn a_plugin_that_was_always_there_is_not_taken_back() {
     }
     assert_eq!(lab.live().scan(), [], "going back would not help");
     assert_eq!(lab.live().generation(), 2);
+}
+
+/// Looks often enough for a rollback, were there one; then the number of the live set.
+fn fail_often(lab: &Lab) -> u64 {
+    for _ in 0..5 {
+        assert_eq!(lab.reasons(), ["filter-failed", "filter-failed"]);
+    }
+    assert_eq!(lab.live().scan(), [], "nothing is taken back");
+    lab.live().generation()
+}
+
+#[test]
+fn a_set_that_was_good_before_is_not_taken_back_after_a_rollback() {
+    let lab = Lab::start("  rollbackFailures = 2\n  state = state", |dir| {
+        place(dir, "a.wasm", &discards(0, "first"));
+        mode(dir.parent().unwrap(), 0o755);
+    });
+    // Nobody asked it anything, and so it was never seen to fail.
+    lab.place("a.wasm", &traps());
+    lab.next_live();
+    lab.place("a.wasm", &traps_too());
+    lab.next_live();
+    for _ in 0..2 {
+        assert_eq!(lab.reasons(), ["filter-failed", "filter-failed"]);
+    }
+    let Event::RolledBack { plugins, to, .. } = lab.next() else { panic!("no rollback") };
+    assert_eq!(plugins, ["a"]);
+    assert_eq!(fail_often(&lab), to, "the set of before decides, though it fails now");
+}
+
+#[test]
+fn a_set_that_another_process_went_back_to_is_not_taken_back() {
+    let lab = Lab::start("  rollbackFailures = 2\n  state = state", |dir| {
+        place(dir, "a.wasm", &discards(0, "first"));
+        mode(dir.parent().unwrap(), 0o755);
+    });
+    lab.place("a.wasm", &traps());
+    lab.next_live();
+    lab.place("a.wasm", &traps_too());
+    lab.next_live();
+    let state = State::open(&lab.root.path().join("state")).unwrap();
+    let (saved, plugins) = refgate_runtime::roll_back(&state, 1, "by hand").unwrap();
+    assert_eq!(plugins, ["a"]);
+    assert!(matches!(lab.next(), Event::RolledBack { .. }));
+    assert_eq!(fail_often(&lab), saved.live.unwrap().id);
+}
+
+#[test]
+fn other_settings_make_no_new_build() {
+    let lab = Lab::start("  rollbackFailures = 2\n  state = state", |dir| {
+        place(dir, "a.wasm", &discards(0, "first"));
+        mode(dir.parent().unwrap(), 0o755);
+    });
+    lab.place("a.wasm", &traps());
+    lab.next_live();
+    let file = lab.root.path().join("refgate.config");
+    let text = fs::read_to_string(&file).unwrap() + "[plugin \"a\"]\n  key = value\n";
+    fs::write(&file, text).unwrap();
+    let events = lab.live().configure(&Config::load(&file).unwrap());
+    assert!(matches!(events[..], [Event::Live { .. }]), "{events:?}");
+    let generation = lab.live().generation();
+    assert_eq!(fail_often(&lab), generation);
 }
 
 /// A component that carries a case: the filter holds back the one ref on offer with `reason`.

@@ -43,6 +43,13 @@ pub(crate) struct MemberId {
     pub(crate) settings: String,
 }
 
+impl MemberId {
+    /// Whether both come from the same files, whatever their settings.
+    pub(crate) fn is_same_build(&self, other: &MemberId) -> bool {
+        (&self.name, &self.wasm, &self.policy) == (&other.name, &other.wasm, &other.policy)
+    }
+}
+
 /// One plugin of a set that is not started yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {

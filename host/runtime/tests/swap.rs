@@ -2,6 +2,7 @@
 
 mod common;
 #[path = "common/versions.rs"]
+#[allow(dead_code, reason = "the other tests of swaps use the rest")]
 mod versions;
 
 use std::collections::BTreeMap;

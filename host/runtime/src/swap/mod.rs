@@ -288,13 +288,16 @@ impl Swapper {
         self.inner().shadow.as_ref().map(|(_, shadow)| shadow.clone())
     }
 
-    /// Whether the set before the live one had another build of this plugin, or none: going back helps then.
+    /// Whether the set before the live one had another build of this plugin, or none: going back helps then. Other
+    /// settings make no other build: they come from the configuration, and going back does not change that.
     pub fn is_new(&self, plugin: &str, digest: &str) -> bool {
         let inner = self.inner();
         let live = inner.loaded.members.iter().find(|(m, _)| m.id.name == plugin && m.id.wasm == digest);
         let before = inner.previous.as_ref().filter(|p| !p.members.is_empty());
         match (live, before) {
-            (Some((live, _)), Some(before)) => !before.ids().contains(&live.id),
+            (Some((live, _)), Some(before)) => {
+                !before.members.iter().any(|(m, _)| m.id.is_same_build(&live.id))
+            }
             _ => false,
         }
     }

@@ -35,7 +35,8 @@ impl Swapper {
         Ok(self.plan_of(state, &live).ok().map(|plan| plan.ids()))
     }
 
-    /// Makes the saved live set the live one, under the number that it has.
+    /// Makes the saved live set the live one, under the number that it has. It was good before, so there is none to go back
+    /// to from it by itself: only a set that becomes live after it can be taken back.
     pub(super) fn resume_saved(&self, held: Option<&Saved>) -> Result<(), LoadError> {
         let Some(state) = &self.options.state else { return Ok(()) };
         let saved = match held {
@@ -53,7 +54,9 @@ impl Swapper {
         let plan = self.plan_of(state, live)?;
         let loaded = plan.load(&self.runtime.shared, &before).map_err(first)?;
         self.make_live(loaded, live.id);
-        self.inner().quarantine = saved.quarantine.clone();
+        let mut inner = self.inner();
+        inner.previous = None;
+        inner.quarantine = saved.quarantine.clone();
         Ok(())
     }
 

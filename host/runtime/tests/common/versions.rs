@@ -12,6 +12,11 @@ pub fn traps() -> Vec<u8> {
     component(0, "never", "(unreachable)")
 }
 
+/// Another build of that.
+pub fn traps_too() -> Vec<u8> {
+    component(1, "never", "(unreachable)")
+}
+
 /// The same, but `configure` refuses.
 pub fn refuses() -> Vec<u8> {
     let text = text(0, "never", "(i32.const 16)");
