@@ -7,12 +7,12 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::place;
@@ -20,6 +20,10 @@ use crate::{Fault, LoadError, digest};
 
 /// Sets that are kept to go back to.
 const PREVIOUS: usize = 8;
+
+/// Longest time to wait for another process that changes the state, and the time between two attempts.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The version of `live.json` that is written.
 const FORMAT: u32 = 1;
@@ -116,12 +120,40 @@ impl State {
     }
 
     /// Waits until no other process changes it. Work under the lock is short: nothing is compiled there.
+    ///
+    /// # Errors
+    /// Another process holds it for ten seconds, or it cannot be locked at all.
     pub fn lock(&self) -> Result<StateLock, LoadError> {
+        self.lock_within(LOCK_WAIT)
+    }
+
+    fn lock_within(&self, most: Duration) -> Result<StateLock, LoadError> {
         let path = self.dir.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|e| failed(&path, format!("it cannot be opened: {e}")))?;
-        flock(&file, FlockOperation::LockExclusive)
-            .map_err(|e| failed(&path, format!("it cannot be locked: {e}")))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(&path).map_err(|e| failed(&path, format!("it cannot be opened: {e}")))?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(e)) => {
+                    return Err(failed(&path, format!("it cannot be locked: {e}")));
+                }
+                Err(TryLockError::WouldBlock) if waited >= most => {
+                    return Err(failed(&path, held(&path, most)));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "another process is waited for, in real time"
+                    )]
+                    std::thread::sleep(LOCK_PAUSE);
+                    waited += LOCK_PAUSE;
+                }
+            }
+        }
+        // Help for whoever waits, no more: the lock holds without it.
+        let _ = file.set_len(0).and_then(|()| (&file).write_all(std::process::id().to_string().as_bytes()));
         Ok(StateLock { _file: file })
     }
 
@@ -152,20 +184,22 @@ impl State {
         let mut saved = saved.clone();
         saved.format = FORMAT;
         saved.previous.truncate(PREVIOUS);
-        let text = serde_json::to_vec_pretty(&saved).unwrap_or_default();
+        let text = serde_json::to_vec_pretty(&saved).map_err(|e| {
+            failed(&path, format!("what is to be saved cannot be written down ({e}); it stays as it is"))
+        })?;
         self.replace(&path, &text)?;
         self.sweep(&saved);
         Ok(())
     }
 
-    /// Keeps bytes under their digest.
+    /// Keeps bytes under their digest. What is there under it and is damaged is written anew.
     pub fn put(&self, bytes: &[u8]) -> Result<String, LoadError> {
-        let digest = digest(bytes);
-        let path = self.stored(&digest);
-        if !path.exists() {
+        let wanted = digest(bytes);
+        let path = self.stored(&wanted);
+        if !fs::read(&path).is_ok_and(|there| there == bytes) {
             self.replace(&path, bytes)?;
         }
-        Ok(digest)
+        Ok(wanted)
     }
 
     /// The bytes of a digest, checked against it.
@@ -220,6 +254,16 @@ impl State {
     }
 }
 
+/// Who keeps the others waiting, as far as it is known.
+fn held(path: &Path, waited: Duration) -> String {
+    let holder = match fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
+        Some(id) => format!("the process {id}"),
+        None => "another process".to_owned(),
+    };
+    let seconds = waited.as_secs();
+    format!("{holder} has held it for {seconds} s: wait for that process or end it, then try again")
+}
+
 fn failed(path: &Path, cause: String) -> LoadError {
     LoadError { subject: format!("plugin state `{}`", path.display()), cause, fault: Fault::Plugin }
 }
@@ -253,5 +297,68 @@ mod tests {
         assert!(state.get(&kept).unwrap_err().to_string().contains("damaged"));
         fs::write(state.dir().join("live.json"), b"{").unwrap();
         assert!(state.read().unwrap_err().to_string().contains("remove it"));
+    }
+
+    #[test]
+    fn a_damaged_component_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state")).unwrap();
+        let name = state.put(b"one").unwrap();
+        for damage in [&b"onE"[..], b"", b"one and more"] {
+            fs::write(state.stored(&name), damage).unwrap();
+            assert!(state.get(&name).is_err());
+            assert_eq!(state.put(b"one").unwrap(), name);
+            assert_eq!(state.get(&name).unwrap(), b"one");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_not_given_back_is_waited_for_only_so_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state")).unwrap();
+        let held = state.lock().unwrap();
+        let error = state.lock_within(LOCK_PAUSE).err().unwrap().to_string();
+        assert!(error.contains(&format!("the process {} has held it", std::process::id())), "{error}");
+        drop(held);
+        state.lock_within(Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs root, to mount a small disk"]
+    fn as_root_a_full_disk_leaves_what_was_saved() {
+        use std::process::Command;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().canonicalize().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k,mode=0700", "none"])
+            .arg(&disk)
+            .status();
+        assert!(mounted.unwrap().success());
+        let state = State::open(&disk.join("state")).unwrap();
+        let few = Saved { format: FORMAT, last: 7, ..Saved::default() };
+        let lock = state.lock().unwrap();
+        state.write(&few, &lock).unwrap();
+        let stored = state.put(&[1; 20_000]).unwrap();
+        let quarantined = Quarantined {
+            name: "p".into(),
+            wasm: String::new(),
+            policy: None,
+            reason: "x".repeat(60_000),
+            since_ms: 0,
+            rolled_back: true,
+        };
+        let many = Saved { quarantine: vec![quarantined], ..few.clone() };
+        let error = state.write(&many, &lock).err().map(|e| e.to_string());
+        let put = state.put(&[2; 60_000]).err().map(|e| e.to_string());
+        let after = (state.read(), state.get(&stored), fs::read_dir(state.dir()).unwrap().count());
+        let unmounted = Command::new("umount").arg("-l").arg(&disk).status();
+        assert!(unmounted.unwrap().success());
+        assert!(error.unwrap().contains("No space left"), "the disk was to be full");
+        assert!(put.unwrap().contains("No space left"));
+        assert_eq!(
+            after,
+            (Ok(few), Ok(vec![1; 20_000]), 3),
+            "the state, its lock and the store; no unfinished file"
+        );
     }
 }
