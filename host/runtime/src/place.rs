@@ -135,7 +135,7 @@ fn step(here: &Path, found: &Metadata, end: Option<End>) -> Result<(), Exposed> 
     let by = if us == 0 || us == found.uid() { "run" } else { "have root run" };
     let what = what(here, found, end);
     Err(Exposed {
-        why: format!("others can write {what}"),
+        why: format!("others can write {what} (mode {:03o})", found.mode() & 0o7777),
         cure: format!("{by} `chmod go-w {}`, or mount it read-only", here.display()),
     })
 }
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(check(&file), Ok(()));
         assert_eq!(check(&root.join("plugins/../plugins/p.wasm")), Ok(()));
         for (bad, good, words) in [
-            (&file, 0o644, format!("others can write it: run `chmod go-w {}`", file.display())),
+            (&file, 0o644, format!("run `chmod go-w {}`", file.display())),
             (
                 &root.join("plugins"),
                 0o755,

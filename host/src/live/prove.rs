@@ -107,8 +107,11 @@ pub(super) fn finish<T: Send>(future: impl Future<Output = T> + Send) -> Result<
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.map(|runtime| runtime.block_on(future)).map_err(|e| e.to_string())
     };
-    std::thread::scope(|scope| scope.spawn(wait).join())
-        .unwrap_or_else(|_| Err("a thread of the proof ended early".to_owned()))
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, wait);
+        let thread = thread.map_err(|e| refgate_runtime::no_thread(&e))?;
+        thread.join().unwrap_or_else(|_| Err("a thread of the proof ended early".to_owned()))
+    })
 }
 
 /// What a set was tried on outside of a running host.

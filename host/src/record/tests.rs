@@ -199,7 +199,7 @@ async fn a_queue_that_is_full_holds_nobody_up() {
         chain::look(&set, &one).await;
     }
     assert_eq!(recorder.room.used().refs, 1001, "small looks are not counted by looks");
-    let large = batch(&[b"refs/heads/a".as_slice(); 300_000], 20);
+    let large = batch(&vec![b"refs/heads/a".as_slice(); 300_000], 20);
     let said = vec![chain::Said::Keep; large.len()];
     for _ in 0..100 {
         recorder.looked(&set, &large, &said);

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
-use refgate_core::{BoxFuture, ChangeRef, Direction, LocalError, Oid, Reason, RefName, RemoteRefs};
+use refgate_core::{BoxFuture, ChangeRef, Direction, LocalError, Oid, Reason, RefName, RemoteRefs, is_meta};
 use refgate_git::{FetchedObjects, GitError, RemoteUrl, Repository, fetch_objects, list};
 
 use super::offers::{Value, listing};
 use super::push::reject_all;
-use super::{Progress, blocking, catch_up};
+use super::{Progress, blocking};
 use crate::report::RefResult;
 
 /// The remote of a fetch.
@@ -106,7 +106,7 @@ impl Brought {
         let mut broken: HashMap<Vec<u8>, bool> = HashMap::new();
         for update in updates.iter().filter(|update| absent(update)) {
             if let Some(change) = change_of(&update.name) {
-                *broken.entry(change).or_default() |= catch_up::is_meta(&update.name);
+                *broken.entry(change).or_default() |= is_meta(&update.name);
             }
         }
         let (mut kept, mut left) = (Vec::with_capacity(updates.len()), Vec::new());
@@ -118,7 +118,7 @@ impl Brought {
                     continue;
                 }
                 Some(true) => Reason::OutdatedMeta,
-                Some(false) if catch_up::is_meta(&update.name) => Reason::GroupIncomplete,
+                Some(false) if is_meta(&update.name) => Reason::GroupIncomplete,
                 _ => {
                     kept.push(update);
                     continue;

@@ -18,7 +18,7 @@ use refgate_git::{
 use super::bring::{Source, bring_kept};
 use super::catch_up::{deadline, global_of, read};
 use super::locked::lock;
-use super::offers::{Sides, Value, listing, needs_objects};
+use super::offers::{Sides, listing, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
 use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
 use crate::report::{RefResult, Report};

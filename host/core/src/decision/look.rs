@@ -388,7 +388,7 @@ impl Facts {
             matches!(row.accounted, Accounted::Superseded | Accounted::SupersededUngated | Accounted::No);
         let replaces = !row.deletion && row.overwritten().is_some();
         let not_fast_forward =
-            replaces && (not_contained || judgement.reason() == Some(&crate::Reason::NonFastForward));
+            replaces && (not_contained || judgement.reason() == Some(&Reason::NonFastForward));
         [
             (state::MAY_GO, *judgement == Judgement::Keep),
             (state::NO_LOCAL, self.local[i].is_none()),

@@ -149,7 +149,7 @@ fn a_file_that_others_can_write_is_refused() {
         let loaded = Config::load(&path);
         assert_eq!(loaded.is_ok(), ok, "{mode:o}");
         if let Err(e) = loaded {
-            let said = format!("others can write it; run `chmod go-w {}`", path.display());
+            let said = format!("others can write it (mode {mode:03o}); run `chmod go-w {}`", path.display());
             assert!(e.to_string().contains(&said), "{e}");
         }
     }

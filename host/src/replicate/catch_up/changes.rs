@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use refgate_core::decision::RefUpdate;
 use refgate_core::table::RemoteValue;
 use refgate_core::{ChangeRef, Class, GlobalRef, Lookup, Oid, Project, RefName, is_meta, meta_of};
-use refgate_git::{Repository, Target};
+use refgate_git::Repository;
 
 use crate::Error;
 use crate::replicate::offers::Value;
