@@ -68,7 +68,7 @@ fn a_held_ref_excludes_others_and_its_neighbours_do_not() {
         RefLocks::acquire(&repo.path, &names(&["refs/heads/a", "refs/heads/a"]), wait, &*clock)
             .await
             .unwrap();
-        let files: Vec<_> = std::fs::read_dir(&repo.path.join("refgate")).unwrap().collect();
+        let files: Vec<_> = std::fs::read_dir(repo.path.join("refgate")).unwrap().collect();
         assert_eq!(files.len(), 1, "one file for all refs");
     });
 }

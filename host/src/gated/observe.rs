@@ -234,6 +234,7 @@ impl Notes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use refgate_core::ObjectFormat;
 
     #[test]
     fn only_what_may_be_a_change_of_a_ref_that_replicates_counts() {
