@@ -205,7 +205,8 @@ impl Lab {
     }
 
     async fn local(&self) -> Vec<Option<Oid>> {
-        self.site.repositories.values(&self.project, &names()).await.unwrap()
+        let read = self.site.repositories.values(&self.project, &names()).await.unwrap();
+        read.into_iter().map(Result::unwrap).collect()
     }
 
     async fn global(&self) -> Vec<GlobalRef> {

@@ -49,7 +49,8 @@ fn a_damaged_ref_is_named_and_the_others_go() {
     assert!(table.contains("repository-unreadable (by host)"), "{table}");
     assert!(lab.refs("b").contains("refs/heads/fine") && !lab.refs("b").contains("refs/heads/new"));
     for command in ["seed", "check"] {
-        let listed = lab.run("a", &["refdb", command, PROJECT]).exits(3);
+        let ran = lab.run("a", &["refdb", command, PROJECT]);
+        let listed = ran.exits(3);
         assert!(listed.contains("cannot be read: the ref in"), "{listed}");
     }
 }
