@@ -162,7 +162,7 @@ fn as_root_a_new_repository_belongs_to_whom_the_directory_above_it_does() {
     fs::create_dir(&base).unwrap();
     chown(&base, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
     let path = base.join("team/app.git");
-    Repository::create(&path, refgate_core::ObjectFormat::Sha1, None).unwrap();
+    Repository::create(&path, refgate_core::ObjectFormat::Sha1, None, None).unwrap();
     for path in [base.join("team"), path.clone(), path.join("objects"), path.join("HEAD")] {
         let meta = fs::metadata(&path).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (SOMEBODY, SOMEBODY), "{}", path.display());

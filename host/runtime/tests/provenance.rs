@@ -3,7 +3,9 @@
 mod common;
 
 use common::{embedded, runtime, setting};
-use refgate_runtime::{Isolation, Limits, LoadError, LoadedPlugin, Manifest, Origin, PluginSource, Runtime};
+use refgate_runtime::{
+    Fault, Isolation, Limits, LoadError, LoadedPlugin, Manifest, Origin, PluginSource, Runtime,
+};
 use serde_json::{Map, Value, json};
 
 fn load(runtime: &Runtime, wasm: Vec<u8>, settings: Map<String, Value>) -> Result<LoadedPlugin, LoadError> {
@@ -32,13 +34,13 @@ fn settings_are_judged_by_the_manifest_of_a_plugin_that_would_not_start() {
     };
     let wasm = manifest.embed(&idle).unwrap();
     let error = load(&runtime, wasm.clone(), setting("count", &["many"])).err().unwrap();
-    assert!(error.settings);
+    assert_eq!(error.fault, Fault::Settings);
     assert_eq!(
         error.to_string(),
         "plugin `plugins/p.wasm`: it refuses its settings: /count: \"many\" is not a whole number"
     );
     let error = load(&runtime, wasm, setting("count", &["3"])).err().unwrap();
-    assert!(!error.settings && error.to_string().contains("exports no world"), "{error}");
+    assert!(error.fault == Fault::Plugin && error.to_string().contains("exports no world"), "{error}");
 }
 
 #[test]

@@ -203,7 +203,9 @@ mod tests {
         assert!(judge(A, A, &Lookup::Locked, no).is_ok());
         assert_eq!(judge(A, B, &Lookup::Locked, contained), Err(Why::Locked));
 
-        let other = |name, old, new, class| replication(&row(name, old, new, class), &untracked, contained);
+        let other = |name, old, new, class| {
+            replication(&row(name, old, new, class), &untracked, contained, &Change::Lives)
+        };
         assert!(other("refs/changes/12/4512/1", None, B, Class::Excluded).is_ok());
         assert_eq!(other("refs/changes/12/4512/1", A, B, Class::Excluded), Err(Why::PatchSet));
         assert!(other("refs/heads/i", A, B, Class::Ignored).is_ok());

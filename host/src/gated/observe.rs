@@ -269,7 +269,8 @@ mod tests {
     #[test]
     fn notes_are_bounded_and_keep_the_newest() {
         let dir = tempfile::tempdir().unwrap();
-        let repository = Repository::create(&dir.path().join("r.git"), ObjectFormat::Sha1, None).unwrap();
+        let repository =
+            Repository::create(&dir.path().join("r.git"), ObjectFormat::Sha1, None, None).unwrap();
         let notes = Notes::of(&repository);
         assert_eq!(notes.read().unwrap(), []);
         let drift =

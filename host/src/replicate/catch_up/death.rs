@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_writer_is_dead_since_it_was_first_seen_so() {
         let root = tempfile::tempdir().unwrap();
-        let here = Repository::create(&root.path().join("r.git"), ObjectFormat::Sha1, None).unwrap();
+        let here = Repository::create(&root.path().join("r.git"), ObjectFormat::Sha1, None, None).unwrap();
         let dir = dir(&here);
         let age = |dir: &Path, id: &str, act| age(here.files(), dir, id, act);
         assert_eq!(age(&dir, "1", false).unwrap(), Duration::ZERO);
