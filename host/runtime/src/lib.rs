@@ -40,7 +40,7 @@ pub use filter::FailureSink;
 pub use inspect::{Interface, PluginInfo, WIT_VERSION, World, digest};
 pub use limits::Limits;
 pub use log::{LogLevel, LogSink};
-pub use machine::no_thread;
+pub use machine::{no_thread, room_for_threads};
 pub use manifest::Manifest;
 pub use place::{Exposed, check as check_place, check_file as check_file_place};
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};

@@ -48,6 +48,9 @@ fn said(errno: i32) -> Option<String> {
     })
 }
 
+/// Address space that a thread takes, in bytes: 2 MiB of stack, and its share of the heap and of what the program maps.
+const SPACE_PER_THREAD: u64 = 24 << 20;
+
 fn no_memory() -> String {
     match limit() {
         Some(bytes) => format!(
@@ -56,6 +59,18 @@ fn no_memory() -> String {
             bytes >> 20
         ),
         None => "this machine has no memory left: free some, or give it more".to_owned(),
+    }
+}
+
+/// Whether `threads` threads have room for their stacks and their heaps: one that starts without can only abort the
+/// process.
+///
+/// # Errors
+/// The sentence for a person.
+pub fn room_for_threads(threads: u64) -> Result<(), String> {
+    match limit() {
+        Some(bytes) if bytes < threads * SPACE_PER_THREAD => Err(no_memory()),
+        _ => Ok(()),
     }
 }
 

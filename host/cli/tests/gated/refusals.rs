@@ -174,3 +174,35 @@ fn a_hook_that_cannot_start_refuses_everything() {
     refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["[remote rejected]"]);
     assert_eq!(g.value("a", "refs/heads/main"), g.c0);
 }
+
+#[test]
+fn what_the_ref_db_has_and_this_site_cannot_store_is_said_until_it_is_settled() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let c1 = g.commit(&[&g.c0], "c1");
+        // The trial passes, and from then on nothing may touch the branch any more.
+        let script = "[ \"$1\" = prepared ] || exit 0\ngrep -q ' refs/heads/main$' || exit 0\n\
+                      [ ! -e refused ] && touch refused && exit 0\necho 'the disk of this site is full' >&2\nexit 1";
+        let script = script.replace("refused", &g.lab.repo("b").join("refused").display().to_string());
+        g.hook("b", "reference-transaction", &script);
+        let ran = g.push("b", &[&format!("{c1}:refs/heads/main"), &format!("{c1}:refs/heads/other")]);
+        assert_eq!(ran.code, 1, "{kind:?}: {}", ran.err);
+        assert!(ran.err.contains("recorded for all sites, but not stored here"), "{kind:?}: {}", ran.err);
+        assert_eq!((g.value("b", "refs/heads/main"), g.global("refs/heads/main")), (g.c0.clone(), c1.clone()));
+        g.is_at("b", "refs/heads/other", &c1);
+        for args in [["push", PROJECT, "a"], ["fetch", PROJECT, "a"]] {
+            let ran = g.lab.run("b", &args);
+            assert_eq!(ran.code, 1, "{kind:?} {args:?}: {}", ran.err);
+            assert!(ran.err.contains("refs/heads/main") && ran.err.contains("hook"), "{kind:?}: {}", ran.err);
+        }
+        let healed = g.lab.run("b", &["refdb", "heal", PROJECT, "--yes"]);
+        assert!(healed.code == 3 && healed.out.contains("stuck"), "{kind:?}: {}", healed.out);
+        let status = g.lab.run("b", &["hook", "status", PROJECT]);
+        assert!(status.code == 3 && status.out.contains("stuck: refs/heads/main"), "{kind:?}: {}", status.out);
+        fs::remove_file(g.lab.repo("b").join("hooks/reference-transaction")).unwrap();
+        assert_eq!(g.lab.run("b", &["push", PROJECT, "a"]).code, 0);
+        g.is_at("b", "refs/heads/main", &c1);
+        g.is_at("a", "refs/heads/main", &c1);
+        g.is_clean("b");
+    }
+}
