@@ -188,7 +188,10 @@ fn what_the_ref_db_has_and_this_site_cannot_store_is_said_until_it_is_settled() 
         let ran = g.push("b", &[&format!("{c1}:refs/heads/main"), &format!("{c1}:refs/heads/other")]);
         assert_eq!(ran.code, 1, "{kind:?}: {}", ran.err);
         assert!(ran.err.contains("recorded for all sites, but not stored here"), "{kind:?}: {}", ran.err);
-        assert_eq!((g.value("b", "refs/heads/main"), g.global("refs/heads/main")), (g.c0.clone(), c1.clone()));
+        assert_eq!(
+            (g.value("b", "refs/heads/main"), g.global("refs/heads/main")),
+            (g.c0.clone(), c1.clone())
+        );
         g.is_at("b", "refs/heads/other", &c1);
         for args in [["push", PROJECT, "a"], ["fetch", PROJECT, "a"]] {
             let ran = g.lab.run("b", &args);
@@ -198,7 +201,11 @@ fn what_the_ref_db_has_and_this_site_cannot_store_is_said_until_it_is_settled() 
         let healed = g.lab.run("b", &["refdb", "heal", PROJECT, "--yes"]);
         assert!(healed.code == 3 && healed.out.contains("stuck"), "{kind:?}: {}", healed.out);
         let status = g.lab.run("b", &["hook", "status", PROJECT]);
-        assert!(status.code == 3 && status.out.contains("stuck: refs/heads/main"), "{kind:?}: {}", status.out);
+        assert!(
+            status.code == 3 && status.out.contains("stuck: refs/heads/main"),
+            "{kind:?}: {}",
+            status.out
+        );
         fs::remove_file(g.lab.repo("b").join("hooks/reference-transaction")).unwrap();
         assert_eq!(g.lab.run("b", &["push", PROJECT, "a"]).code, 0);
         g.is_at("b", "refs/heads/main", &c1);

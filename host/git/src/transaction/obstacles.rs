@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use refgate_core::{Oid, escape};
+use refgate_core::{Oid, RefName, escape};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{Transaction, parents};
@@ -141,7 +141,8 @@ fn directory_in_the_way(dir: &Path, name: &[u8]) -> Option<String> {
     if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
         return None;
     }
-    let file = file_below(&path)?;
+    // A ref that is there is told from its name, see [`neighbour`].
+    let file = file_below(&path, |file| !is_ref(dir, file))?;
     Some(format!(
         "the directory `{}` is in the way, and holds `{}`; move that away",
         path.display(),
@@ -163,8 +164,14 @@ fn no_room(mut dirs: impl Iterator<Item = PathBuf>) -> Option<String> {
     ))
 }
 
-/// Some file below a directory; git removes directories that hold none.
-fn file_below(dir: &Path) -> Option<PathBuf> {
+/// Whether git takes a file below the git directory for a ref.
+fn is_ref(dir: &Path, file: &Path) -> bool {
+    let name = file.strip_prefix(dir).unwrap_or(file).as_os_str().as_bytes();
+    !name.ends_with(b".lock") && RefName::new(name).is_ok()
+}
+
+/// Some file below a directory of which `counts` says so; git removes directories that hold none.
+fn file_below(dir: &Path, counts: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     let mut dirs = vec![dir.to_owned()];
     let mut seen = 0;
     while let Some(dir) = dirs.pop() {
@@ -172,7 +179,8 @@ fn file_below(dir: &Path) -> Option<PathBuf> {
             seen += 1;
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && seen < MAX_ENTRIES => dirs.push(entry.path()),
-                _ => return Some(entry.path()),
+                _ if counts(&entry.path()) => return Some(entry.path()),
+                _ => {}
             }
         }
     }
@@ -186,7 +194,7 @@ fn log_in_the_way(logs: &Path, name: &[u8], made: LogRefs) -> Option<String> {
     match fs::metadata(&path) {
         Ok(meta) if meta.is_dir() => {
             // git passes over a directory where it makes no log.
-            let file = if made.for_ref(name) { file_below(&path) } else { None };
+            let file = if made.for_ref(name) { file_below(&path, |_| true) } else { None };
             cannot(format!("`{}` is in the way; move it away", file?.display()))
         }
         Ok(_) => {

@@ -17,6 +17,7 @@ const FULL: &str = r#"
     name = site-a
     basePath = repos
     writes = gated
+    gitTimeout = 600
 [ref-database]
     enabled = off
     url = sqlite:refdb.sqlite
@@ -69,6 +70,9 @@ const FULL: &str = r#"
     mirror = false
     writes = none
     sourceOfTruth
+    timeout = 90
+    connectTimeout = 400 ms
+    showsAllRefs
 "#;
 
 #[test]
@@ -109,7 +113,9 @@ fn every_key_of_a_file() {
     assert_eq!(settings, json!({"maxAge": "5", "Skip": ["one", "two", "three"]}));
     let b = &c.remotes["Site-B"];
     assert_eq!(b.url.as_deref(), dir.path().join("../site-b/git/${name}.git").to_str());
-    assert!(!b.mirror && b.source_of_truth);
+    assert!(!b.mirror && b.source_of_truth && b.shows_all_refs);
+    assert_eq!((b.limits.silence, b.limits.connect), (Duration::from_secs(90), Duration::from_millis(400)));
+    assert_eq!(c.site.git_timeout, Duration::from_secs(600));
     assert_eq!(b.writes, SiteKind::Mirror);
     let main = RefName::new("refs/heads/main").unwrap();
     assert!(!b.push.destination(&main).unwrap().forced);
