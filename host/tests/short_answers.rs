@@ -299,7 +299,7 @@ async fn a_gated_write_is_acknowledged_only_when_the_store_says_what_became_of_i
             let push = Push { id: "1".into(), atomic: false, replication: false, commands };
             lab.answers(how);
             let received = receive(&lab.site, &lab.project, &repository, push).await.unwrap();
-            let is_ok = received.answers.iter().any(|answer| *answer == Answer::Ok);
+            let is_ok = received.answers.contains(&Answer::Ok);
             assert_eq!(is_ok, landed, "{how}: {:?}", received.answers);
             if landed {
                 assert_eq!((received.answers.clone(), lab.local().await), moved(&lab), "{how}");

@@ -168,7 +168,11 @@ fn names_are_checked() {
 fn what_others_can_write_is_refused() {
     let dir = Dir::new().with("a.wasm", shipped("push"));
     mode(&dir.0.path().join("a.wasm"), 0o664);
-    assert!(dir.refused().contains("a.wasm`: others can write it: run `chmod go-w "), "{}", dir.refused());
+    assert!(
+        dir.refused().contains("a.wasm`: others can write it (mode 664): run `chmod go-w "),
+        "{}",
+        dir.refused()
+    );
     mode(&dir.0.path().join("a.wasm"), 0o644);
     mode(dir.0.path(), 0o757);
     assert!(dir.refused().starts_with("plugin directory `"), "{}", dir.refused());

@@ -48,7 +48,7 @@ fn only_create_makes_a_ref_db_and_says_so() {
     let server = Etcd::start();
     let there = url(&server, "some/where");
     let e = fails(open_url(&there, Existing), RefDbErrorKind::Unavailable, "no ref-db below `some/where`");
-    assert!(e.message.contains(&there) && e.message.contains("refgate init"), "{e}");
+    assert!(e.message.contains(&there) && e.message.contains("refgate refdb seed"), "{e}");
     assert!(keys(&server, "").is_empty());
     assert!(open_url(&there, Create).unwrap().created);
     assert!(!open_url(&there, Create).unwrap().created);
