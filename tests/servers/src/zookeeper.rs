@@ -102,7 +102,9 @@ impl ZooKeeper {
 
     fn wait(&self) {
         let end = Instant::now() + Duration::from_secs(60);
-        while !is_ready(self.port) {
+        // The server begins with the port for TLS after the other one answers.
+        let listens = |port: u16| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        while !is_ready(self.port) || !self.secure_port.is_none_or(listens) {
             assert!(Instant::now() < end, "ZooKeeper does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
