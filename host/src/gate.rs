@@ -44,6 +44,21 @@ impl Gate {
         Gate { parts: Arc::new(parts) }
     }
 
+    /// The same gate on other local refs.
+    pub(crate) fn with_local(&self, change: impl FnOnce(Arc<dyn LocalRefs>) -> Arc<dyn LocalRefs>) -> Gate {
+        let parts = &*self.parts;
+        Gate {
+            parts: Arc::new(GateParts {
+                config: parts.config.clone(),
+                refdb: parts.refdb.clone(),
+                local: change(parts.local.clone()),
+                filters: parts.filters.clone(),
+                clock: parts.clock.clone(),
+                rng: parts.rng.clone(),
+            }),
+        }
+    }
+
     /// The configuration that it was made with.
     pub fn config(&self) -> &Config {
         &self.parts.config
@@ -77,11 +92,24 @@ impl Gate {
         updates: Vec<RefUpdate>,
     ) -> Result<Decision, Error> {
         let kind = self.remote(remote)?.writes;
+        self.push_to(project, remote, kind, updates).await
+    }
+
+    /// The same to a remote of that kind.
+    pub(crate) async fn push_to(
+        &self,
+        project: &Project,
+        remote: &str,
+        kind: SiteKind,
+        updates: Vec<RefUpdate>,
+    ) -> Result<Decision, Error> {
+        self.remote(remote)?;
         Ok(self.decide(Direction::Push, project, remote, updates, kind, None).await)
     }
 
     /// Decides which of `updates` may be taken from `remote`. The objects of the offered values must be in the local
-    /// object store already: ancestry is read there.
+    /// object store already: ancestry is read there. What kind of site this is (`site.writes`) is taken from the
+    /// configuration; [`Site::kind`](crate::Site::kind) tells whether that is true of a repository.
     ///
     /// # Errors
     /// A remote that the configuration does not name. Everything else is a reason in the decision.
@@ -95,16 +123,16 @@ impl Gate {
         Ok(self.decide(Direction::Fetch, project, remote, updates, self.config().site.writes, None).await)
     }
 
-    /// The same, listing the remote again after the wait.
-    pub async fn fetch_relisting(
+    /// The same for a repository of that kind, listing the remote again after the wait.
+    pub(crate) async fn fetch_relisting(
         &self,
         project: &Project,
         remote: &str,
+        kind: SiteKind,
         updates: Vec<RefUpdate>,
         listing: &dyn RemoteRefs,
     ) -> Result<Decision, Error> {
         self.remote(remote)?;
-        let kind = self.config().site.writes;
         Ok(self.decide(Direction::Fetch, project, remote, updates, kind, Some(listing)).await)
     }
 

@@ -11,6 +11,7 @@ use refgate_runtime::{LogLevel, LogSink};
 
 use crate::config::Config;
 use crate::filters::Loader;
+use crate::gated::Witness;
 use crate::record::Recorder;
 use crate::{Error, Gate, GateParts, Site};
 
@@ -110,7 +111,7 @@ impl Site {
             rng: system.rng.clone(),
             config,
         });
-        Ok(Site { gate, repositories, recorder: None })
+        Ok(Site { gate, repositories, recorder: None, witness: Witness::Hook })
     }
 }
 

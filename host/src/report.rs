@@ -22,8 +22,8 @@ pub struct Report {
     pub decision: Decision,
     /// One per ref of the decision, in the same order.
     pub results: Vec<RefResult>,
-    /// What catch-up moved before the decision.
-    pub caught_up: usize,
+    /// What catch-up moved of the local refs before the decision, and what of this site held back, in the order of the names.
+    pub catch_up: Vec<(RefDecision, RefResult)>,
     /// Refs that this site has accepted and cannot store, of those that were selected.
     pub stuck: Vec<Stuck>,
 }
@@ -88,13 +88,19 @@ impl Report {
     /// 1 when the destination refused something, or a ref of this site is stuck behind the ref-db, 3 when something was held back, else 0.
     pub fn exit_code(&self) -> u8 {
         let held_back = |r: &RefDecision| r.verdict.reason().is_some_and(Reason::is_held_back);
+        let mut refs = self.decision.refs.iter().chain(self.catch_up.iter().map(|(one, _)| one));
         if self.counts().failed > 0 || !self.stuck.is_empty() {
             1
-        } else if self.decision.refs.iter().any(held_back) {
+        } else if refs.any(held_back) {
             3
         } else {
             0
         }
+    }
+
+    /// How many local refs catch-up moved before the decision; in a dry run, would move.
+    pub fn caught_up(&self) -> usize {
+        self.catch_up.iter().filter(|(one, _)| one.verdict.is_keep()).count()
     }
 
     /// The document of `--json`.
@@ -122,8 +128,9 @@ impl Report {
         if self.decision.gate_off {
             document["gate"] = json!("off");
         }
-        if self.caught_up > 0 {
-            document["caught_up"] = json!(self.caught_up);
+        if !self.catch_up.is_empty() {
+            let rows = self.catch_up.iter().map(|(one, result)| ref_json(one, result));
+            document["catch_up"] = rows.collect();
         }
         if !self.stuck.is_empty() {
             let stuck = self.stuck.iter().map(|one| json!({"ref": one.name.to_string(), "why": one.why}));

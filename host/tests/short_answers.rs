@@ -18,7 +18,7 @@ use refgate_core::{
 use refgate_git::receive::{Answer, Command as Wanted};
 use refgate_git::{GitRepositories, Repository};
 use refgate_host::gated::observe::{self, Change};
-use refgate_host::gated::{Push, receive};
+use refgate_host::gated::{Push, Witness, receive};
 use refgate_host::replicate::catch_up_refs;
 use refgate_host::{
     Config, Gate, GateParts, Oid, Project, Reason, RefName, RefUpdate, RemoteValue, Site, Verdict,
@@ -179,7 +179,7 @@ impl Lab {
         });
         let parse = |hex: &str| Oid::from_hex(hex.as_bytes()).unwrap();
         let (old, new) = (parse(&old), parse(&new));
-        let site = Site { gate, repositories, recorder: None };
+        let site = Site { gate, repositories, recorder: None, witness: Witness::Embedder };
         let lab = Lab { root, site, project: Project::new("p").unwrap(), how, old, new };
         for name in names() {
             lab.put(&name, old).await;

@@ -6,7 +6,7 @@ use refgate_core::{GlobalRef, Oid};
 use refgate_host::replicate::Options;
 use refgate_tests::{Lab, run};
 
-use crate::told;
+use crate::{decided, told};
 
 /// The ref-db records c1, the ref is still at c0, and c1 is here: a gated write that was killed half-way.
 async fn half_written(kind: &str) -> (Arc<Lab>, Oid, Oid) {
@@ -24,26 +24,27 @@ fn a_gated_write_that_was_cut_short_is_finished() {
     run(async {
         let (lab, _, c1) = half_written("gated").await;
         let report = lab.push("A", "B").await;
-        assert_eq!((told(&report), report.caught_up), (vec!["main=replicated".to_owned()], 1));
+        assert_eq!((told(&report), report.caught_up()), (vec!["main=replicated".to_owned()], 1));
         assert_eq!((lab.repo("A").get("main"), lab.repo("B").get("main")), (Some(c1), Some(c1)));
 
         let (lab, _, c1) = half_written("gated").await;
-        assert_eq!(lab.fetch("A", "B").await.caught_up, 1);
+        assert_eq!(lab.fetch("A", "B").await.caught_up(), 1);
         assert_eq!(lab.repo("A").get("main"), Some(c1));
     });
 }
 
 #[test]
-fn a_dry_run_moves_nothing() {
+fn a_dry_run_moves_nothing_and_says_what_a_run_would_do() {
     run(async {
-        let (lab, c0, _) = half_written("gated").await;
+        let (lab, c0, c1) = half_written("gated").await;
         let options = Options { dry_run: true, ..Options::default() };
         let report = lab.try_push("A", "B", &options).await.unwrap();
-        assert_eq!((told(&report), report.caught_up), (vec!["main=not-up-to-date".to_owned()], 0));
-        assert_eq!(lab.repo("A").get("main"), Some(c0));
-        assert_eq!(lab.clock().slept().len(), 1, "a dry run decides fully");
-        lab.try_fetch("A", "B", &options).await.unwrap();
-        assert_eq!(lab.repo("A").get("main"), Some(c0));
+        assert_eq!((told(&report), report.caught_up()), (vec!["main=not-sent".to_owned()], 1));
+        assert_eq!(decided(&report, "main").new, Some(c1), "the value that catch-up would have set");
+        assert!(lab.clock().slept().is_empty(), "nothing is stale after catch-up");
+        let report = lab.try_fetch("A", "B", &options).await.unwrap();
+        assert_eq!((told(&report), report.caught_up()), (vec![], 1));
+        assert_eq!((lab.repo("A").get("main"), lab.repo("B").get("main")), (Some(c0), None));
     });
 }
 
@@ -52,7 +53,7 @@ fn sites_that_are_not_gated_do_not_catch_up() {
     for kind in ["ungated", "none"] {
         run(async {
             let (lab, c0, _) = half_written(kind).await;
-            assert_eq!(lab.push("A", "B").await.caught_up, 0);
+            assert_eq!(lab.push("A", "B").await.caught_up(), 0);
             assert_eq!(lab.repo("A").get("main"), Some(c0), "{kind}");
         });
     }
@@ -65,7 +66,7 @@ fn a_value_that_nothing_accounts_for_stays() {
         let wild = lab.repo("A").commit(&[c0], "wild");
         lab.repo("A").set("main", wild);
         let report = lab.push("A", "B").await;
-        assert_eq!((told(&report), report.caught_up), (vec!["main=not-up-to-date".to_owned()], 0));
+        assert_eq!((told(&report), report.caught_up()), (vec!["main=not-up-to-date".to_owned()], 0));
         assert_eq!(lab.repo("A").get("main"), Some(wild));
     });
 }
@@ -105,7 +106,7 @@ fn a_meta_without_a_record_waits_for_its_patch_sets() {
         // As after a fetch that brought its objects and was killed before it moved refs.
         let m1 = repo.commit(&[m0], "m1");
         assert!(lab.record("A", META, GlobalRef::At(m0), GlobalRef::At(m1)).await);
-        assert_eq!(lab.push("A", "B").await.caught_up, 0);
+        assert_eq!(lab.push("A", "B").await.caught_up(), 0);
         assert_eq!(repo.get(META), Some(m0));
     });
 }

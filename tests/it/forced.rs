@@ -109,7 +109,7 @@ fn a_site_that_only_fetches_follows_a_deletion_over_values_that_it_never_had() {
         assert_eq!(told(&lab.fetch("A", "B").await), ["main=rejected"], "HEAD names it");
         lab.repo("A").git(&["config", "receive.denyDeleteCurrent", "ignore"]);
         // By now all that it takes is here.
-        assert_eq!(lab.fetch("A", "B").await.caught_up, 1);
+        assert_eq!(lab.fetch("A", "B").await.caught_up(), 1);
         assert_eq!(lab.repo("A").get("main"), None);
     });
 }

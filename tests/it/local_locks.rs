@@ -116,7 +116,7 @@ fn a_ref_that_a_client_writes_to_stays_and_the_others_go() {
         assert_eq!(lab.clock().slept().iter().sum::<Duration>(), Duration::from_secs(3));
         drop(writer);
         let report = lab.fetch("A", "B").await;
-        assert_eq!((told(&report), report.caught_up), (vec![], 1), "its objects came already");
+        assert_eq!((told(&report), report.caught_up()), (vec![], 1), "its objects came already");
         assert_eq!(lab.repo("A").get("main"), Some(c1));
     });
 }

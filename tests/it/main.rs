@@ -14,6 +14,7 @@ mod names;
 mod obstacles;
 mod offers;
 mod plugins;
+mod policies;
 mod records;
 mod remotes;
 mod scale;

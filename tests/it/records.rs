@@ -297,7 +297,7 @@ fn a_damaged_record_is_named_and_stops_nothing() {
         let report = lab.push("A", "B").await;
         let problem = report.decision.problems.iter().find(|p| p.contains("0.json")).expect("it is named");
         assert!(problem.contains("refdb check"), "{problem}");
-        assert_eq!(report.caught_up, 1);
+        assert_eq!(report.caught_up(), 1);
         assert_eq!(lab.repo("B").get("main"), Some(c1));
         assert!(path.exists());
     });

@@ -41,6 +41,7 @@ rules! {
     fn a_deletion_forgotten_too_early_is_undone() Forget: "P7" in "forget";
     fn a_write_may_outlast_the_deletion_that_overtook_it() ForgetWriters: "P7" in "forget-again";
     fn a_deletion_made_anew_looks_like_the_one_before() ForgetOnce: "P7" in "forget-again";
+    fn catch_up_asks_the_filters_of_its_site() Policies: "H1" in "policies";
     fn a_write_to_an_untracked_ref_is_refused() RefuseUntracked: "P4" in "gated";
 }
 

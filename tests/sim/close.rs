@@ -100,7 +100,8 @@ fn agree(sim: &Shared, world: &mut World, name: Ref, entry: &Entry) {
     let listed: Set = entry.superseded.iter().fold(0, |all, oid| all | world.dag.history(Commit::of(*oid)));
     for site in 0..world.sites.len() {
         let local = world.value(site, name);
-        if local == global {
+        // What a policy holds back stays behind, by its operator's wish.
+        if local == global || world.sites[site].holds[name] {
             continue;
         }
         let trusted = if world.sites[site].kind == SiteKind::Ungated { 0 } else { listed };
@@ -131,6 +132,9 @@ fn is_other_patch_set(world: &World, site: usize, meta: Commit) -> bool {
 
 /// An untracked ref: when one site's value contains those of all others, all must have it.
 fn chain(world: &mut World, name: Ref) {
+    if world.sites.iter().any(|site| site.holds[name]) {
+        return;
+    }
     let values: Vec<Value> = world.sites.iter().map(|site| site.refs[name]).collect();
     let newest = values.iter().copied().find(|new| values.iter().all(|old| world.dag.contains(*new, *old)));
     if let Some(newest) = newest
@@ -149,7 +153,7 @@ fn chain(world: &mut World, name: Ref) {
 
 /// C2, beyond what is checked after every step: a patch set is everywhere, and the same.
 fn patch_sets_agree(sim: &Shared, world: &mut World) {
-    if !is_strict(sim, world) {
+    if !is_strict(sim, world) || world.sites.iter().any(|site| site.holds[META]) {
         return;
     }
     for name in 0..refs::PATCH_SETS {
@@ -167,7 +171,7 @@ fn deleted_changes_are_gone(world: &mut World) {
     if world.sites.iter().any(|site| site.kind == SiteKind::Ungated) {
         return;
     }
-    for site in 0..world.sites.len() {
+    for site in (0..world.sites.len()).filter(|site| !world.sites[*site].holds[META]).collect::<Vec<_>>() {
         let alone = world.value(site, META).is_none();
         for name in (0..=META).filter(|name| dead || (alone && *name < META)) {
             if let Some(value) = world.value(site, name) {
@@ -187,7 +191,9 @@ fn nothing_comes_back(world: &mut World) {
     }
     for name in (0..COUNT).filter(|r| refs::is_checked(*r)) {
         for site in 0..world.sites.len() {
-            let Some(value) = world.value(site, name) else { continue };
+            let Some(value) = world.value(site, name).filter(|_| !world.sites[site].holds[name]) else {
+                continue;
+            };
             if world.ledger.gone[name] & value.bit() != 0 {
                 let text = format!(
                     "site {}: {} is {value:?}, which was replaced",

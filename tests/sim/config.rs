@@ -57,6 +57,8 @@ pub enum Rule {
     ForgetWriters,
     /// What is forgotten is the very record that was looked at, not one that was made anew with the same content.
     ForgetOnce,
+    /// Catch-up asks the filters of its site, as a fetch does.
+    Policies,
     /// At most one session per project and remote.
     OneSession,
     /// A gated write to an existing ref that the ref-db does not know is refused.
@@ -90,6 +92,7 @@ pub const RULES: &[Rule] = &[
     Rule::Forget,
     Rule::ForgetWriters,
     Rule::ForgetOnce,
+    Rule::Policies,
     Rule::OneSession,
     Rule::RefuseUntracked,
 ];
@@ -169,6 +172,8 @@ pub struct Config {
     pub push: bool,
     /// Sites fetch.
     pub fetch: bool,
+    /// Sites have fetch filters that hold back refs of their choice.
+    pub policies: bool,
     /// Rules that are off in all runs, to see what another rule is for when they cannot help.
     pub without: &'static [Rule],
 }
@@ -210,6 +215,7 @@ pub const BASE: Config = Config {
     faults: true,
     push: true,
     fetch: true,
+    policies: false,
     without: &[],
 };
 
@@ -277,6 +283,13 @@ pub const CONFIGS: &[Config] = &[
         kinds: &[SiteKind::Gated, SiteKind::Gated, SiteKind::Mirror],
         mix: &[(Op::Upload, 5), (Op::DeleteChange, 3), (Op::Child, 1)],
         ops: (2, 7),
+        sessions: (2, 12),
+        ..BASE
+    },
+    Config {
+        name: "policies",
+        policies: true,
+        mix: &[(Op::Child, 4), (Op::Reset, 2), (Op::Delete, 2), (Op::Upload, 3), (Op::DeleteChange, 1)],
         sessions: (2, 12),
         ..BASE
     },

@@ -41,6 +41,7 @@ families! {
     fn late() "late",
     fn forgetting_again() "forget-again",
     fn deleted_changes() "deleted-changes",
+    fn policies() "policies",
 }
 
 #[test]
@@ -75,6 +76,7 @@ const EVENTS: &[&str] = &[
     "fetch: refused by the check",
     "forgotten",
     "held: local-diverged",
+    "held: by a policy",
     "held: not-up-to-date",
     "held: outdated-meta",
     "held: refdb-unavailable",

@@ -9,7 +9,7 @@ use crate::world::World;
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `P1` to `P7`, `C1`, `C2`, `D1`.
+    /// `P1` to `P7`, `C1`, `C2`, `D1`, `H1`.
     pub property: &'static str,
     /// On what.
     pub text: String,

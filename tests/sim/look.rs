@@ -1,14 +1,14 @@
 //! One decision of the product: where it reads from, one step per read, and how rules are taken out of it.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use refgate_core::decision::{Decision, RefDecision, RefUpdate, Request, Sources, Verdict, decide};
 use refgate_core::refdb::Entries;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    AncestryQuery, BoxFuture, Deadline, Direction, FilterSet, GlobalRef, LocalError, LocalRefs, LocalValue,
-    Lookup, ObjectFormat, Oid, Project, Reason, RefDbError, RefDbErrorKind, RefName, ReloadWait, RemoteRefs,
-    SiteKind,
+    AncestryQuery, Answer, BoxFuture, Deadline, Direction, FilterError, FilterSet, GlobalRef, LocalError,
+    LocalRefs, LocalValue, Lookup, ObjectFormat, Oid, Project, Reason, RefBatch, RefDbError, RefDbErrorKind,
+    RefFilter, RefName, ReloadWait, RemoteRefs, SiteKind,
 };
 
 use crate::config::Rule;
@@ -24,6 +24,25 @@ pub enum Purpose {
     Push,
     Fetch,
     CatchUp,
+}
+
+/// The reason of [`Policy`].
+const POLICY: &str = "policy";
+
+/// A fetch filter that holds back some refs, whatever is to become of them.
+struct Policy([bool; COUNT]);
+
+impl RefFilter for Policy {
+    fn name(&self) -> &str {
+        POLICY
+    }
+
+    fn look(&self, batch: Arc<RefBatch>) -> BoxFuture<'_, Result<Answer, FilterError>> {
+        let held = |i: &u32| (0..COUNT).any(|r| self.0[r] && NAMES[r].as_bytes() == batch.name(*i as usize));
+        let which: Vec<u32> = (0..batch.len() as u32).filter(held).collect();
+        let discards = if which.is_empty() { Vec::new() } else { vec![(which, POLICY.to_owned())] };
+        Box::pin(std::future::ready(Ok(Answer { discards, ..Answer::default() })))
+    }
 }
 
 /// One decision at a site.
@@ -92,10 +111,14 @@ impl Look {
             clock: &**sim,
             rng: &sim.rng,
         };
-        // The product's catch-up asks no filter; and a chain without filters keeps everything that the floor lets pass.
-        let none = FilterSet::default();
-        let filters = if catch_up || !sim.has(Rule::UpToDate) { &none } else { &sim.filters };
-        let decision = decide(request, sources, filters).await;
+        // A chain without filters keeps everything that the floor lets pass.
+        let asked = sim.has(Rule::UpToDate) && (!catch_up || sim.has(Rule::Policies));
+        let mut filters = if asked { sim.filters.clone() } else { FilterSet::default() };
+        let holds = sim.world().sites[site].holds;
+        if holds.contains(&true) && (!catch_up || sim.has(Rule::Policies)) {
+            filters.fetch.push(Arc::new(Policy(holds)));
+        }
+        let decision = decide(request, sources, &filters).await;
         let moved_meta = decision.refs.iter().any(|one| {
             let offered = |(name, local, remote): &(Ref, Value, Value)| {
                 *name == META && [local, remote].iter().any(|value| value.map(Commit::oid) == one.new)
@@ -135,9 +158,19 @@ impl Look {
                     "outdated-meta" => "held: outdated-meta",
                     "group-incomplete" => "held: group-incomplete",
                     "refdb-unavailable" => "held: refdb-unavailable",
+                    POLICY => "held: by a policy",
                     _ => "held: other",
                 }),
                 None => {
+                    // H1: a policy of the destination is not passed by.
+                    if self.purpose != Purpose::Push && world.sites[self.site].holds[name] {
+                        let text = format!(
+                            "{}: {} goes, and a filter holds it back",
+                            self.sides(),
+                            refs::short(name)
+                        );
+                        world.ledger.breaks("H1", text);
+                    }
                     if one.reloaded {
                         world.count("kept at the second look");
                     }

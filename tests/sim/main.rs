@@ -22,6 +22,8 @@
 //! | P7 | what was deleted or replaced does not come back | at the end |
 //! | C1 | a site that shows a `/meta` has the patch sets that it names | after every step |
 //! | C2 | every patch set is everywhere, and the same | at the end |
+//! | D1 | nothing of a deleted change is left | at the end |
+//! | H1 | what a fetch filter of a site holds back moves there neither by a fetch nor by catch-up, unless a record says that it was accepted there | at every update |
 //!
 //! # Rules
 //!

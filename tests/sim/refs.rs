@@ -55,6 +55,12 @@ pub fn is_checked(name: Ref) -> bool {
     class(name) == Class::Checked
 }
 
+/// Those that are marked, for a trace.
+pub fn listed(marked: &[bool; COUNT]) -> String {
+    let names: Vec<&str> = (0..COUNT).filter(|r| marked[*r]).map(short).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
 /// Whether it is one of the patch sets.
 pub fn is_patch_set(name: Ref) -> bool {
     name < PATCH_SETS

@@ -78,6 +78,13 @@ fn start(sim: &Shared) {
     for site in 0..sites {
         let kind = if site == 0 { SiteKind::Gated } else { one_of(&mut world, config.kinds).expect("some") };
         say!(world, "site {} is {}", World::site_name(site), kind.name());
+        let mut holds = [false; COUNT];
+        if config.policies {
+            for name in [META, DEV, MAIN] {
+                holds[name] = world.rng.random_range(0..3) == 0;
+            }
+            say!(world, "site {} holds back {}", World::site_name(site), refs::listed(&holds));
+        }
         world.sites.push(Site {
             kind,
             refs: [None; COUNT],
@@ -85,6 +92,7 @@ fn start(sim: &Shared) {
             journal: Vec::new(),
             locks: [None; COUNT],
             sessions: vec![None; sites],
+            holds,
             ungated_writes: [false; COUNT],
         });
     }

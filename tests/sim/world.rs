@@ -43,6 +43,8 @@ pub struct Site {
     pub locks: [Option<TaskId>; refs::COUNT],
     /// Session locks, per remote.
     pub sessions: Vec<Option<TaskId>>,
+    /// What its fetch filter holds back.
+    pub holds: [bool; refs::COUNT],
     /// A client wrote here without the ref-db.
     pub ungated_writes: [bool; refs::COUNT],
 }

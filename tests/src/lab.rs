@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use refgate_core::decision::Verdict;
-use refgate_core::{Clock, ObjectFormat, Project};
+use refgate_core::{Clock, FilterSource, ObjectFormat, Project};
 use refgate_git::GitRepositories;
 use refgate_host::filters::Loader;
+use refgate_host::gated::Witness;
 use refgate_host::replicate::{self, Options, Silent};
 use refgate_host::{Config, Error, Gate, GateParts, RefResult, Report, Site, System, open_refdb};
 
@@ -144,7 +145,18 @@ impl Lab {
             gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }),
             repositories,
             recorder: None,
+            // Clients write by `Lab::record` and the like, never past the ref-db.
+            witness: Witness::Embedder,
         })
+    }
+
+    /// The same with other filters.
+    pub async fn open_with(&self, site: &str, filters: Arc<dyn FilterSource>) -> Site {
+        let site = self.open(site).await.expect("a site");
+        let system = self.system();
+        let (refdb, local) = (site.gate.refdb().clone(), Arc::new(site.repositories.clone()));
+        let (clock, rng, config) = (system.clock, system.rng, site.gate.config().clone());
+        Site { gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }), ..site }
     }
 
     /// The same with a ref-db that could be used from other machines, as far as anybody can tell.
@@ -159,6 +171,8 @@ impl Lab {
             gate: Gate::new(GateParts { refdb, local, filters, clock, rng, config }),
             repositories,
             recorder: None,
+            // Clients write by `Lab::record` and the like, never past the ref-db.
+            witness: Witness::Embedder,
         }
     }
 

@@ -33,7 +33,7 @@ pub use local::{AncestryQuery, LocalError, LocalRefs, LocalValue, RemoteRefs};
 pub use name::{NameError, Project, RefName, escape, unescape};
 pub use oid::{ObjectFormat, Oid, OidError};
 pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};
-pub use private::{is_one_component, is_own, is_private, offerable};
+pub use private::{is_one_component, is_own, is_private, is_rescued, offerable};
 pub use reason::Reason;
 pub use refdb::{
     Atomicity, Capabilities, Cursor, Edit, Entries, Expected, Freshness, GlobalRefDb, LockToken, Lookup,

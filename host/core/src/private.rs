@@ -34,6 +34,11 @@ pub fn is_own(name: &RefName) -> bool {
     name.as_bytes().starts_with(OWN) && !name.as_bytes().starts_with(RESCUED)
 }
 
+/// Whether `name` is a copy of a value that had to give way: it replicates, and no site needs to have it.
+pub fn is_rescued(name: &RefName) -> bool {
+    name.as_bytes().starts_with(RESCUED)
+}
+
 /// Whether the source ref `name` may be offered at all under `refspecs`.
 pub fn offerable(name: &RefName, refspecs: &Refspecs) -> bool {
     name.as_bytes().starts_with(b"refs/")

@@ -201,6 +201,19 @@ impl Config {
         &self.effective
     }
 
+    /// A warning when only one site ever used the ref-db although another one writes through it: then that one probably
+    /// names another ref-db. `sites` are those that used it.
+    pub fn lonely(&self, sites: &[String]) -> Option<String> {
+        let other = self.remotes.iter().find(|(_, remote)| remote.writes == SiteKind::Gated)?.0;
+        match sites {
+            [only] => Some(format!(
+                "only the site `{only}` ever used this ref-db, and `{other}` is said to write through it: do both name the same \
+                 one?"
+            )),
+            _ => None,
+        }
+    }
+
     /// What an operator should look at, though nothing is wrong with it for certain.
     pub fn warnings(&self) -> Vec<String> {
         let mut out = Vec::new();

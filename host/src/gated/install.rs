@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use refgate_core::{Oid, Project, RefName};
-use refgate_git::receive::{add_setting, hooks_dir, remove_setting, settings, settings_of_file};
+use refgate_git::receive::{Setting, add_setting, hooks_dir, remove_setting, settings, settings_of_file};
 use refgate_git::{
     GitError, ON_DISK, OWN_WRITE, PushCommand, PushSession, PushStatus, RemoteUrl, Repository, not_on_disk,
 };
@@ -218,7 +218,7 @@ pub(super) fn look(path: &Path, hook: &str) -> Result<HookFile, GitError> {
 }
 
 /// Whether a hook of ours is the one of `project`.
-fn names_project(text: &[u8], project: &Project) -> bool {
+pub(super) fn names_project(text: &[u8], project: &Project) -> bool {
     let mut quoted = Vec::new();
     quote(&mut quoted, project.as_str().as_bytes());
     let last = text.strip_suffix(b"\n").unwrap_or(text).rsplit(|b| *b == b'\n').next().unwrap_or_default();
@@ -242,31 +242,47 @@ fn quote(text: &mut Vec<u8>, word: &[u8]) {
 /// # Errors
 /// When git refused it, or let it pass, without asking the hook.
 pub fn self_test(repository: &Repository, project: &Project) -> Result<(), Error> {
-    let name = RefName::new("refs/refgate/self-test").map_err(Error::from)?;
+    let url = RemoteUrl::parse(&repository.git_dir().to_string_lossy())?;
+    match unanswered(repository, &url, project)? {
+        None => Ok(()),
+        Some(said) => Err(Error::failed(format!("the test push was not answered by the hook: {said}")).hint(
+            format!("look at `git config --show-origin --get-all {REFS_KEY}` there, and run the hook's command by hand"),
+        )),
+    }
+}
+
+/// Pushes to `url` what the hook there must refuse. `None`: it did; else who answered instead. Nothing moves either way.
+///
+/// # Errors
+/// A push that breaks.
+pub(crate) fn unanswered(
+    repository: &Repository,
+    url: &RemoteUrl,
+    project: &Project,
+) -> Result<Option<String>, GitError> {
+    let name = RefName::new("refs/refgate/self-test").map_err(|e| GitError::new(e.to_string()))?;
     // A deletion needs no objects, so it works in an empty repository, too.
     let dummy = Oid::from_bytes(&vec![0x11; repository.object_format().oid_len()])
-        .map_err(|e| Error::failed(e.to_string()))?;
-    let url = RemoteUrl::parse(&repository.git_dir().to_string_lossy())?;
-    let session = PushSession::open(repository.git_dir(), &url, repository.object_format())?;
+        .map_err(|e| GitError::new(e.to_string()))?;
+    let session = PushSession::open(repository.git_dir(), url, repository.object_format())?;
     let command = PushCommand { name, old: Some(dummy), new: None };
     let mut said = Vec::new();
     let statuses = session.push(&[command], &mut |line| said.push(crate::replicate::line_of(line)))?;
     let answer = match statuses.as_slice() {
-        [PushStatus::Rejected(why)] if *why == Why::Own.reason(project) => return Ok(()),
+        [PushStatus::Rejected(why)] if *why == Why::Own.reason(project) => return Ok(None),
         [PushStatus::Rejected(why)] => format!("git refused it with `{why}`"),
         _ => "git took it".to_owned(),
     };
     said.insert(0, answer);
-    Err(Error::failed(format!(
-        "the test push was not answered by the hook: {}",
-        said.join("; ")
-    ))
-    .hint(format!("look at `git config --show-origin --get-all {REFS_KEY}` there, and run the hook's command by hand")))
+    Ok(Some(said.join("; ")))
 }
 
-/// What stands in the way of the hook or of its promises although everything is installed: settings of somebody else.
-pub fn warnings(repository: &Repository) -> Result<Vec<String>, GitError> {
-    let all = settings(repository)?;
+/// Settings of somebody else that keep git from asking the hook about all refs.
+pub(super) fn unheard(repository: &Repository) -> Result<Vec<String>, GitError> {
+    Ok(unheard_by(&settings(repository)?))
+}
+
+fn unheard_by(all: &[Setting]) -> Vec<String> {
     let key = REFS_KEY.to_lowercase();
     let mut out = Vec::new();
     for (_, value) in all.iter().filter(|(k, _)| *k == key) {
@@ -278,6 +294,13 @@ pub fn warnings(repository: &Repository) -> Result<Vec<String>, GitError> {
     if !all.iter().any(|(k, v)| *k == key && v.as_deref() == Some(REFS_VALUE)) {
         out.push(format!("{REFS_KEY} is not `{REFS_VALUE}`: git does not run the hook for all refs"));
     }
+    out
+}
+
+/// What stands in the way of the hook or of its promises although everything is installed: settings of somebody else.
+pub fn warnings(repository: &Repository) -> Result<Vec<String>, GitError> {
+    let all = settings(repository)?;
+    let mut out = unheard_by(&all);
     if all.iter().any(|(k, v)| k == "core.hookspath" && v.as_deref().is_some_and(|v| v.starts_with('/'))) {
         out.push("core.hooksPath is set: other repositories may run the same hooks".into());
     }

@@ -14,11 +14,13 @@ mod receive;
 mod rows;
 mod status;
 mod why;
+mod witness;
 mod write;
 
 pub use journal::{Journal, Record, RecordedRef};
 pub use receive::{Push, Received, receive};
 pub use status::{Status, Unfinished, status};
+pub use witness::{Doubt, Kind, Witness, doubt};
 
 /// The push option that marks replication, with the name of the sending site behind it.
 pub const REPLICATION: &str = "refgate.replication=";

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use refgate_core::decision::RefDecision;
 use refgate_core::{Class, Entry, GlobalRef, Lookup, Oid, Project, RefName, SiteKind, is_meta, meta_of};
 use refgate_git::receive::{Answer, Command, Request, one_line};
 use refgate_git::{GitError, GitErrorKind, RefLocks, Repository, Target};
@@ -192,6 +193,7 @@ impl Writer<'_> {
     async fn lock_and_judge(&self, rows: &mut Rows) -> Result<Option<RefLocks>, Error> {
         let clock = self.site.gate.clock().as_ref();
         let git_dir = self.repository.common_dir();
+        let mut held: HashMap<RefName, Why> = HashMap::new();
         for last in [false, true] {
             let locks = match RefLocks::acquire(git_dir, &rows.names(), LOCK_WAIT, clock).await {
                 Ok(locks) => locks,
@@ -205,13 +207,18 @@ impl Writer<'_> {
             let verdicts = self.judge(rows).await?;
             if !last && self.may_catch_up(&verdicts).await? {
                 drop(locks);
-                catch_up_refs(self.site, self.project, self.repository, &rows.names()).await?;
+                let done = catch_up_refs(self.site, self.project, self.repository, &rows.names()).await?;
+                let why = |one: RefDecision| Some((one.name, Why::held_here(&one.verdict, one.global)?));
+                held = done.held.into_iter().filter_map(why).collect();
                 continue;
             }
             for (row, verdict) in rows.open_mut().zip(verdicts) {
                 match verdict {
                     Ok(Some(entry)) => row.entry = entry,
                     Ok(None) => row.old = row.new,
+                    Err(Why::Behind { .. }) if held.contains_key(&row.name) => {
+                        row.refused = held.remove(&row.name);
+                    }
                     Err(why) => row.refused = Some(why),
                 }
             }

@@ -10,6 +10,7 @@ use refgate_git::{Obstacles, RefLocks, Repository};
 use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION};
 use super::journal::Journal;
 use super::observe::{Drift, Notes};
+use super::witness::Doubt;
 use crate::replicate::catch_up::{all_entries, would_catch_up};
 use crate::replicate::push::local_refs;
 use crate::replicate::{Stuck, blocking};
@@ -30,6 +31,8 @@ pub struct Status {
     pub backstop: bool,
     /// How the configuration says that clients write here.
     pub writes: SiteKind,
+    /// Why that does not count for this repository.
+    pub doubt: Option<Doubt>,
     /// Settings that are in the way.
     pub warnings: Vec<String>,
     /// Files that stop somebody who is to write in the repository.
@@ -63,6 +66,7 @@ impl Status {
         self.proc_receive == "current"
             && matches!(self.reference_transaction, "missing" | "current" | "foreign")
             && self.writes == SiteKind::Gated
+            && self.doubt.is_none()
             && self.warnings.is_empty()
             && self.obstacles.count == 0
             && self.drift.is_empty()
@@ -111,6 +115,7 @@ pub async fn status(
             audit: hooks.audit,
             backstop: hooks.backstop,
             writes: SiteKind::default(),
+            doubt: None,
             warnings: install::warnings(&here)?,
             obstacles: here.obstacles()?,
             unfinished,
@@ -122,9 +127,10 @@ pub async fn status(
         })
     })
     .await?;
-    status.writes = site.gate.config().site.writes;
+    let kind = site.kind(project, repository).await?;
+    (status.writes, status.doubt) = (site.gate.config().site.writes, kind.doubt);
     status.drift = still_so(site, project, repository, status.drift).await?;
-    let would = would_catch_up(site, project, repository).await?;
+    let would = would_catch_up(site, project, repository, kind.writes).await?;
     (status.stuck, status.warnings) = (would.stuck, [status.warnings, would.problems].concat());
     if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
         compare(site, project, repository, &mut status).await?;

@@ -1,6 +1,8 @@
 //! Why a pushed ref is refused: one line for the ref, and what the pusher can do about it.
 
-use refgate_core::{GlobalRef, Oid, Project, RefName};
+use refgate_core::decision::Verdict;
+use refgate_core::table::Seen;
+use refgate_core::{GlobalRef, Oid, Project, Reason, RefName};
 use refgate_git::Refusal;
 
 use crate::anew;
@@ -43,6 +45,15 @@ pub(super) enum Why {
         /// Here.
         local: Option<Oid>,
     },
+    /// The same, and a filter of this site holds back what the ref-db holds.
+    HeldHere {
+        /// In the ref-db.
+        global: GlobalRef,
+        /// The filter.
+        by: String,
+        /// Its reason.
+        reason: String,
+    },
     /// The ref-db records so many refs of the project, and none of them is here.
     MadeAnew(usize),
     /// It is here and the ref-db does not know it.
@@ -83,6 +94,17 @@ pub(super) enum Why {
 }
 
 impl Why {
+    /// Of a ref that is behind because a filter holds it back; `None` when it is the table that does.
+    pub(super) fn held_here(verdict: &Verdict, global: Option<Seen>) -> Option<Why> {
+        match (verdict, global) {
+            (
+                Verdict::Discard { reason: reason @ (Reason::Own(_) | Reason::FilterFailed), by },
+                Some(Seen::Value(global)),
+            ) => Some(Why::HeldHere { global, by: by.clone(), reason: reason.to_string() }),
+            _ => None,
+        }
+    }
+
     /// Whether it says only that the ref is another one here than the client believes.
     pub(super) fn is_move(&self) -> bool {
         matches!(self, Why::MovedHere(_))
@@ -110,6 +132,12 @@ impl Why {
             Why::MovedHere(now) => format!("it is {} here now: fetch first", absent_or(*now)),
             Why::Behind { global, .. } => {
                 format!("not up to date: all sites together are at {}, this site is not", value(*global))
+            }
+            Why::HeldHere { global, by, .. } => {
+                format!(
+                    "not up to date: all sites together are at {}, and `{by}` holds that back here",
+                    value(*global)
+                )
             }
             Why::MadeAnew(recorded) => {
                 format!("the ref-db records another `{project}`: none of its {recorded} refs is here")
@@ -146,6 +174,11 @@ impl Why {
                  {elsewhere}; merge or rebase, then push again",
                 whole(*global),
                 local.map_or("absent".into(), |oid| oid.to_string()),
+            ),
+            Why::HeldHere { global, reason, .. } => format!(
+                "the newest value is {}, and a policy of this site does not take it: {reason}. Push to another site, or ask \
+                 the operators of this one",
+                whole(*global)
             ),
             Why::Lost(actual) => format!(
                 "the newest value is {} now. Wait until replication has brought it here, or fetch from {elsewhere}; \

@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use refgate_core::{
     Atomicity, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, Project, RefDbErrorKind, RefName,
 };
-use refgate_git::{EditOutcome, RefEdit, RefLocks, Repository, fetch_objects, utc};
+use refgate_git::{EditOutcome, RefEdit, RefLocks, Repository, fetch_objects, list, utc};
 
 use super::look::Finding;
-use crate::replicate::catch_up::{deadline, global_of, read, values};
+use crate::replicate::catch_up::{ancestry, deadline, global_of, read, values};
 use crate::replicate::offers::Value;
 use crate::replicate::{blocking, lock};
 use crate::{Error, Site};
@@ -160,7 +160,18 @@ pub(super) async fn accept_loss(
             return Ok(rows.into_iter().map(|row| (row.name, Err(why.clone()))).collect());
         }
     }
+    let newer = newer(site, project, repository, &rows).await?;
+    let (rows, kept): (Vec<Finding>, Vec<Finding>) =
+        rows.into_iter().partition(|row| !newer.contains_key(&row.name));
     let (_locks, rows, entries, mut done) = unchanged(site, project, repository, rows).await?;
+    for row in kept {
+        let Some((remote, value)) = newer.get(&row.name) else { continue };
+        let why = format!(
+            "`{remote}` has {value}, which is newer than what is here: give {oid} up there, by `refgate refdb heal {project} \
+             --accept-loss {oid} --yes`"
+        );
+        done.insert(row.name, Err(why));
+    }
     let refdb = site.gate.refdb();
     for row in rows {
         let Some(Lookup::Entry(from)) = entries.get(&row.name) else { continue };
@@ -181,6 +192,50 @@ pub(super) async fn accept_loss(
         done.insert(row.name, told);
     }
     Ok(done)
+}
+
+/// Of each row, a remote that can be reached and whose value comes after the local one, and that value.
+async fn newer(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    rows: &[Finding],
+) -> Result<HashMap<RefName, (String, Oid)>, Error> {
+    let local: HashMap<&RefName, Option<Oid>> = rows.iter().map(|row| (&row.name, row.local)).collect();
+    let mut newer = HashMap::new();
+    for (remote, settings) in &site.gate.config().remotes {
+        let (Ok(url), format) = (site.url(remote, project), repository.object_format()) else { continue };
+        let there = url.clone();
+        let Ok(listed) = blocking(move || list(&there, format)).await else { continue };
+        let named = listed.into_iter().filter_map(|one| {
+            let name = settings.fetch.destination(&one.name)?.name;
+            let (here, value) = (*local.get(&name)?, one.oid?);
+            (here != Some(value)).then_some((name, here, value))
+        });
+        let named: Vec<(RefName, Option<Oid>, Oid)> = named.collect();
+        if named.is_empty() {
+            continue;
+        }
+        // Which of two values comes after the other shows only beside their objects.
+        let (dir, wanted) =
+            (repository.git_dir().to_owned(), named.iter().map(|(_, _, v)| *v).collect::<Vec<_>>());
+        let absent = repository.clone();
+        let brought = blocking(move || {
+            let absent = absent.missing(&wanted)?;
+            fetch_objects(&dir, &url, &absent, &mut |_| {})
+        });
+        if brought.await.is_err() {
+            continue;
+        }
+        let pairs = named.iter().filter_map(|(_, here, value)| Some(((*here)?, *value))).collect();
+        let after = ancestry(repository, pairs).await?;
+        for (name, here, value) in named {
+            if here.is_none_or(|here| after.contains(&(here, value))) {
+                newer.entry(name).or_insert((remote.clone(), value));
+            }
+        }
+    }
+    Ok(newer)
 }
 
 /// The locks of the refs of `rows`, those rows whose values are still the same under them, their entries, and why the

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use refgate_core::decision::RefUpdate;
+use refgate_core::decision::{RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
-use refgate_core::{Class, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind, meta_of};
+use refgate_core::{
+    Class, FilterSet, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind, is_meta, is_rescued,
+    meta_of,
+};
 use refgate_git::{Repository, list_whole};
 
 use crate::replicate::RecordState;
@@ -38,6 +41,17 @@ pub enum Row {
     Publish,
     /// Nothing accounts for the local value: two histories.
     Rescue,
+    /// Not recorded: no site that asks the ref-db moves it, and nothing says which value is the newest.
+    Untracked,
+    /// It could be set to what the ref-db holds, and this filter of the site holds it back; with its reason.
+    HeldBack {
+        /// The filter.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// It could be set to what the ref-db holds; in a repository that is not gated a fetch does that.
+    Behind,
     /// A process of this site is moving the ref at this moment.
     Busy,
     /// A record that holds the ref cannot be finished yet.
@@ -63,6 +77,9 @@ impl Row {
             Row::InTheWay(_) => "in-the-way",
             Row::Publish => "publish",
             Row::Rescue => "rescue",
+            Row::Untracked => "untracked",
+            Row::HeldBack { .. } => "held-back",
+            Row::Behind => "behind",
             Row::Busy => "busy",
             Row::Recorded => "recorded",
             Row::Stuck(_) => "stuck",
@@ -83,6 +100,9 @@ impl Row {
             Row::InTheWay(other) => format!("in each other's way with {other}: no repository can hold both"),
             Row::Publish => "ahead of the ref-db by a write that went past it".into(),
             Row::Rescue => "diverged from the ref-db".into(),
+            Row::Untracked => "here, and the ref-db does not know it".into(),
+            Row::HeldBack { by, reason } => format!("behind, and `{by}` holds it back here: {reason}"),
+            Row::Behind => "behind, and its object is here".into(),
             Row::Busy => "being moved by another process of this site".into(),
             Row::Recorded => "held by a record that cannot be finished yet".into(),
             Row::Stuck(why) | Row::Broken(why) | Row::Unreadable(why) => why.clone(),
@@ -108,6 +128,8 @@ pub struct Finding {
 pub enum GlobalValue {
     /// Could not be read.
     Unread,
+    /// Not recorded.
+    Untracked,
     /// Recorded as deleted.
     Deleted,
     /// At this object.
@@ -119,13 +141,16 @@ impl GlobalValue {
     pub fn oid(self) -> Option<Oid> {
         match self {
             GlobalValue::At(oid) => Some(oid),
-            GlobalValue::Unread | GlobalValue::Deleted => None,
+            GlobalValue::Unread | GlobalValue::Untracked | GlobalValue::Deleted => None,
         }
     }
 
     /// As the ref-db has it.
     pub(super) fn value(self) -> GlobalRef {
-        GlobalRef::at_or_deleted(self.oid())
+        match self {
+            GlobalValue::Untracked => GlobalRef::Untracked,
+            other => GlobalRef::at_or_deleted(other.oid()),
+        }
     }
 }
 
@@ -147,13 +172,19 @@ pub(super) struct Look {
     pub problems: Vec<String>,
 }
 
-pub(super) async fn look(site: &Site, project: &Project, repository: &Repository) -> Result<Look, Error> {
-    let would = would_catch_up(site, project, repository).await?;
+pub(super) async fn look(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    kind: SiteKind,
+) -> Result<Look, Error> {
+    let would = would_catch_up(site, project, repository, kind).await?;
     let mut look = Look { records: would.records, problems: would.problems, ..Look::default() };
     let entries = all_entries(site, project).await?;
     let ours = local_refs(repository).await?;
     look.findings.extend(unreadable(site, project, &entries));
     look.findings.extend(broken(site, project, repository, &entries, &ours).await?);
+    look.findings.extend(untracked(site, project, &entries, &ours));
     let mut differ = behind(project, site, entries.iter().map(|(name, found)| (name, found)), &ours);
     let (names, rules) = (ours.keys().cloned().collect(), &site.gate.config().rules);
     if !differ.is_empty() {
@@ -180,7 +211,12 @@ pub(super) async fn look(site: &Site, project: &Project, repository: &Repository
             look.findings.push(finding(name, local, value, Row::Busy));
         }
     }
-    rest(site, project, repository, differ.into_keys().collect(), &mut look).await?;
+    let held = would.held.into_iter().filter_map(|one| match one.verdict {
+        Verdict::Discard { reason, by } => Some((one.name, Row::HeldBack { by, reason: reason.to_string() })),
+        Verdict::Keep => None,
+    });
+    let subject = Subject { site, project, repository, kind };
+    rest(&subject, differ.into_keys().collect(), held.collect(), &mut look).await?;
     look.findings.sort();
     Ok(look)
 }
@@ -228,7 +264,44 @@ fn unreadable(site: &Site, project: &Project, entries: &[(RefName, Lookup)]) -> 
     .collect()
 }
 
-/// The recorded refs that cannot be read here, with why.
+/// The refs that would be recorded and are not. Copies of what had to give way are not meant to be.
+fn untracked(site: &Site, project: &Project, entries: &[(RefName, Lookup)], ours: &Listing) -> Vec<Finding> {
+    let rules = &site.gate.config().rules;
+    let known: HashSet<&RefName> = entries
+        .iter()
+        .filter(|(_, found)| match found {
+            Lookup::Entry(entry) => entry.value != GlobalRef::Untracked,
+            Lookup::Text(_) => false,
+            Lookup::Locked | Lookup::Unreadable(_) => true,
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let is_deleted = |found: &Lookup| found.entry().is_some_and(|entry| entry.value == GlobalRef::Deleted);
+    let gone: HashSet<&RefName> = entries
+        .iter()
+        .filter(|(name, found)| is_meta(name) && is_deleted(found))
+        .map(|(name, _)| name)
+        .collect();
+    let deleted = |name: &RefName| meta_of(name).is_some_and(|meta| gone.contains(&meta));
+    let is_untracked = |name: &&RefName| {
+        name.as_bytes().starts_with(b"refs/")
+            && Class::of(project, name, rules) == Class::Checked
+            && !known.contains(*name)
+            && !is_rescued(name)
+            && !deleted(name)
+    };
+    ours.iter()
+        .filter(|(name, value)| value.oid().is_some() && is_untracked(name))
+        .map(|(name, value)| Finding {
+            name: name.clone(),
+            local: value.oid(),
+            global: GlobalValue::Untracked,
+            row: Row::Untracked,
+        })
+        .collect()
+}
+
+/// The refs that would be recorded and cannot be read here, with why.
 async fn broken(
     site: &Site,
     project: &Project,
@@ -240,33 +313,45 @@ async fn broken(
     let is_broken = |name: &RefName| {
         ours.get(name) == Some(&Value::Broken) && Class::of(project, name, rules) == Class::Checked
     };
-    let global: BTreeMap<RefName, Option<Oid>> = entries
-        .iter()
-        .filter(|(name, _)| is_broken(name))
-        .filter_map(|(name, found)| Some((name.clone(), found.entry()?.value.oid())))
-        .collect();
-    if global.is_empty() {
+    let names: Vec<RefName> = ours.keys().filter(|name| is_broken(name)).cloned().collect();
+    if names.is_empty() {
         return Ok(Vec::new());
     }
-    let (here, names) = (repository.clone(), global.keys().cloned().collect::<Vec<_>>());
-    let read = blocking(move || here.values(&names)).await?;
-    let whys =
-        global.into_iter().zip(read).filter_map(|((name, value), read)| Some((name, value, read.err()?)));
-    Ok(whys.map(|(name, value, why)| finding(name, None, value, Row::Broken(why.message))).collect())
+    let global: HashMap<&RefName, GlobalRef> =
+        entries.iter().filter_map(|(name, found)| Some((name, found.entry()?.value))).collect();
+    let (here, asked) = (repository.clone(), names.clone());
+    let read = blocking(move || here.values(&asked)).await?;
+    let found = names.into_iter().zip(read).filter_map(|(name, read)| {
+        let global = match global.get(&name) {
+            Some(GlobalRef::At(oid)) => GlobalValue::At(*oid),
+            Some(GlobalRef::Deleted) => GlobalValue::Deleted,
+            Some(GlobalRef::Untracked) | None => GlobalValue::Untracked,
+        };
+        Some(Finding { name, local: None, global, row: Row::Broken(read.err()?.message) })
+    });
+    Ok(found.collect())
 }
 
-/// What catch-up would not touch.
+/// What is looked at.
+struct Subject<'a> {
+    site: &'a Site,
+    project: &'a Project,
+    repository: &'a Repository,
+    kind: SiteKind,
+}
+
+/// What catch-up would not touch. `held` are rows of what it asked filters about: they say something where the table lets the
+/// ref pass.
 async fn rest(
-    site: &Site,
-    project: &Project,
-    repository: &Repository,
+    subject: &Subject<'_>,
     names: Vec<RefName>,
+    held: HashMap<RefName, Row>,
     look: &mut Look,
 ) -> Result<(), Error> {
+    let Subject { site, project, repository, kind } = *subject;
     if names.is_empty() {
         return Ok(());
     }
-    let gated = site.gate.config().site.writes == SiteKind::Gated;
     // Under the locks, or a write that is between its two steps would look like one that was cut short.
     let (locks, got) = try_lock(repository, &names).await?;
     let entries = read(site, project, &names).await?;
@@ -283,8 +368,7 @@ async fn rest(
     let complete = complete(repository, differ.values().copied().flatten().collect()).await?;
     let (here, absent): (BTreeMap<_, _>, BTreeMap<_, _>) =
         differ.into_iter().partition(|(_, value)| value.is_none_or(|oid| complete.contains(&oid)));
-    // Elsewhere the next fetch brings them, and says what becomes of the ref.
-    if gated && !absent.is_empty() {
+    if !absent.is_empty() {
         let shown = listings(site, project, repository, look).await;
         for (name, value) in absent {
             let with = |oids: fn(&Shown) -> &HashSet<Oid>| {
@@ -305,15 +389,18 @@ async fn rest(
         meta_there: meta_of(name).map(|meta| local.contains_key(&meta)),
         ..RefUpdate::new(name.clone(), at(&local, name), RemoteValue::Known(*value))
     });
-    let decision = judge(site, project, repository, updates.collect()).await;
+    let none = FilterSet::default();
+    let decision = judge(site, project, repository, kind, updates.collect(), &none).await;
     let pairs = decision.refs.iter().filter_map(|one| Some((one.new?, one.old?)));
     let ahead = ancestry(repository, pairs.collect()).await?;
     for one in decision.refs {
         let descends = one.new.zip(one.old).is_some_and(|pair| ahead.contains(&pair));
         let row = match one.verdict.reason() {
             // Accounted for, but a record says how it has to move; or it has changed since.
-            None if gated => Row::Recorded,
-            None | Some(Reason::AlreadyUpToDate) => continue,
+            None if held.contains_key(&one.name) => held[&one.name].clone(),
+            None if kind == SiteKind::Gated => Row::Recorded,
+            None => Row::Behind,
+            Some(Reason::AlreadyUpToDate) => continue,
             Some(Reason::LocalDiverged) if descends => Row::Publish,
             Some(Reason::LocalDiverged) => Row::Rescue,
             Some(Reason::OutdatedMeta) => Row::WithMeta,

@@ -14,7 +14,8 @@ use std::time::SystemTime;
 
 use refgate_core::{Oid, Project, RefName, SiteKind};
 
-use crate::replicate::catch_up;
+use crate::gated::Doubt;
+use crate::replicate::catch_up::of_kind;
 use crate::{Error, Site};
 
 pub use left_over::LeftOver;
@@ -42,23 +43,29 @@ pub struct Options {
 /// A project that does not replicate, a gate that is off, a value that is not lost, and a ref-db or repository that
 /// cannot be read. What fails for one ref alone is in the report.
 pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<Report, Error> {
-    refuse(site, project, options).await?;
+    refuse(site, project).await?;
     let repository = site.repository(project).await?;
-    let before = look::look(site, project, &repository).await?;
+    let kind = site.kind(project, &repository).await?;
+    if options.accept_loss.is_some() && kind.writes != SiteKind::Gated {
+        return Err(refuse_loss(kind.doubt));
+    }
+    let (kind, doubt) = (kind.writes, kind.doubt.map(|doubt| doubt.to_string()));
+    let before = look::look(site, project, &repository, kind).await?;
     if let Some(oid) = options.accept_loss {
         refuse_what_is_not_lost(project, &before, oid)?;
     }
     let files = left_over::find(&repository, options.now).await?;
-    let mut report = Report::new(site, project, options);
+    let mut report = Report::new(project, kind, options);
     if !options.yes {
         report.would(before, files, options);
+        report.problems.extend(doubt);
         return Ok(report);
     }
     site.note_use().await;
     // First, because a lock that nobody holds stops every write of its ref.
     let files = left_over::remove(&repository, files).await?;
     // What a record still says of keeps its ref away from the rest, so this comes before the other rows.
-    let caught_up = catch_up(site, project, &repository).await?;
+    let caught_up = of_kind(site, project, &repository, kind).await?;
     let mut done: BTreeMap<RefName, Result<String, String>> = BTreeMap::new();
     let rows =
         |row: Row| before.findings.iter().filter(move |f| f.row == row).cloned().collect::<Vec<Finding>>();
@@ -72,12 +79,13 @@ pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<R
         let lost = before.findings.iter().filter(|f| f.row == Row::Nowhere && f.global.oid() == Some(oid));
         done.extend(act::accept_loss(site, project, &repository, lost.cloned().collect(), oid).await?);
     }
-    let after = look::look(site, project, &repository).await?;
+    let after = look::look(site, project, &repository, kind).await?;
     report.did(before, after, caught_up, done, files);
+    report.problems.extend(doubt);
     Ok(report)
 }
 
-async fn refuse(site: &Site, project: &Project, options: &Options) -> Result<(), Error> {
+async fn refuse(site: &Site, project: &Project) -> Result<(), Error> {
     let config = site.gate.config();
     if !config.ref_database.enabled {
         return Err(Error::usage("the gate is switched off, so there is no ref-db to agree with")
@@ -87,11 +95,18 @@ async fn refuse(site: &Site, project: &Project, options: &Options) -> Result<(),
         return Err(Error::usage(format!("project `{project}` does not replicate"))
             .hint("see `refgate project match` and the key `projects.pattern`"));
     }
-    if options.accept_loss.is_some() && config.site.writes != SiteKind::Gated {
-        return Err(Error::usage("only a gated site may give up a value of the ref-db")
-            .hint("run it at a site with `site.writes = gated`"));
-    }
     Ok(())
+}
+
+/// Where clients write past the ref-db, nobody knows what else would be given up.
+fn refuse_loss(doubt: Option<Doubt>) -> Error {
+    match doubt {
+        Some(doubt) => {
+            Error::failed(format!("only a gated repository may give up a value of the ref-db; {doubt}"))
+        }
+        None => Error::usage("only a gated site may give up a value of the ref-db")
+            .hint("run it at a site with `site.writes = gated`"),
+    }
 }
 
 /// A value is given up only by its exact name, and only when no site that can be reached has it.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::look::{Finding, GlobalValue, LOCKED, Look, Row};
 use super::{LeftOver, Options};
+use crate::names;
 use crate::replicate::{CaughtUp, Fate, RecordState};
-use crate::{Site, names};
 
 /// What heal found, and with [`Options::yes`] did.
 #[derive(Clone, Debug)]
@@ -69,10 +69,10 @@ impl Result {
 }
 
 impl Report {
-    pub(super) fn new(site: &Site, project: &Project, options: &Options) -> Report {
+    pub(super) fn new(project: &Project, kind: SiteKind, options: &Options) -> Report {
         Report {
             project: project.clone(),
-            kind: site.gate.config().site.writes,
+            kind,
             dry_run: !options.yes,
             refs: Vec::new(),
             records: Vec::new(),
@@ -183,10 +183,15 @@ impl Report {
                 None => format!("give up {} and record the ref as deleted", show(finding.global)),
             },
             Row::Nowhere => {
+                let again = format!(
+                    "push it again from a clone that has it, as in `git push URL {}:{}`",
+                    show(finding.global),
+                    finding.name
+                );
                 let wait = match self.unreachable.is_empty() {
-                    true => "wait for the site that wrote it".into(),
+                    true => ", or wait for the site that wrote it".into(),
                     false => format!(
-                        "wait for {}",
+                        ", or wait for {}",
                         quoted(self.unreachable.iter().map(|(name, _)| name).collect())
                     ),
                 };
@@ -197,12 +202,26 @@ impl Report {
                         quoted(self.may_hide.iter().collect())
                     ),
                 };
-                format!("{wait}{hidden}; if it is gone for good: `--accept-loss {}`", show(finding.global))
+                format!(
+                    "{again}{wait}{hidden}; if it is gone for good: `--accept-loss {}`",
+                    show(finding.global)
+                )
             }
             Row::Publish if allowed => "move the ref-db to it".into(),
             Row::Publish => "`--publish` moves the ref-db to it".into(),
             Row::Rescue if allowed => "keep a copy, and set it to what the ref-db holds".into(),
             Row::Rescue => "`--rescue` keeps a copy, and sets it to what the ref-db holds".into(),
+            Row::Untracked => format!(
+                "`refgate refdb seed {project}` records it, when no site has a newer value of it than this one"
+            ),
+            Row::HeldBack { .. } => {
+                "change that policy or its settings, or leave it: then this site stays behind the others"
+                    .into()
+            }
+            Row::Behind => match self.kind {
+                SiteKind::Mirror => "the next `refgate fetch` or push to this site moves it".into(),
+                _ => format!("`refgate fetch {project} REMOTE` from a site that has it moves it"),
+            },
             Row::Busy => "wait until that process has ended".into(),
             Row::Recorded => "see the records; run again".into(),
             Row::Stuck(why) | Row::Broken(why) => why.clone(),
@@ -300,6 +319,7 @@ impl Report {
 pub(super) fn show(global: GlobalValue) -> String {
     match global {
         GlobalValue::Unread => "unread".into(),
+        GlobalValue::Untracked => "untracked".into(),
         GlobalValue::Deleted => "deleted".into(),
         GlobalValue::At(oid) => oid.to_string(),
     }

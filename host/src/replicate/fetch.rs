@@ -9,7 +9,7 @@ use refgate_core::decision::{Decision, RefDecision, RefUpdate};
 use refgate_core::table::{RemoteValue, Seen};
 use refgate_core::{
     Atomicity, ChangeRef, Class, Direction, Edit, Expected, GlobalRef, Lookup, ObjectFormat, Oid, Outcome,
-    Project, RefName, meta_of,
+    Project, RefName, SiteKind, meta_of,
 };
 use refgate_git::{
     EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list, remote_head,
@@ -20,7 +20,7 @@ use super::catch_up::{deadline, global_of, read};
 use super::locked::lock;
 use super::offers::{Sides, listing, needs_objects};
 use super::push::{first_result, local_refs, reject_all};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up};
+use super::{Options, Progress, Site, blocking, planned};
 use crate::report::{RefResult, Report};
 use crate::{Error, names};
 
@@ -49,17 +49,22 @@ pub async fn fetch(
     let url = site.url(remote, project)?;
     let repository = open(site, project, remote, &url, options).await?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
-    let caught_up = match options.dry_run {
-        true => CaughtUp::default(),
-        false => catch_up(site, project, &repository).await?,
-    };
+    let (kind, caught_up) = site.begin(project, &repository, options.dry_run).await?;
 
     progress.stage(&format!("listing {remote}"));
     let (there, format) = (url.clone(), repository.object_format());
     let listed = blocking(move || list(&there, format)).await.map_err(no_copy)?;
     progress.stage("reading local refs");
     let theirs = listing(listed);
-    let ours = local_refs(&repository).await?;
+    let mut ours = local_refs(&repository).await?;
+    let planned;
+    let site = match options.dry_run {
+        true => {
+            (planned, ours) = planned::after(site, &caught_up, ours);
+            &planned
+        }
+        false => site,
+    };
     let direction = Direction::Fetch;
     let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.fetch, options };
     let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
@@ -67,12 +72,12 @@ pub async fn fetch(
     let source = Source::new(repository.clone(), url, progress.clone());
     let wanted = wanted_objects(site, project, &updates, config.source_of_truth).await;
     let brought = source.bring(wanted).await?;
-    bring_listed(site, project, &updates, &source).await;
+    bring_listed(site, project, kind, &updates, &source).await;
     let (updates, left) = brought.part(updates);
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
-    let mut decision = site.gate.fetch_relisting(project, remote, updates, &source).await?;
-    decision.problems.extend(caught_up.problems);
+    let mut decision = site.gate.fetch_relisting(project, remote, kind, updates, &source).await?;
+    decision.problems.extend(caught_up.problems.iter().cloned());
     decision.problems.extend(problem);
     let decided = std::mem::take(&mut decision.refs);
     let decided = decided.into_iter().map(|one| (first_result(one.verdict.is_keep()), one));
@@ -86,7 +91,8 @@ pub async fn fetch(
         bring_kept(&source, &decision, &mut results).await;
         move_kept(site, project, &repository, remote, &decision, &mut results).await;
     }
-    let stuck = options.selected(caught_up.stuck, &decision, &results);
+    let catch_up = options.rows(&caught_up, &decision);
+    let stuck = options.stuck(caught_up.stuck, &decision, &results);
     decision.problems.extend(names::in_the_way(direction, &decision, &results, &ours));
     Ok(Report {
         direction,
@@ -95,7 +101,7 @@ pub async fn fetch(
         dry_run: options.dry_run,
         decision,
         results,
-        caught_up: caught_up.moved.len(),
+        catch_up,
         stuck,
     })
 }
@@ -165,8 +171,14 @@ async fn wanted_objects(
 /// Brings superseded values that are not here, where a local value stands in the way that is not listed itself: whether it
 /// is an ancestor of a listed one can only be told beside their objects. A site that only fetches would else stay diverged
 /// for ever. The remote may have dropped them; then the ref is held back as before.
-async fn bring_listed(site: &Site, project: &Project, updates: &[RefUpdate], source: &Source) {
-    if !site.gate.is_on(Direction::Fetch) || !site.gate.config().site.writes.trusts_superseded() {
+async fn bring_listed(
+    site: &Site,
+    project: &Project,
+    kind: SiteKind,
+    updates: &[RefUpdate],
+    source: &Source,
+) {
+    if !site.gate.is_on(Direction::Fetch) || !kind.trusts_superseded() {
         return;
     }
     let Ok(entries) = site.entries(project, updates).await else { return };

@@ -5,6 +5,7 @@ pub(crate) mod catch_up;
 mod fetch;
 mod locked;
 pub(crate) mod offers;
+mod planned;
 pub(crate) mod push;
 mod whole;
 
@@ -14,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
-use refgate_core::decision::Decision;
-use refgate_core::{Deadline, Project, RefName, Refspecs};
+use refgate_core::decision::{Decision, RefDecision};
+use refgate_core::{Deadline, Oid, Project, RefName, Refspecs, SiteKind};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
-use crate::gated::REPLICATION;
+use crate::gated::{Kind, REPLICATION, Witness};
 use crate::record::Recorder;
 use crate::report::RefResult;
 use crate::{Error, Gate};
@@ -40,6 +41,8 @@ pub struct Site {
     pub repositories: GitRepositories,
     /// What records the looks of the filters, if anything does. [`Recorder::finish`] writes what is still waiting.
     pub recorder: Option<Arc<Recorder>>,
+    /// What shows that client writes go through the ref-db, if the configuration says so.
+    pub witness: Witness,
 }
 
 /// What to replicate and how.
@@ -135,8 +138,30 @@ impl Site {
         Ok(Some(lock))
     }
 
+    /// What a session begins with: how this repository is written, and its catch-up; in a dry run, what that would do.
+    async fn begin(
+        &self,
+        project: &Project,
+        repository: &Repository,
+        dry_run: bool,
+    ) -> Result<(SiteKind, CaughtUp), Error> {
+        let Kind { writes, doubt } = self.kind(project, repository).await?;
+        let mut caught_up = match dry_run {
+            false => catch_up::of_kind(self, project, repository, writes).await?,
+            // To look at it takes more than to read: locks, and a trial of the moves.
+            true => catch_up::would_catch_up(self, project, repository, writes).await.unwrap_or_else(|e| {
+                CaughtUp {
+                    problems: vec![format!("what catch-up would do cannot be told: {}", e.message)],
+                    ..CaughtUp::default()
+                }
+            }),
+        };
+        caught_up.problems.extend(doubt.map(|doubt| doubt.to_string()));
+        Ok((writes, caught_up))
+    }
+
     /// Leaves this site's name in the ref-db, once: a ref-db that only one site ever used is probably a wrong one.
-    pub(crate) async fn note_use(&self) {
+    pub async fn note_use(&self) {
         let Some(name) = &self.gate.config().site.name else { return };
         let (refdb, clock) = (self.gate.refdb(), self.gate.clock().as_ref());
         let deadline = || Deadline::after(clock, self.gate.config().ref_database.timeout);
@@ -148,8 +173,26 @@ impl Site {
 }
 
 impl Options {
-    /// What of catch-up's findings belongs to what was selected, and is not said by the session's own results.
-    fn selected(&self, stuck: Vec<Stuck>, decision: &Decision, results: &[RefResult]) -> Vec<Stuck> {
+    /// What catch-up found about the refs that were selected: what moved and what was held back, as rows of a report. What
+    /// the session's own rows say of a ref is not said twice.
+    fn rows(&self, found: &CaughtUp, decision: &Decision) -> Vec<(RefDecision, RefResult)> {
+        let said: HashSet<(&RefName, Option<Oid>)> = decision
+            .refs
+            .iter()
+            .filter(|one| !one.verdict.is_keep())
+            .map(|one| (&one.name, one.new))
+            .collect();
+        let result = if self.dry_run { RefResult::NotSent } else { RefResult::Replicated };
+        let moved = found.moved.iter().map(|moved| (moved.as_decision(), result.clone()));
+        let held = found.held.iter().map(|one| (one.clone(), RefResult::HeldBack));
+        let held = held.filter(|(one, _)| !said.contains(&(&one.name, one.new)));
+        let mut rows: Vec<_> = moved.chain(held).filter(|(one, _)| self.wants(&one.name)).collect();
+        rows.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        rows
+    }
+
+    /// What catch-up could not move of what was selected, and is not said by the session's own results.
+    fn stuck(&self, stuck: Vec<Stuck>, decision: &Decision, results: &[RefResult]) -> Vec<Stuck> {
         let rejected = decision.refs.iter().zip(results).filter(|(_, r)| matches!(r, RefResult::Rejected(_)));
         let told: HashSet<&RefName> = rejected.map(|(one, _)| &one.name).collect();
         stuck.into_iter().filter(|one| self.wants(&one.name) && !told.contains(&one.name)).collect()

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
-use refgate_core::{Direction, Project, Reason, RefName, Refspecs, escape};
+use refgate_core::{Direction, Project, Reason, RefName, Refspecs, SiteKind, escape};
 use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
 
 use super::offers::{Listing, Sides, Value};
-use super::{CaughtUp, Options, Progress, Site, blocking, catch_up, whole};
-use crate::gated::REPLICATION;
+use super::{Options, Progress, Site, blocking, planned, whole};
+use crate::gated::install::unanswered;
+use crate::gated::{REPLICATION, Witness};
 use crate::report::{RefResult, Report};
 use crate::{Error, names};
 
@@ -28,10 +29,7 @@ pub async fn push(
     let repository = site.repository(project).await?;
     let url = site.url(remote, project)?;
     let _session = site.session(&repository, remote, options.dry_run).await?;
-    let caught_up = match options.dry_run {
-        true => CaughtUp::default(),
-        false => catch_up(site, project, &repository).await?,
-    };
+    let (_, caught_up) = site.begin(project, &repository, options.dry_run).await?;
 
     if options.create {
         site.refuse_unmatched(project).await?;
@@ -43,16 +41,29 @@ pub async fn push(
     let mut theirs: Listing =
         connection.refs().iter().map(|(name, oid)| (name.clone(), Value::At(*oid))).collect();
     theirs.extend(connection.broken_refs().iter().map(|name| (name.clone(), Value::Broken)));
-    let ours = local_refs(&repository).await?;
+    let mut ours = local_refs(&repository).await?;
+    let planned;
+    let site = match options.dry_run {
+        true => {
+            (planned, ours) = planned::after(site, &caught_up, ours);
+            &planned
+        }
+        false => site,
+    };
     let direction = Direction::Push;
     let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.push, options };
     let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
 
     progress.stage(&format!("deciding on {} refs", updates.len()));
     let mut decision = site.gate.push(project, remote, updates).await?;
+    if let Some(doubt) = doubt(site, project, remote, &repository, &url, &decision).await {
+        let (updates, _) = site.offers(project, &sides, config.mirror).await?;
+        decision = site.gate.push_to(project, remote, SiteKind::Ungated, updates).await?;
+        decision.problems.push(doubt);
+    }
     decision.refs.extend(sides.unreadable(remote));
     decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
-    decision.problems.extend(caught_up.problems);
+    decision.problems.extend(caught_up.problems.iter().cloned());
     decision.problems.extend(problem);
     let mut results: Vec<RefResult> =
         decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
@@ -71,7 +82,8 @@ pub async fn push(
     if let Some(damaged) = damaged {
         explain(&mut results, remote, &damaged);
     }
-    let stuck = options.selected(caught_up.stuck, &decision, &results);
+    let catch_up = options.rows(&caught_up, &decision);
+    let stuck = options.stuck(caught_up.stuck, &decision, &results);
     hint_hooks(remote, &mut decision, &results);
     decision.problems.extend(names::in_the_way(direction, &decision, &results, &theirs));
     Ok(Report {
@@ -81,9 +93,36 @@ pub async fn push(
         dry_run: options.dry_run,
         decision,
         results,
-        caught_up: caught_up.moved.len(),
+        catch_up,
         stuck,
     })
+}
+
+/// Why a remote that is said to be gated is not, if the decision rests on that: its hook is asked, by a push that it must
+/// refuse.
+async fn doubt(
+    site: &Site,
+    project: &Project,
+    remote: &str,
+    repository: &Repository,
+    url: &RemoteUrl,
+    decision: &Decision,
+) -> Option<String> {
+    let writes = site.gate.remote(remote).ok()?.writes;
+    let rests_on_it = writes == SiteKind::Gated && decision.refs.iter().any(|one| one.over_superseded);
+    if !rests_on_it || site.witness == Witness::Embedder {
+        return None;
+    }
+    let (here, there, name) = (repository.clone(), url.clone(), project.clone());
+    let why = match blocking(move || unanswered(&here, &there, &name)).await {
+        Ok(None) => return None,
+        Ok(Some(said)) => said,
+        Err(e) => e.to_string(),
+    };
+    Some(format!(
+        "`remote.{remote}.writes = gated`, but the repository of `{project}` there counts as ungated: its hook did not \
+         answer a test push ({why}); `refgate hook install {project}` there mends it"
+    ))
 }
 
 /// A hook that dislikes a ref does so at every run: how such refs are left out.

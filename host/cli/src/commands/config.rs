@@ -69,10 +69,7 @@ async fn refdb_warnings(config: &Config, clock: Arc<dyn Clock>) -> Result<Vec<St
     };
     let deadline = Deadline::after(clock.as_ref(), config.ref_database.timeout);
     Ok(match opened.db.sites(deadline).await.as_deref() {
-        Ok([only]) => {
-            vec![format!("only the site `{only}` ever used this ref-db: do all sites name the same one?")]
-        }
-        Ok(_) => Vec::new(),
+        Ok(sites) => config.lonely(sites).into_iter().collect(),
         Err(e) => vec![e.message.clone()],
     })
 }

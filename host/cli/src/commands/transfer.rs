@@ -8,7 +8,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use refgate_core::decision::Verdict;
 use refgate_core::{Oid, Project, Reason, escape};
 use refgate_host::replicate::{self, Options};
-use refgate_host::{Error, RefResult, Report};
+use refgate_host::{Error, RefDecision, RefResult, Report};
 
 use super::site;
 use crate::args::TransferArgs;
@@ -68,7 +68,26 @@ fn show(report: &Report, output: &Output) -> Result<u8, Error> {
     Ok(report.exit_code())
 }
 
+/// What catch-up did with local refs before the session, in rows as of the session.
+fn catch_up(report: &Report, output: &Output) {
+    let row = |(one, result): &(RefDecision, RefResult)| {
+        let (what, mood) = match (&one.verdict, result) {
+            (Verdict::Discard { reason, by }, _) => {
+                (format!("held back here: {reason} (by {by})"), Mood::Held)
+            }
+            (Verdict::Keep, RefResult::NotSent) => ("would catch up".to_owned(), Mood::Good),
+            (Verdict::Keep, _) => ("caught up".to_owned(), Mood::Good),
+        };
+        vec![one.name.to_string().into(), short(one.old).into(), short(one.new).into(), Cell::new(what, mood)]
+    };
+    let rows: Vec<Vec<Cell>> = report.catch_up.iter().map(row).collect();
+    if !rows.is_empty() {
+        output.table(&["LOCAL REF", "OLD", "NEW", "WITH THE REF-DB"], &rows);
+    }
+}
+
 fn text(report: &Report, output: &Output) {
+    catch_up(report, output);
     let (rows, quiet): (Vec<_>, Vec<_>) = report
         .decision
         .refs
@@ -117,8 +136,9 @@ fn text(report: &Report, output: &Output) {
     if !quiet.is_empty() {
         line.push_str(&format!(", {} up to date already", quiet.len()));
     }
-    if report.caught_up > 0 {
-        line.push_str(&format!(", {} caught up with the ref-db before", report.caught_up));
+    if report.caught_up() > 0 {
+        let would = if report.dry_run { "would have" } else { "had" };
+        line.push_str(&format!(", {} {would} caught up with the ref-db before", report.caught_up()));
     }
     if !report.stuck.is_empty() {
         line.push_str(&format!(", {} stuck behind the ref-db", report.stuck.len()));

@@ -13,6 +13,7 @@ mod crash;
 mod install;
 mod lab;
 mod local_policy;
+mod looked_at;
 mod marked;
 mod names;
 mod owners;

@@ -147,6 +147,9 @@ pub struct RefDecision {
     pub global: Option<Seen>,
     /// On a fetch from a source of truth: the ref-db has to move from this value before the local ref does.
     pub advances: Option<Oid>,
+    /// It goes although what it overwrites is not contained in it: the ref-db lists that as superseded. True only where all
+    /// client writes go through the ref-db.
+    pub over_superseded: bool,
     /// What an operator can do about a discard.
     pub hint: Option<String>,
 }
@@ -173,6 +176,7 @@ impl RefDecision {
             local: update.local,
             global: None,
             advances: None,
+            over_superseded: false,
             hint: None,
         }
     }

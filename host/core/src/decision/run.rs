@@ -286,6 +286,7 @@ fn finish(request: &Request<'_>, facts: &Facts, i: usize, verdict: Verdict) -> R
             true => Some("it moved while it was decided: run again".into()),
             false => facts.unreadable.get(&i).cloned().or_else(|| hint(request, row, &verdict)),
         },
+        over_superseded: verdict.is_keep() && row.accounted == Accounted::Superseded,
         verdict,
         local: facts.local[i],
         global: (row.class == Class::Checked).then_some(row.global),
@@ -302,8 +303,8 @@ fn hint(request: &Request<'_>, row: &crate::table::Row, verdict: &Verdict) -> Op
             Direction::Fetch => "site.writes".to_owned(),
         };
         return Some(format!(
-            "the ref-db lists the value to be overwritten as superseded; if all writes there go through the ref-db, \
-             set {key} = gated (or none for a pure mirror)"
+            "the ref-db lists the value to be overwritten as superseded, which counts only where all writes go through the \
+             ref-db: there, install the hook in the repository and set {key} = gated (or none for a pure mirror)"
         ));
     }
     let not_up_to_date = verdict.reason() == Some(&Reason::NotUpToDate);

@@ -1,23 +1,23 @@
 //! Catch-up: a gated site sets its refs to what the ref-db holds, from its own object store, and finishes the writes that
 //! its journal has records of.
 //!
-//! A gated write moves the ref-db first and the local ref second; a site that died in between finishes the write here.
-//! It is a fetch whose other side is the ref-db: the same table decides, so that nothing unaccounted for is overwritten.
-//! Everything moves under the site's locks on its refs. A ref that somebody holds is left alone: a live writer will
-//! finish its own write.
+//! A gated write moves the ref-db first and the local ref second; a site that died in between finishes the write here, and
+//! asks nobody: it was accepted. Any other ref that is behind is a fetch whose other side is the ref-db: the same table and
+//! the same filters decide, so that nothing unaccounted for is overwritten and no policy of this site is passed by.
+//! Everything moves under the site's locks on its refs, which nobody holds while a filter runs. A ref that somebody holds is
+//! left alone: a live writer will finish its own write.
 
+mod asked;
 mod changes;
 mod death;
+mod facts;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use refgate_core::decision::{Decision, RefUpdate, Request, decide};
-use refgate_core::refdb::scan_all;
-use refgate_core::{
-    Deadline, Direction, FilterSet, GlobalRef, Lookup, Oid, Project, RefDbError, RefDbErrorKind, RefName,
-    ReloadWait, SiteKind, is_meta, meta_of,
-};
+use refgate_core::decision::{RefDecision, RefUpdate, Verdict};
+use refgate_core::table::RemoteValue;
+use refgate_core::{Direction, FilterSet, GlobalRef, Lookup, Oid, Project, RefName, SiteKind, is_meta};
 use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
 
 use super::offers::Value;
@@ -25,16 +25,21 @@ use super::push::local_refs;
 use super::{Site, blocking};
 use crate::gated::{Journal, Record};
 use crate::{Error, names};
+use asked::Asked;
 use changes::{change_of, updates};
+use facts::{entries, local_values};
 use records::{Facts, Plan};
 
 pub(crate) use changes::{behind, global_of, is_of_deleted_change, rest_of_changes};
+pub(crate) use facts::{all_entries, ancestry, complete, deadline, judge, read, try_lock, values};
 
 /// What catch-up did.
 #[derive(Clone, Debug, Default)]
 pub struct CaughtUp {
     /// The refs that moved; in a look that moves nothing, those that would.
     pub moved: Vec<Moved>,
+    /// The refs that are behind, with their objects at hand, and that a filter of this site or the table holds back.
+    pub held: Vec<RefDecision>,
     /// The records of writes that had begun, and what became of each.
     pub records: Vec<RecordState>,
     /// Refs that differ from the ref-db and that somebody at this site is moving at this moment.
@@ -54,6 +59,14 @@ pub struct Moved {
     pub old: Option<Oid>,
     /// Its value after; `None`: deleted.
     pub new: Option<Oid>,
+}
+
+impl Moved {
+    /// As a row of a report: an update that goes.
+    pub(crate) fn as_decision(&self) -> RefDecision {
+        let update = RefUpdate::new(self.name.clone(), self.old, RemoteValue::Known(self.new));
+        RefDecision::of_offer(Direction::Fetch, &update, Verdict::Keep)
+    }
 }
 
 /// A ref that stays behind the ref-db until somebody removes what is in its way.
@@ -89,44 +102,56 @@ pub enum Fate {
     Blocked(String),
 }
 
-/// Brings the local refs of `project` up to the ref-db as far as the objects are here, and finishes the writes that the
-/// journal has records of.
+/// Brings the local refs of `project` up to the ref-db as far as the objects are here and the filters of this site let it
+/// pass, and finishes the writes that the journal has records of.
 ///
-/// Does nothing at a site that is not gated, nor for a project that does not replicate. A ref-db that cannot be read is
-/// no error here: the decision that follows says so for every ref.
+/// Does nothing in a repository that is not gated (see [`Site::kind`]), nor for a project that does not replicate. A ref-db
+/// that cannot be read is no error here: the decision that follows says so for every ref.
 pub async fn catch_up(site: &Site, project: &Project, repository: &Repository) -> Result<CaughtUp, Error> {
-    run(site, project, repository, None, true).await
+    let kind = site.kind(project, repository).await?;
+    of_kind(site, project, repository, kind.writes).await
 }
 
-/// The same for some refs only, and for all records.
+/// The same in a repository whose kind was looked at.
+pub(crate) async fn of_kind(
+    site: &Site,
+    project: &Project,
+    repository: &Repository,
+    kind: SiteKind,
+) -> Result<CaughtUp, Error> {
+    run(site, project, repository, kind, None, true).await
+}
+
+/// The same for some refs only, and for all records. For what a hook runs: nobody looks for the hook then.
 pub async fn catch_up_refs(
     site: &Site,
     project: &Project,
     repository: &Repository,
     names: &[RefName],
 ) -> Result<CaughtUp, Error> {
-    run(site, project, repository, Some(names), true).await
+    run(site, project, repository, site.gate.config().site.writes, Some(names), true).await
 }
 
-/// What [`catch_up`] would do now; moves nothing.
+/// What [`catch_up`] would do now in a repository of that kind; moves nothing.
 pub(crate) async fn would_catch_up(
     site: &Site,
     project: &Project,
     repository: &Repository,
+    kind: SiteKind,
 ) -> Result<CaughtUp, Error> {
-    run(site, project, repository, None, false).await
+    run(site, project, repository, kind, None, false).await
 }
 
 async fn run(
     site: &Site,
     project: &Project,
     repository: &Repository,
+    kind: SiteKind,
     only: Option<&[RefName]>,
     act: bool,
 ) -> Result<CaughtUp, Error> {
-    let config = site.gate.config();
-    if config.site.writes != SiteKind::Gated
-        || !config.ref_database.enabled
+    if kind != SiteKind::Gated
+        || !site.gate.config().ref_database.enabled
         || site.gate.matches(project).await != Ok(true)
     {
         return Ok(CaughtUp::default());
@@ -162,6 +187,9 @@ async fn run(
         objects.chain(records.iter().flat_map(|r| r.refs.iter().filter_map(|one| one.new))).collect();
     let complete = complete(repository, objects).await?;
     wanted.retain(|_, value| value.is_none_or(|oid| complete.contains(&oid)));
+    let asked = Asked::of(site, project, repository, kind, &records, &wanted, (&entries, &ours)).await;
+    wanted.retain(|name, _| asked.lets_pass(name));
+    out.problems.extend(asked.problems.iter().cloned());
     let names: BTreeSet<RefName> = wanted.keys().cloned().chain(recorded).collect();
     let names: Vec<RefName> = names.into_iter().collect();
     let (locks, got) = try_lock(repository, &names).await?;
@@ -199,8 +227,11 @@ async fn run(
         out.problems.push(blocked(&record, &why));
         out.records.push(state(&record, Fate::Blocked(why)));
     }
-    let updates = updates(site, project, &wanted, &entries, &local);
-    let judged = judge(site, project, repository, updates).await;
+    let mut updates = updates(site, project, &wanted, &entries, &local);
+    // What has moved since a filter was asked about it is another update.
+    updates.retain(|update| asked.is_about(update));
+    // The filters have spoken; what remains to be asked is the table, under the locks.
+    let judged = judge(site, project, repository, kind, updates, &FilterSet::default()).await;
     let kept = judged.refs.into_iter().filter(|one| one.verdict.is_keep());
     let kept: BTreeMap<RefName, Moved> =
         kept.map(|one| (one.name.clone(), Moved { name: one.name, old: one.old, new: one.new })).collect();
@@ -243,6 +274,7 @@ async fn run(
         death::forget_all_but(repository, &known);
     }
     drop(locks);
+    out.held = asked.held;
     Ok(out)
 }
 
@@ -298,142 +330,6 @@ async fn list(journal: &Journal) -> Result<(Vec<Record>, Vec<GitError>), Error> 
 async fn end(journal: &Journal, record: &Record) -> Result<(), Error> {
     let (journal, record) = (journal.clone(), record.clone());
     Ok(blocking(move || journal.end(&record)).await?)
-}
-
-/// The entries that matter: all, or those of some refs; and those of the refs of records.
-async fn entries(
-    site: &Site,
-    project: &Project,
-    only: Option<&[RefName]>,
-    recorded: &[RefName],
-) -> Result<Vec<(RefName, Lookup)>, RefDbError> {
-    let Some(only) = only else { return all_entries(site, project).await };
-    let names: BTreeSet<RefName> = only.iter().chain(recorded).cloned().collect();
-    let found = read(site, project, &names.into_iter().collect::<Vec<_>>()).await?;
-    Ok(found.into_iter().collect())
-}
-
-/// The entries of these refs, and of the `/meta` of their changes.
-pub(crate) async fn read(
-    site: &Site,
-    project: &Project,
-    names: &[RefName],
-) -> Result<HashMap<RefName, Lookup>, RefDbError> {
-    let names: BTreeSet<RefName> = names.iter().filter_map(meta_of).chain(names.iter().cloned()).collect();
-    let names: Vec<RefName> = names.into_iter().collect();
-    if names.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let found = site.gate.refdb().get_many(project, &names, deadline(site)).await?;
-    if found.len() != names.len() {
-        let why = format!("the ref-db answered {} of {} refs", found.len(), names.len());
-        return Err(RefDbError::new(RefDbErrorKind::Unavailable, why));
-    }
-    Ok(names.into_iter().zip(found).collect())
-}
-
-/// Everything that the ref-db holds of a project.
-pub(crate) async fn all_entries(
-    site: &Site,
-    project: &Project,
-) -> Result<Vec<(RefName, Lookup)>, RefDbError> {
-    scan_all(site.gate.refdb().as_ref(), project, b"", || deadline(site)).await
-}
-
-pub(crate) fn deadline(site: &Site) -> Deadline {
-    Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout)
-}
-
-/// The fetch table on local refs against the ref-db, by this site's own kind. Reads both anew.
-pub(crate) async fn judge(
-    site: &Site,
-    project: &Project,
-    repository: &Repository,
-    updates: Vec<RefUpdate>,
-) -> Decision {
-    let config = site.gate.config();
-    let request = Request {
-        direction: Direction::Fetch,
-        project,
-        peer: "",
-        format: repository.object_format(),
-        updates,
-        kind: config.site.writes,
-        source_of_truth: false,
-        mirror: true,
-        gate: true,
-        floor: true,
-        rules: &config.rules,
-        wait: ReloadWait { min_ms: 0, max_random_ms: 0 },
-        refdb_timeout: config.ref_database.timeout,
-    };
-    // No filters: this is the site's own write, and the floor is the whole rule.
-    decide(request, site.gate.sources(None), &FilterSet::default()).await
-}
-
-/// Those objects that are here together with all that they need.
-pub(crate) async fn complete(repository: &Repository, oids: Vec<Oid>) -> Result<HashSet<Oid>, Error> {
-    if oids.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let repository = repository.clone();
-    let complete = blocking(move || {
-        let absent: HashSet<Oid> = repository.missing(&oids)?.into_iter().collect();
-        let here: Vec<Oid> = oids.into_iter().filter(|oid| !absent.contains(oid)).collect();
-        let complete = repository.complete(&here)?;
-        Ok(here.into_iter().zip(complete).filter(|(_, whole)| *whole).map(|(oid, _)| oid).collect())
-    });
-    Ok(complete.await?)
-}
-
-/// The values of these refs; one that does not exist is left out, as in a listing.
-pub(crate) async fn values(
-    repository: &Repository,
-    names: Vec<RefName>,
-) -> Result<HashMap<RefName, Value>, Error> {
-    let repository = repository.clone();
-    let read = blocking(move || {
-        let values = repository.values(&names)?;
-        let value = |value: Result<Option<Oid>, GitError>| match value {
-            Ok(oid) => oid.map(Value::At),
-            Err(_) => Some(Value::Broken),
-        };
-        Ok(names.into_iter().zip(values).filter_map(|(name, read)| Some((name, value(read)?))).collect())
-    });
-    Ok(read.await?)
-}
-
-fn local_values(local: &HashMap<RefName, Value>) -> HashMap<RefName, Option<Oid>> {
-    let one = |(name, value): (&RefName, &Value)| match value {
-        Value::At(oid) => Some((name.clone(), Some(*oid))),
-        Value::Symbolic | Value::Broken => None,
-    };
-    local.iter().filter_map(one).collect()
-}
-
-/// The pairs whose first is contained in the second.
-pub(crate) async fn ancestry(
-    repository: &Repository,
-    pairs: Vec<(Oid, Oid)>,
-) -> Result<HashSet<(Oid, Oid)>, Error> {
-    if pairs.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let repository = repository.clone();
-    let asked = blocking(move || {
-        let answers = repository.ancestry(&pairs)?;
-        Ok(pairs.into_iter().zip(answers).filter(|(_, yes)| *yes).map(|(pair, _)| pair).collect())
-    });
-    Ok(asked.await?)
-}
-
-/// The locks on those of `names` that nobody holds at this moment, and for each whether it was got.
-pub(crate) async fn try_lock(
-    repository: &Repository,
-    names: &[RefName],
-) -> Result<(RefLocks, Vec<bool>), Error> {
-    let (dir, names) = (repository.common_dir().to_owned(), names.to_vec());
-    Ok(blocking(move || RefLocks::try_acquire(&dir, &names)).await?)
 }
 
 /// Moves refs, or without `act` tries it and gives it up; gives back what came of each. The locks go along: should the

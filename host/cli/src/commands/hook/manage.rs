@@ -39,6 +39,8 @@ pub async fn install(
         tell(&steps, output);
         output.text("a test push was refused by the hook, as it must be");
     }
+    // From here on this site writes through the ref-db.
+    site.note_use().await;
     if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
         tell_made_anew(&site, project, &repository).await;
     }
@@ -153,7 +155,8 @@ fn document(project: &Project, status: &Status) -> serde_json::Value {
         "proc_receive": status.proc_receive,
         "reference_transaction": status.reference_transaction,
         "audit": status.audit, "backstop": status.backstop,
-        "writes": status.writes.name(), "warnings": status.warnings,
+        "writes": status.writes.name(), "doubt": status.doubt.as_ref().map(|doubt| &doubt.why),
+        "warnings": status.warnings,
         "files": files(&status.obstacles),
         "unfinished": unfinished, "drift": status.drift, "stuck": stuck,
         "in_the_way": in_the_way(status), "made_anew": status.made_anew,
@@ -215,6 +218,9 @@ fn show(project: &Project, status: &Status, output: &Output) {
         (false, false) => "reference-transaction",
     };
     let writes = match status.writes {
+        SiteKind::Gated if status.doubt.is_some() => {
+            Cell::new("gated, and this repository counts as ungated", Mood::Bad)
+        }
         SiteKind::Gated => Cell::new("gated", Mood::Good),
         other => Cell::new(
             format!("{}: set it to `gated` when all repositories have the hook", other.name()),
@@ -227,6 +233,9 @@ fn show(project: &Project, status: &Status, output: &Output) {
         vec!["site.writes".into(), writes],
     ];
     output.table(&["WHAT", "STATE"], &rows);
+    if let Some(doubt) = &status.doubt {
+        warn(&doubt.to_string());
+    }
     status.warnings.iter().for_each(|text| warn(text));
     if let Some(recorded) = status.made_anew {
         warn(&anew::told(project, recorded));

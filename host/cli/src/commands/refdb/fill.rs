@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use refgate_core::{
     AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
-    RefName, is_meta, meta_of,
+    RefName, is_meta, is_rescued, meta_of,
 };
-use refgate_git::{GitRepositories, RefLocks, Target};
-use refgate_host::gated::{Journal, Record};
+use refgate_git::{GitRepositories, RefLocks, Repository, Target};
+use refgate_host::gated::{self, Journal, Record};
 use refgate_host::replicate::lock;
 use refgate_host::{Error, anew, names};
 use serde_json::{Value, json};
@@ -95,8 +95,8 @@ fn refuse_names(
 /// Lists every ref on which the repository and the ref-db do not agree.
 pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Error> {
     let sites = db.refdb.sites(db.deadline()).await?;
-    if let [only] = sites.as_slice() {
-        warn(&format!("only the site `{only}` ever used this ref-db: do all sites name the same one?"));
+    if let Some(text) = db.config.lonely(&sites) {
+        warn(&text);
     }
     let entries = entries::all(db, project).await?;
     let gone = deleted_changes(&entries);
@@ -106,6 +106,9 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
     let ours: HashSet<RefName> = local.keys().cloned().collect();
     let in_the_way = names::pairs(names::held(&entries, &ours));
     let repository = GitRepositories::new(db.config.site.base_path.clone()).repository(project)?;
+    if let Some(doubt) = gated::doubt(&db.config, project, &repository)? {
+        warn(&doubt.to_string());
+    }
     let found = anew::count(&entries, project, &db.config.rules, &repository, &ours).await?;
     if let Some(recorded) = found.made_anew() {
         warn(&anew::told(project, recorded));
@@ -116,6 +119,15 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
         local.keys().chain(global.keys()).filter(|name| !broken.contains_key(*name)).collect();
     let mut differences = Vec::new();
     let mut equal = 0usize;
+    let mut both: Vec<(Oid, Oid)> = Vec::new();
+    for name in &names {
+        if let (Some(l), Some(GlobalRef::At(g))) = (local.get(*name), global.get(*name))
+            && l != g
+        {
+            both.push((*l, *g));
+        }
+    }
+    let order = Order::of(&repository, both)?;
     for name in names {
         let (l, g) = (local.get(name).copied(), global.get(name).copied().unwrap_or_default());
         let what = match (l, g) {
@@ -123,10 +135,12 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
             (l, _) if left(name) => l.map(|_| "its change is deleted"),
             (Some(l), GlobalRef::At(g)) if l == g => None,
             (None, GlobalRef::Deleted | GlobalRef::Untracked) => None,
+            // A copy of what had to give way need not be known to anybody.
+            (Some(_), GlobalRef::Untracked) if is_rescued(name) => None,
             (Some(_), GlobalRef::Untracked) => Some("untracked"),
             (Some(_), GlobalRef::Deleted) => Some("deleted in the ref-db"),
             (None, GlobalRef::At(_)) => Some("not here"),
-            (Some(_), GlobalRef::At(_)) => Some("differs"),
+            (Some(l), GlobalRef::At(g)) => Some(order.word(l, g)),
         };
         match what {
             None => equal += 1,
@@ -156,6 +170,38 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
         in_the_way.iter().for_each(|(one, other)| output.text(&names::told(one, other)));
     }
     Ok(if differences.is_empty() && in_the_way.is_empty() { 0 } else { 3 })
+}
+
+/// How local values and those of the ref-db follow each other.
+struct Order {
+    /// Pairs whose first is contained in the second.
+    contained: HashSet<(Oid, Oid)>,
+    /// Values of the ref-db whose objects are not here.
+    absent: HashSet<Oid>,
+}
+
+impl Order {
+    /// Of pairs of a local value and one of the ref-db: one bulk question in both directions.
+    fn of(repository: &Repository, pairs: Vec<(Oid, Oid)>) -> Result<Order, Error> {
+        let global: Vec<Oid> = pairs.iter().map(|(_, global)| *global).collect();
+        let absent: HashSet<Oid> = repository.missing(&global)?.into_iter().collect();
+        let here = pairs.into_iter().filter(|(_, global)| !absent.contains(global));
+        let asked: Vec<(Oid, Oid)> =
+            here.flat_map(|(local, global)| [(local, global), (global, local)]).collect();
+        let answers = repository.ancestry(&asked)?;
+        let contained =
+            asked.into_iter().zip(answers).filter(|(_, yes)| *yes).map(|(pair, _)| pair).collect();
+        Ok(Order { contained, absent })
+    }
+
+    fn word(&self, local: Oid, global: Oid) -> &'static str {
+        match () {
+            () if self.absent.contains(&global) => "behind or diverged: the ref-db's value is not here",
+            () if self.contained.contains(&(local, global)) => "behind",
+            () if self.contained.contains(&(global, local)) => "ahead",
+            () => "diverged",
+        }
+    }
 }
 
 /// Writes of this site that have begun and not ended: still at work, or left by a process that died.

@@ -56,6 +56,7 @@ fn text(report: &Report, output: &Output) {
                 let global = match one.finding.global {
                     GlobalValue::At(oid) => short(Some(oid)),
                     GlobalValue::Deleted => "deleted".into(),
+                    GlobalValue::Untracked => "untracked".into(),
                     GlobalValue::Unread => "?".into(),
                 };
                 vec![
