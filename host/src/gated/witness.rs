@@ -123,8 +123,9 @@ fn other_store(config: &Config, file: &Path) -> Option<String> {
         Err(e) => return Some(format!("its hook's configuration cannot be used: {e}")),
     };
     let place = |config: &Config| {
-        let base = &config.ref_database.base_dir;
-        (config.ref_database.url.clone(), base.canonicalize().unwrap_or_else(|_| base.clone()))
+        // A file in the current directory has an empty one.
+        let base = Path::new(".").join(&config.ref_database.base_dir);
+        (config.ref_database.url.clone(), base.canonicalize().unwrap_or(base))
     };
     let (ours, theirs) = (place(config), place(&there));
     // Only a path in a url depends on where it stands.

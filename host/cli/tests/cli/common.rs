@@ -60,6 +60,11 @@ impl Lab {
         (lab, first)
     }
 
+    /// The hook at both sites, without which nobody believes that they are gated.
+    pub fn hooks(&self) {
+        ["a", "b"].into_iter().for_each(|site| drop(self.run(site, &["hook", "install", PROJECT]).ok()));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

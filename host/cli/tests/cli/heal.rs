@@ -16,6 +16,7 @@ fn heal(extra: &[&str]) -> Vec<String> {
 #[test]
 fn heal_shows_first_and_acts_with_a_yes() {
     let (lab, first) = Lab::seeded();
+    lab.hooks();
     let looked = lab.run("a", &heal(&[]));
     assert_eq!(looked.ok(), "0 to do, 0 left\n");
     looked.says(&["agrees with the ref-db"]);
@@ -120,4 +121,51 @@ fn forget_needs_every_site() {
     shown.ok();
     shown.says(&["warning: the ref-db was used by sites that this configuration does not name: c"]);
     lab.run("a", &["refdb", "forget", PROJECT, "--yes", "--sites-are-complete"]).ok();
+}
+
+/// Whatever `check` lists, `heal` says what to do about it, whatever kind of site this is.
+#[test]
+fn every_row_of_check_is_one_of_heal() {
+    for kind in ["gated", "ungated", "none"] {
+        let (lab, first) = Lab::seeded();
+        lab.hooks();
+        lab.configure("a", &format!("[site]\n    writes = {kind}"));
+        let refdb = |args: &[&str]| lab.run("a", &[&["refdb"], args].concat());
+        let put = |name: &str, value: &str| drop(refdb(&["put", PROJECT, name, value]).ok());
+        let name = |last: &str| format!("refs/heads/{last}");
+        for one in ["ahead", "behind", "diverged", "elsewhere", "nowhere", "deleted", "broken"] {
+            git(&lab.repo("a"), &["update-ref", &name(one), &first]);
+            put(&name(one), &first);
+        }
+        let second = lab.commit("a", &name("ahead"), &[&first]);
+        put(&name("behind"), &second);
+        put(&name("absent"), &second);
+        let other = lab.commit("a", &name("diverged"), &[]);
+        put(&name("diverged"), &second);
+        let far = lab.commit("b", &name("elsewhere"), &[&first]);
+        put(&name("elsewhere"), &far);
+        put(&name("nowhere"), &"e".repeat(40));
+        put(&name("deleted"), "deleted");
+        git(&lab.repo("a"), &["update-ref", &name("untracked"), &other]);
+        git(&lab.repo("a"), &["update-ref", "refs/refgate/rescued/20200101T000000Z/heads/x", &other]);
+        std::fs::write(lab.repo("a").join(name("broken")), "junk\n").unwrap();
+
+        let check = refdb(&["check", PROJECT, "--json"]).json(3);
+        let heal = refdb(&["heal", PROJECT, "--json"]).json(3);
+        let column = |rows: &serde_json::Value, key: &str| -> BTreeMap<String, String> {
+            let text = |value: &serde_json::Value| value.as_str().unwrap().trim_start_matches("refs/heads/").to_owned();
+            rows.as_array().unwrap().iter().map(|row| (text(&row["ref"]), text(&row[key]))).collect()
+        };
+        let (listed, rows) = (column(&check["differences"], "what"), column(&heal["refs"], "row"));
+        assert_eq!(listed.keys().collect::<Vec<_>>(), rows.keys().collect::<Vec<_>>(), "{kind}: {listed:?} {rows:?}");
+        let words = ["ahead", "behind", "diverged", "untracked"];
+        assert_eq!(words.map(|word| listed[word].as_str()), words, "{kind}");
+        assert_eq!(listed["absent"], "not here");
+        assert!(listed["elsewhere"].starts_with("behind or diverged"), "{listed:?}");
+        let behind = if kind == "gated" { "catch-up" } else { "behind" };
+        let want = [("behind", behind), ("elsewhere", "elsewhere"), ("nowhere", "nowhere"), ("untracked", "untracked")];
+        want.iter().for_each(|(name, row)| assert_eq!(rows[*name], *row, "{kind}"));
+        let advice = column(&heal["refs"], "do");
+        assert!(advice.values().all(|text| !text.is_empty()), "{advice:?}");
+    }
 }

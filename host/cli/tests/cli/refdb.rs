@@ -115,7 +115,7 @@ fn check_lists_every_kind_of_difference() {
         got["differences"].as_array().unwrap().iter().map(|d| (&d["ref"], &d["what"])).collect();
     let want = [
         (DELETED, "deleted in the ref-db"),
-        (MAIN, "differs"),
+        (MAIN, "ahead"),
         ("refs/heads/new", "untracked"),
         ("refs/heads/there", "not here"),
     ];

@@ -80,13 +80,16 @@ fn a_push_as_a_document() {
 #[test]
 fn a_fetch_takes_what_is_newer_and_offers_nothing_twice() {
     let (lab, first, second, _) = behind();
+    lab.hooks();
     let dry = lab.run("a", &["fetch", PROJECT, "b", "--dry-run"]);
     assert!(dry.ok().ends_with("1 would go, 0 held back\n"), "{}", dry.out);
     assert_eq!(lab.value("a", "refs/heads/main"), first, "a dry run moves nothing");
     let mut got = lab.run("a", &["fetch", PROJECT, "b", "--json"]).json(0);
     take_generation(&mut got);
     // The objects are here since the dry run, so catching up is enough for a gated site.
-    assert_eq!((&got["caught_up"], &got["counts"]["offered"]), (&json!(1), &json!(0)));
+    let row = json!({"ref": "refs/heads/main", "remote_ref": "refs/heads/main", "old": first, "new": second,
+                     "verdict": "keep", "reloaded": false, "result": "replicated"});
+    assert_eq!((&got["catch_up"], &got["counts"]["offered"]), (&json!([row]), &json!(0)));
     assert_eq!(lab.value("a", "refs/heads/main"), second);
     let again = lab.run("a", &["fetch", PROJECT, "b"]);
     assert_eq!(again.ok(), "0 replicated, 0 held back, 0 rejected\n");
@@ -109,6 +112,7 @@ fn a_fetch_as_a_document() {
 #[test]
 fn a_recorded_deletion_has_no_new_value() {
     let (lab, first) = Lab::seeded();
+    lab.hooks();
     lab.run("a", &["refdb", "cas", PROJECT, "refs/heads/main", &first, "deleted"]).ok();
     git(&lab.repo("a"), &["update-ref", "-d", "refs/heads/main"]);
     let got = lab.run("a", &["push", PROJECT, "b", "--json"]).json(0);
