@@ -1,11 +1,13 @@
 //! `refdb heal` and `refdb forget` as commands; what `check` and `publish` say of writes that are on their way.
 
+use std::collections::BTreeMap;
+
 use refgate_core::{Project, RefName};
 use refgate_git::{RefLocks, Repository};
 use refgate_host::gated::{Journal, Record, RecordedRef};
 use serde_json::json;
 
-use crate::common::{Lab, PROJECT};
+use crate::common::{Lab, PROJECT, git};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -153,17 +155,28 @@ fn every_row_of_check_is_one_of_heal() {
         let check = refdb(&["check", PROJECT, "--json"]).json(3);
         let heal = refdb(&["heal", PROJECT, "--json"]).json(3);
         let column = |rows: &serde_json::Value, key: &str| -> BTreeMap<String, String> {
-            let text = |value: &serde_json::Value| value.as_str().unwrap().trim_start_matches("refs/heads/").to_owned();
+            let text = |value: &serde_json::Value| {
+                value.as_str().unwrap().trim_start_matches("refs/heads/").to_owned()
+            };
             rows.as_array().unwrap().iter().map(|row| (text(&row["ref"]), text(&row[key]))).collect()
         };
         let (listed, rows) = (column(&check["differences"], "what"), column(&heal["refs"], "row"));
-        assert_eq!(listed.keys().collect::<Vec<_>>(), rows.keys().collect::<Vec<_>>(), "{kind}: {listed:?} {rows:?}");
+        assert_eq!(
+            listed.keys().collect::<Vec<_>>(),
+            rows.keys().collect::<Vec<_>>(),
+            "{kind}: {listed:?} {rows:?}"
+        );
         let words = ["ahead", "behind", "diverged", "untracked"];
         assert_eq!(words.map(|word| listed[word].as_str()), words, "{kind}");
         assert_eq!(listed["absent"], "not here");
         assert!(listed["elsewhere"].starts_with("behind or diverged"), "{listed:?}");
         let behind = if kind == "gated" { "catch-up" } else { "behind" };
-        let want = [("behind", behind), ("elsewhere", "elsewhere"), ("nowhere", "nowhere"), ("untracked", "untracked")];
+        let want = [
+            ("behind", behind),
+            ("elsewhere", "elsewhere"),
+            ("nowhere", "nowhere"),
+            ("untracked", "untracked"),
+        ];
         want.iter().for_each(|(name, row)| assert_eq!(rows[*name], *row, "{kind}"));
         let advice = column(&heal["refs"], "do");
         assert!(advice.values().all(|text| !text.is_empty()), "{advice:?}");
