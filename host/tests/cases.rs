@@ -4,46 +4,10 @@
 mod native;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-use refgate_core::future::ready;
-use refgate_core::{BoxFuture, Clock};
+use refgate_host::Config;
 use refgate_host::cases::{self, CaseResult, MakeFilters};
-use refgate_host::filters::{Loader, Source};
-use refgate_host::{Config, System};
-
-struct NoClock;
-
-impl Clock for NoClock {
-    fn now(&self) -> Instant {
-        static START: OnceLock<Instant> = OnceLock::new();
-        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin; cases have a clock of their own")]
-        *START.get_or_init(Instant::now)
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'_, ()> {
-        ready(())
-    }
-
-    fn unix_time(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-fn loader() -> Loader {
-    let system = System {
-        clock: Arc::new(NoClock),
-        rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
-        secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
-        #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
-        pause: Arc::new(std::thread::sleep),
-        log: Arc::new(|_, _, _| {}),
-    };
-    Loader::new(&system).unwrap()
-}
+use refgate_host::filters::Source;
 
 fn files() -> Vec<PathBuf> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases");
@@ -55,7 +19,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 async fn all_pass(make: &MakeFilters<'_>) {
-    let results = cases::run_files(&files(), make, &NoClock).await.unwrap();
+    let results = cases::run_files(&files(), make, &native::NoClock).await.unwrap();
     let failed: Vec<String> = results
         .iter()
         .filter(|r| !r.passed())
@@ -67,7 +31,7 @@ async fn all_pass(make: &MakeFilters<'_>) {
 
 #[tokio::test]
 async fn every_case_holds_for_the_components() {
-    let loader = loader();
+    let loader = native::loader();
     let make = |config: &Config| loader.load_from(&Source::Shipped, config).map_err(|e| e.message);
     all_pass(&make).await;
 }
@@ -82,7 +46,7 @@ async fn run(text: &str) -> Vec<CaseResult> {
     let file = dir.path().join("cases.json");
     std::fs::write(&file, text).unwrap();
     let make = |config: &Config| native::filters(&config.patterns);
-    cases::run_files(&[file], &make, &NoClock).await.unwrap()
+    cases::run_files(&[file], &make, &native::NoClock).await.unwrap()
 }
 
 #[tokio::test]
@@ -163,7 +127,7 @@ async fn the_same_structure_in_toml() {
                 config = { \"projects.pattern\" = [\"foo/b*\"] }\nexpect = { match = true }\n";
     std::fs::write(&file, text).unwrap();
     let make = |config: &Config| native::filters(&config.patterns);
-    let results = cases::run_files(&[file], &make, &NoClock).await.unwrap();
+    let results = cases::run_files(&[file], &make, &native::NoClock).await.unwrap();
     assert!(results.len() == 1 && results[0].passed());
 }
 
@@ -190,6 +154,7 @@ fn guest_and_host_mean_the_same_by_every_bit() {
         (host::LOCKED, guest::LOCKED),
         (host::IGNORED, guest::IGNORED),
         (host::NOT_FAST_FORWARD, guest::NOT_FAST_FORWARD),
+        (host::NOT_UP_TO_DATE, guest::NOT_UP_TO_DATE),
     ];
     for (n, (host, guest)) in bits.into_iter().enumerate() {
         assert_eq!((host, guest), (1 << n, 1 << n), "bit {n}");

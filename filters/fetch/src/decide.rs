@@ -1,7 +1,7 @@
 //! The policy of the fetch filter: from the state of one ref to its verdict.
 
 use refgate_guest::state::{
-    DELETED, DELETION, FORCED, IGNORED, LOCKED, MAY_GO, NOT_ACCOUNTED, NOTHING_TO_DO, RECHECK_HELPS,
+    DELETED, DELETION, FORCED, LOCKED, MAY_GO, NOT_ACCOUNTED, NOT_UP_TO_DATE, NOTHING_TO_DO, RECHECK_HELPS,
     REFDB_UNAVAILABLE, UNTRACKED,
 };
 
@@ -25,6 +25,8 @@ pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
         return Some(Verdict::Recheck);
     } else if is(NOTHING_TO_DO) {
         "already-up-to-date"
+    } else if is(NOT_UP_TO_DATE) {
+        "not-up-to-date"
     } else if is(LOCKED) {
         "locked"
     } else if is(REFDB_UNAVAILABLE) {
@@ -37,8 +39,6 @@ pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
         "non-fast-forward"
     } else if is(NOT_ACCOUNTED) {
         "local-diverged"
-    } else if !is(UNTRACKED) || is(IGNORED) {
-        "not-up-to-date"
     } else {
         return None;
     };
@@ -62,9 +62,13 @@ mod tests {
     const CASES: &[(u32, Option<Verdict>, Option<Verdict>)] = &[
         (MAY_GO, None, None),
         (MAY_GO | FORCED | DELETION, None, None),
-        (RECHECK_HELPS, AGAIN, no("not-up-to-date")),
+        (RECHECK_HELPS | NOT_UP_TO_DATE, AGAIN, no("not-up-to-date")),
         // On fetch a missing local ref is normal: the update creates it.
-        (RECHECK_HELPS | NO_LOCAL, AGAIN, no("not-up-to-date")),
+        (RECHECK_HELPS | NOT_UP_TO_DATE | NO_LOCAL, AGAIN, no("not-up-to-date")),
+        // What the remote no longer has is no deletion, and what it has again no update.
+        (NOT_UP_TO_DATE | DELETED, no("not-up-to-date"), no("not-up-to-date")),
+        (NOT_UP_TO_DATE | LOCKED, no("not-up-to-date"), no("not-up-to-date")),
+        (NOT_UP_TO_DATE | UNTRACKED | DELETION, no("not-up-to-date"), no("not-up-to-date")),
         (DELETED | NOT_ACCOUNTED, no("deleted-globally"), no("deleted-globally")),
         (DELETED | LOCKED, no("locked"), no("locked")),
         (DELETED | DELETION | NOT_ACCOUNTED, no("local-diverged"), no("local-diverged")),
@@ -73,16 +77,15 @@ mod tests {
         (LOCKED | REFDB_UNAVAILABLE, no("locked"), no("locked")),
         (REFDB_UNAVAILABLE | NOT_ACCOUNTED, no("refdb-unavailable"), no("refdb-unavailable")),
         (UNTRACKED | DELETION | NO_LOCAL, no("untracked-deletion"), no("untracked-deletion")),
-        (NO_LOCAL, no("not-up-to-date"), no("not-up-to-date")),
         (NO_LOCAL | UNTRACKED | FORCED, None, None),
         (DELETION | NOT_ACCOUNTED, no("local-diverged"), no("local-diverged")),
         (NOT_ACCOUNTED, no("non-fast-forward"), no("non-fast-forward")),
         (NOT_ACCOUNTED | UNTRACKED, no("non-fast-forward"), no("non-fast-forward")),
         (NOT_ACCOUNTED | UNTRACKED | FORCED, no("local-diverged"), no("local-diverged")),
         (NOT_ACCOUNTED | FORCED, no("local-diverged"), no("local-diverged")),
-        (0, no("not-up-to-date"), no("not-up-to-date")),
-        (FORCED, no("not-up-to-date"), no("not-up-to-date")),
-        (IGNORED | UNTRACKED, no("not-up-to-date"), no("not-up-to-date")),
+        // The history could not be read: no bit says so.
+        (0, None, None),
+        (DELETED | DELETION, None, None),
         (UNTRACKED, None, None),
     ];
 

@@ -1,7 +1,7 @@
 //! The policy of the push filter: from the state of one ref to its verdict.
 
 use refgate_guest::state::{
-    DELETED, DELETION, FORCED, IGNORED, LOCKED, MAY_GO, NO_LOCAL, NOT_ACCOUNTED, NOTHING_TO_DO,
+    DELETED, DELETION, FORCED, LOCKED, MAY_GO, NO_LOCAL, NOT_ACCOUNTED, NOT_UP_TO_DATE, NOTHING_TO_DO,
     RECHECK_HELPS, REFDB_UNAVAILABLE, UNTRACKED,
 };
 
@@ -25,24 +25,24 @@ pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
         return Some(Verdict::Recheck);
     } else if is(NOTHING_TO_DO) {
         "already-up-to-date"
+    } else if is(NOT_UP_TO_DATE) {
+        "not-up-to-date"
+    } else if attempt > 0 && is(NO_LOCAL) && !is(DELETION) {
+        // The ref was there at the first look. An update never becomes a deletion on the way, whatever the ref-db says.
+        "local-ref-missing"
     } else if is(LOCKED) {
         "locked"
     } else if is(REFDB_UNAVAILABLE) {
         "refdb-unavailable"
     } else if is(UNTRACKED) && is(DELETION) {
         "untracked-deletion"
-    } else if attempt > 0 && is(NO_LOCAL) && !is(DELETION) {
-        // The ref was there at the first look. An update never becomes a deletion on the way.
-        "local-ref-missing"
-    } else if is(UNTRACKED) && is(DELETED) && !is(DELETION) {
+    } else if is(UNTRACKED) && is(DELETED) {
         // Not the ref itself is recorded as deleted but its change.
         "deleted-globally"
     } else if is(NOT_ACCOUNTED) && !is(DELETION) && !is(FORCED) {
         "non-fast-forward"
     } else if is(NOT_ACCOUNTED) {
         "remote-diverged"
-    } else if !is(UNTRACKED) || is(IGNORED) {
-        "not-up-to-date"
     } else {
         return None;
     };
@@ -65,26 +65,31 @@ mod tests {
     const CASES: &[(u32, Option<Verdict>, Option<Verdict>)] = &[
         (MAY_GO, None, None),
         (MAY_GO | FORCED | DELETION, None, None),
-        (RECHECK_HELPS, AGAIN, no("not-up-to-date")),
-        (RECHECK_HELPS | NO_LOCAL, AGAIN, no("local-ref-missing")),
+        (RECHECK_HELPS | NOT_UP_TO_DATE, AGAIN, no("not-up-to-date")),
+        (RECHECK_HELPS | NOT_UP_TO_DATE | NO_LOCAL | DELETION, AGAIN, no("not-up-to-date")),
         (RECHECK_HELPS | NOT_ACCOUNTED | FORCED, AGAIN, no("remote-diverged")),
         (NOTHING_TO_DO | LOCKED, no("already-up-to-date"), no("already-up-to-date")),
+        // A deletion whose ref is back, whatever the ref-db says.
+        (NOT_UP_TO_DATE | DELETION | UNTRACKED, no("not-up-to-date"), no("not-up-to-date")),
+        (NOT_UP_TO_DATE | DELETION | LOCKED, no("not-up-to-date"), no("not-up-to-date")),
+        (NOT_UP_TO_DATE | DELETED | FORCED, no("not-up-to-date"), no("not-up-to-date")),
         (LOCKED | REFDB_UNAVAILABLE, no("locked"), no("locked")),
-        (REFDB_UNAVAILABLE | NOT_ACCOUNTED, no("refdb-unavailable"), no("refdb-unavailable")),
+        (LOCKED | NO_LOCAL, no("locked"), no("local-ref-missing")),
+        (REFDB_UNAVAILABLE | NO_LOCAL, no("refdb-unavailable"), no("local-ref-missing")),
+        (REFDB_UNAVAILABLE | NO_LOCAL | DELETION, no("refdb-unavailable"), no("refdb-unavailable")),
         (UNTRACKED | DELETION | NO_LOCAL, no("untracked-deletion"), no("untracked-deletion")),
-        (NO_LOCAL, no("not-up-to-date"), no("local-ref-missing")),
+        (NO_LOCAL, None, no("local-ref-missing")),
         (NO_LOCAL | UNTRACKED | FORCED, None, no("local-ref-missing")),
         (NO_LOCAL | DELETION | NOT_ACCOUNTED, no("remote-diverged"), no("remote-diverged")),
         (UNTRACKED | DELETED | FORCED, no("deleted-globally"), no("deleted-globally")),
         (UNTRACKED | DELETED | NO_LOCAL, no("deleted-globally"), no("local-ref-missing")),
-        (DELETED | FORCED, no("not-up-to-date"), no("not-up-to-date")),
         (NOT_ACCOUNTED, no("non-fast-forward"), no("non-fast-forward")),
         (NOT_ACCOUNTED | UNTRACKED, no("non-fast-forward"), no("non-fast-forward")),
         (NOT_ACCOUNTED | UNTRACKED | FORCED, no("remote-diverged"), no("remote-diverged")),
         (NOT_ACCOUNTED | FORCED, no("remote-diverged"), no("remote-diverged")),
-        (0, no("not-up-to-date"), no("not-up-to-date")),
-        (FORCED, no("not-up-to-date"), no("not-up-to-date")),
-        (IGNORED | UNTRACKED, no("not-up-to-date"), no("not-up-to-date")),
+        // The history could not be read: no bit says so.
+        (0, None, None),
+        (FORCED | DELETED | DELETION, None, None),
         (UNTRACKED, None, None),
     ];
 

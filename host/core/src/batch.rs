@@ -38,6 +38,8 @@ pub mod state {
     pub const IGNORED: u32 = 1 << 15;
     /// The update overwrites a value that the new one does not contain.
     pub const NOT_FAST_FORWARD: u32 = 1 << 16;
+    /// What is on offer is not what the ref-db records, or is no longer there to be sent.
+    pub const NOT_UP_TO_DATE: u32 = 1 << 17;
 }
 
 /// One batch as filters see it. All columns have [`RefBatch::len`] items.

@@ -142,9 +142,10 @@ impl Row {
         }
     }
 
-    /// The value that would replace it.
+    /// The value that would replace it; none for a deletion, even if its ref is back.
     pub fn replacement(&self) -> Option<Oid> {
         match (self.direction, self.remote, self.global) {
+            _ if self.deletion => None,
             (Direction::Push, ..) => self.local,
             (Direction::Fetch, RemoteValue::Known(remote), _) => remote,
             (Direction::Fetch, RemoteValue::Unknown, Seen::Value(global)) => global.oid(),
@@ -165,6 +166,9 @@ impl Row {
 
     /// Applies the table of the row's direction.
     pub fn judge(&self) -> Judgement {
+        if let Some(reason) = self.turned() {
+            return Judgement::Discard(reason);
+        }
         let judgement = match (self.class, self.direction) {
             (Class::Exempt, _) => Judgement::Keep,
             (_, Direction::Push) => self.judge_push(),
@@ -177,14 +181,24 @@ impl Row {
         }
     }
 
+    /// Why an offer cannot go that the reload found to be something else: a deletion never becomes an update, nor an update
+    /// a deletion, whatever the ref-db says by then.
+    fn turned(&self) -> Option<Reason> {
+        let source = match (self.direction, self.remote) {
+            _ if self.attempt == 0 => return None,
+            (Direction::Push, _) => self.local,
+            (Direction::Fetch, RemoteValue::Known(remote)) => remote,
+            (Direction::Fetch, RemoteValue::Unknown) => return None,
+        };
+        match (self.deletion, source) {
+            (true, None) | (false, Some(_)) => None,
+            (false, None) if self.direction == Direction::Push => Some(Reason::LocalRefMissing),
+            _ => Some(Reason::NotUpToDate),
+        }
+    }
+
     fn judge_push(&self) -> Judgement {
         use Judgement::{Discard, Recheck};
-        if self.attempt > 0 && !self.deletion && self.local.is_none() {
-            return Discard(Reason::LocalRefMissing);
-        }
-        if self.attempt > 0 && self.deletion && self.local.is_some() {
-            return Discard(Reason::NotUpToDate);
-        }
         if self.remote == RemoteValue::Known(self.local) {
             return Discard(Reason::AlreadyUpToDate);
         }
@@ -203,16 +217,8 @@ impl Row {
 
     fn judge_fetch(&self) -> Judgement {
         use Judgement::{Discard, Recheck};
-        if let RemoteValue::Known(remote) = self.remote {
-            // A deletion never becomes an update, nor an update a deletion.
-            if self.attempt > 0 && self.deletion != remote.is_none() {
-                return Discard(Reason::NotUpToDate);
-            }
-            if remote == self.local {
-                return Discard(Reason::AlreadyUpToDate);
-            }
-        }
         let known = match self.remote {
+            RemoteValue::Known(remote) if remote == self.local => return Discard(Reason::AlreadyUpToDate),
             RemoteValue::Known(remote) => remote,
             RemoteValue::Unknown => return self.judge_fetch_by_name(),
         };

@@ -11,7 +11,7 @@ use super::run::MakeFilters;
 use crate::config::Config;
 
 /// The bits of a state word, as the SDK calls them.
-const STATES: [&str; 17] = [
+const STATES: [&str; 18] = [
     "MAY_GO",
     "NO_LOCAL",
     "UNTRACKED",
@@ -29,6 +29,7 @@ const STATES: [&str; 17] = [
     "LOCKED",
     "IGNORED",
     "NOT_FAST_FORWARD",
+    "NOT_UP_TO_DATE",
 ];
 
 /// What the plugins that are tested say about themselves.

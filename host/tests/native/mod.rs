@@ -1,16 +1,53 @@
-//! The shipped filters as plain Rust: the same policies as the components, without wasm.
+//! The shipped filters as plain Rust: the same policies as the components, without wasm. And what loads the components.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 use refgate_core::{
-    Answer, BoxFuture, Direction, FilterError, FilterSet, Matched, Project, ProjectMatcher, RefBatch,
+    Answer, BoxFuture, Clock, Direction, FilterError, FilterSet, Matched, Project, ProjectMatcher, RefBatch,
     RefFilter, future::ready,
 };
 use refgate_filter_fetch::Fetch;
 use refgate_filter_push::Push;
 use refgate_guest::native::{run_fetch, run_matcher, run_push};
 use refgate_guest::{Column, OidColumn, ProjectMatcher as _, RefSource};
+use refgate_host::System;
+use refgate_host::filters::Loader;
 use refgate_project_matcher::{Matcher, Settings};
+
+/// Some moment; nobody waits.
+pub struct NoClock;
+
+impl Clock for NoClock {
+    fn now(&self) -> Instant {
+        static START: OnceLock<Instant> = OnceLock::new();
+        #[expect(clippy::disallowed_methods, reason = "an arbitrary origin; cases have a clock of their own")]
+        *START.get_or_init(Instant::now)
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'_, ()> {
+        ready(())
+    }
+
+    fn unix_time(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Loads the components that are embedded.
+pub fn loader() -> Loader {
+    let system = System {
+        clock: Arc::new(NoClock),
+        rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
+        secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
+        #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
+        pause: Arc::new(std::thread::sleep),
+        log: Arc::new(|_, _, _| {}),
+    };
+    Loader::new(&system).unwrap()
+}
 
 /// The chain that a configuration with these patterns has.
 pub fn filters(patterns: &[String]) -> Result<FilterSet, String> {

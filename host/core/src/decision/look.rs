@@ -411,6 +411,7 @@ impl Facts {
             (state::LOCKED, own_counts && row.global == Seen::Locked),
             (state::IGNORED, row.class == Class::Ignored),
             (state::NOT_FAST_FORWARD, not_fast_forward),
+            (state::NOT_UP_TO_DATE, judgement.reason() == Some(&Reason::NotUpToDate)),
         ]
         .into_iter()
         .filter(|(_, set)| *set)
@@ -466,8 +467,8 @@ fn first_row(request: &Request<'_>, update: &super::RefUpdate, local: Option<Oid
         tag: if push { &update.remote_name } else { &update.name }.as_bytes().starts_with(b"refs/tags/"),
         global: Seen::Unavailable,
         meta: None,
-        // Look 0 judges what is on offer. A deletion of a ref that is there is judged by what is there.
-        local: if push && !deletion { update.local } else { local },
+        // Look 0 judges what is on offer, the reload what is there by then.
+        local: if push { update.local } else { local },
         remote: update.remote,
         accounted: Accounted::Unasked,
         ahead: false,

@@ -32,6 +32,14 @@ push  checked 1 +   | 0      | a | c | unasked    -> not-up-to-date
 push  checked 1 +d  | 0      | a | c | superseded -> not-up-to-date
 push  checked 1 +   | 0      | - | c | superseded -> local-ref-missing
 push  checked 1 +   | none   | - | - | absent     -> local-ref-missing
+push  checked 1 +   | locked | - | b | absent     -> local-ref-missing
+push  checked 1 +   | error  | - | b | absent     -> local-ref-missing
+push  checked 1 +d  | a      | a | b | ancestor   -> not-up-to-date
+push  checked 1 +d  | a      | a | a | ancestor   -> not-up-to-date
+push  checked 1 +d  | none   | a | b | ancestor   -> not-up-to-date
+push  checked 1 +d  | locked | a | b | ancestor   -> not-up-to-date
+push  exempt  1 +   | error  | - | b | no         -> local-ref-missing
+push  exempt  1 +d  | error  | a | b | no         -> not-up-to-date
 push  checked 0 +   | locked | a | b | ancestor   -> locked
 push  checked 0 +   | error  | a | b | ancestor   -> refdb-unavailable
 push  exempt  0 +   | error  | a | b | no         -> keep
@@ -100,6 +108,12 @@ fetch checked 1 +   | a      | b | c | unasked    -> not-up-to-date
 fetch checked 0 +d  | a      | b | - | unasked    -> recheck not-up-to-date
 fetch checked 1 +d  | 0      | b | c | superseded -> not-up-to-date
 fetch checked 1 +   | 0      | b | - | superseded -> not-up-to-date
+fetch checked 1 +   | 0      | - | - | absent     -> not-up-to-date
+fetch checked 1 +   | a      | a | - | unasked    -> not-up-to-date
+fetch checked 1 +   | locked | b | - | unasked    -> not-up-to-date
+fetch checked 1 +d  | none   | b | c | ancestor   -> not-up-to-date
+fetch checked 1 +d  | locked | b | c | ancestor   -> not-up-to-date
+fetch exempt  1 +   | error  | b | - | no         -> not-up-to-date
 fetch checked 0 +   | 0      | b | c | unasked    -> deleted-globally
 fetch checked 0 +   | 0      | - | c | absent     -> deleted-globally
 fetch checked 0 +d  | 0      | b | - | superseded -> keep

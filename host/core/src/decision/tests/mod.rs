@@ -26,6 +26,22 @@ fn a_stale_ref_that_catches_up_is_kept_with_the_reloaded_value() {
 }
 
 #[test]
+fn a_deletion_is_judged_by_what_is_on_offer_and_then_by_the_reload() {
+    let mut world = World::push(&["refs/heads/x=-<c", "refs/heads/y=-<c", "refs/heads/z=-<a"]);
+    for name in ["refs/heads/x", "refs/heads/y", "refs/heads/z"] {
+        world.global(name, GlobalRef::At(oid("a")));
+    }
+    // Here all the time, back at the reload, and here as the remote has it.
+    world.local("refs/heads/x", Some(oid("a")));
+    world.local_after_wait("refs/heads/y", Some(oid("a")));
+    world.local("refs/heads/z", Some(oid("a")));
+    let decision = world.decide(&[shipped()]);
+    assert_eq!(decision.waits[0].refs, 3);
+    assert!(world.reasons(&decision).iter().all(|(_, r)| r == "not-up-to-date host"), "{:?}", decision.refs);
+    assert!(decision.refs.iter().all(|one| one.deletion && one.new.is_none()));
+}
+
+#[test]
 fn every_call_of_a_look_has_one_time_and_the_second_look_has_its_own() {
     let offers: Vec<String> = (0..270_000).map(|i| format!("refs/heads/x{i}=a<c")).collect();
     let mut world = World::push(&offers.iter().map(String::as_str).collect::<Vec<_>>());
