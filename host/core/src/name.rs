@@ -16,7 +16,7 @@ impl RefName {
         let name = name.into();
         match ref_name_problem(&name) {
             None => Ok(RefName(name.into())),
-            Some(why) => Err(NameError { name: escape(&name), why }),
+            Some(why) => Err(NameError { of: "ref", name: escape(&name), why }),
         }
     }
 
@@ -51,8 +51,10 @@ impl fmt::Debug for RefName {
 
 /// Why a name cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a legal name: {why}")]
+#[error("{of} `{name}` is not a legal name: {why}")]
 pub struct NameError {
+    /// What should be called so: `ref` or `project`.
+    pub of: &'static str,
     /// The name as given, escaped for display.
     pub name: String,
     /// The rule that it breaks.
@@ -140,7 +142,7 @@ impl Project {
         let name = name.into();
         match project_problem(&name) {
             None => Ok(Project(name.into())),
-            Some(why) => Err(NameError { name: escape(name.as_bytes()), why }),
+            Some(why) => Err(NameError { of: "project", name: escape(name.as_bytes()), why }),
         }
     }
 
@@ -239,5 +241,7 @@ mod tests {
         for bad in ["", "/a", "a/", "a//b", ".", "a/../b", "../a", "-a", "a/-b", "a.git", "a\nb"] {
             assert!(Project::new(bad).is_err(), "{bad:?}");
         }
+        let empty = Project::new("").unwrap_err().to_string();
+        assert_eq!(empty, "project `` is not a legal name: it is empty");
     }
 }

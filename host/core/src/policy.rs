@@ -101,10 +101,10 @@ impl Enforcement {
 const ALL: &str = ".*";
 
 impl Rules {
-    /// From `(policy, "project:ref")`; either part may be left out or be `.*`, which means all.
+    /// From `(policy, "project:ref")`; either part may be left out, be blank or be `.*`, which means all.
     ///
-    /// A ref may have the leading slash of Gerrit's own example. The same pair under both policies is an error; all
-    /// errors are returned, each with the index of its rule.
+    /// As in Gerrit the parts are not trimmed: a blank belongs to the name. A ref may have the leading slash of Gerrit's own
+    /// example. The same pair under both policies is an error; all errors are returned, each with the index of its rule.
     pub fn new<'r>(
         rules: impl IntoIterator<Item = (Enforcement, &'r str)>,
     ) -> Result<Rules, Vec<(usize, RuleError)>> {
@@ -142,7 +142,7 @@ impl Rules {
         seen: &mut HashSet<(&'r str, &'r str, Enforcement)>,
     ) -> Result<(), String> {
         let (project, name) = text.split_once(':').unwrap_or((text, ""));
-        let all = |part: &'r str| if part.trim().is_empty() { ALL } else { part.trim() };
+        let all = |part: &'r str| if part.trim().is_empty() { ALL } else { part };
         let (project, name) = (all(project), all(name));
         let name = name.strip_prefix('/').unwrap_or(name);
         if text.split(':').all(|part| part.trim().is_empty()) {
@@ -245,6 +245,20 @@ mod tests {
         assert_eq!(explain("a", "refs/heads/x"), Some((Ignored, "a:refs/heads/x".into())));
         assert_eq!(explain("b", "refs/heads/x"), Some((Ignored, "b:.*".into())));
         assert_eq!(explain("c", "refs/heads/scratch"), Some((Ignored, ".*:refs/heads/scratch".into())));
+    }
+
+    #[test]
+    fn a_blank_belongs_to_the_name_that_it_stands_beside() {
+        let rules = Rules::new([(Ignored, "a :refs/heads/x"), (Ignored, " b"), (Ignored, " : refs/heads/y")]);
+        let error = rules.unwrap_err()[0].1.to_string();
+        assert!(error.contains("ref ` refs/heads/y` is not a legal name: it holds a space"), "{error}");
+        let rules = Rules::new([(Ignored, "a :refs/heads/x"), (Ignored, " b"), (Ignored, " :refs/heads/y")]);
+        let rules = rules.unwrap();
+        assert_eq!(ask(&rules, "a", "refs/heads/x"), Required);
+        assert_eq!(ask(&rules, "a ", "refs/heads/x"), Ignored);
+        assert_eq!(ask(&rules, "b", "refs/heads/x"), Required);
+        assert_eq!(ask(&rules, " b", "refs/heads/x"), Ignored);
+        assert_eq!(ask(&rules, "c", "refs/heads/y"), Ignored, "a blank part means all");
     }
 
     #[test]
