@@ -4,15 +4,13 @@
 
 mod args;
 mod commands;
+mod help;
 mod output;
 mod progress;
 mod system;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::Args;
 use crate::output::Output;
 
 /// Threads that a command has at the same time on a machine with few processors: two that drive it, some that wait for git
@@ -20,7 +18,7 @@ use crate::output::Output;
 const THREADS: usize = 12;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match help::parse() {
         Ok(args) => args,
         Err(e) => return output::usage_error(&e),
     };

@@ -7,8 +7,8 @@ const DOCS: &str = include_str!("../../../../docs/cli.md");
 /// The commands that help lists below `path`.
 fn commands(lab: &Lab, path: &[&str]) -> Vec<String> {
     let help = help(lab, path);
-    let Some((_, list)) = help.split_once("\nCommands:\n") else { return Vec::new() };
-    let names = list.lines().take_while(|l| !l.is_empty()).filter_map(|l| l.split_whitespace().next());
+    let groups = help.split("\n\n").filter(|part| part.starts_with("Commands"));
+    let names = groups.flat_map(|group| group.lines().skip(1)).filter_map(|l| l.split_whitespace().next());
     names.filter(|n| *n != "help").map(str::to_owned).collect()
 }
 
@@ -33,7 +33,9 @@ fn options(help: &str) -> Vec<String> {
 fn every_command_and_option_is_documented() {
     let lab = Lab::new();
     let mut seen = 0;
+    let overview = DOCS.split("\n## ").find(|s| s.starts_with("Overview")).expect("there is an overview");
     for top in commands(&lab, &[]) {
+        assert!(overview.contains(&format!("[`{top}")), "`{top}` is not in the overview");
         let below = commands(&lab, &[&top]);
         let paths: Vec<Vec<&str>> = match below.is_empty() {
             true => vec![vec![top.as_str()]],
