@@ -22,6 +22,7 @@ mod sessions;
 mod spoiled;
 mod switches;
 mod tidy;
+mod tidy_docs;
 
 use refgate_core::decision::RefDecision;
 use refgate_host::Report;
