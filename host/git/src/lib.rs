@@ -29,7 +29,7 @@ pub use files::durable::ON_DISK;
 pub use files::settings::not_on_disk;
 pub use limits::{Limits, set_local_limit};
 pub use local::GitRepositories;
-pub use lock::{SessionLock, utc};
+pub use lock::{SessionLock, file_name as file_name_of_remote, utc};
 pub use policy::{LocalPolicy, Refusal};
 pub use ref_locks::RefLocks;
 pub use refs::{RefList, Target};
@@ -37,5 +37,5 @@ pub use repository::Repository;
 pub use transaction::{EditOutcome, RefEdit, RefWriter};
 pub use transport::{
     FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, WholeListing,
-    fetch_objects, list, list_whole, remote_head,
+    create_remote, fetch_objects, list, list_whole, remote_head,
 };

@@ -57,8 +57,8 @@ impl SessionLock {
     }
 }
 
-/// The name of the remote as part of a file name; different names stay different.
-fn file_name(remote: &str) -> String {
+/// The name of a remote as part of a file name; different names stay different.
+pub fn file_name(remote: &str) -> String {
     let mut name = String::new();
     for b in remote.bytes() {
         match b {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
 use refgate_core::{Direction, Project, Reason, RefName, Refspecs, SiteKind, escape};
-use refgate_git::{GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository};
+use refgate_git::{
+    GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository, create_remote,
+};
 
 use super::offers::{Listing, Sides, Value};
 use super::{Options, Progress, Site, blocking, planned, whole};
@@ -194,22 +196,17 @@ async fn open(
     let create = options.create && !options.dry_run;
     let session = blocking(move || match PushSession::open(&local, &there, format) {
         Err(e) if e.kind == GitErrorKind::Missing && create => {
-            let Some(path) = there.path() else {
-                return Err(e.hint("`--create` makes repositories at path remotes only"));
-            };
             let head = source.head()?.map(|name| super::mapped(&refspecs, name));
-            Repository::create(path, format, None, head.as_ref())?;
+            create_remote(&there, format, head.as_ref())?;
             PushSession::open(&local, &there, format)
         }
         other => other,
     });
     session.await.map_err(|e| match e.kind {
-        GitErrorKind::Missing if url.path().is_some() => {
-            Error::failed(e.message).hint(match options.create {
-                true => "the project has no copy there yet; `--create` makes one when it is no dry run",
-                false => "the project has no copy there yet; `--create` makes one",
-            })
-        }
+        GitErrorKind::Missing if url.can_create() => Error::failed(e.message).hint(match options.create {
+            true => "the project has no copy there yet; `--create` makes one when it is no dry run",
+            false => "the project has no copy there yet; `--create` makes one",
+        }),
         _ => e.into(),
     })
 }

@@ -9,6 +9,7 @@
 
 mod advertisement;
 mod connection;
+mod create;
 mod failure;
 mod fetch;
 mod head;
@@ -28,6 +29,7 @@ use std::process::Command;
 
 use crate::{GitError, command};
 
+pub use create::create_remote;
 pub use fetch::{FetchedObjects, fetch_objects};
 pub use head::remote_head;
 pub use list::{ListedRef, list};

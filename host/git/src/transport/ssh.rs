@@ -45,9 +45,21 @@ fn configured() -> Result<Option<OsString>, GitError> {
 /// `ssh … DESTINATION SERVICE 'PATH'`.
 pub(super) fn session(
     url: &RemoteUrl,
-    (destination, port): (&str, Option<u16>),
+    to: (&str, Option<u16>),
     service: &str,
     path: &str,
+) -> Result<Command, GitError> {
+    let mut remote = OsString::from(service);
+    remote.push(" ");
+    remote.push(quote(OsStr::new(path)));
+    command(url, to, remote)
+}
+
+/// `ssh … DESTINATION REMOTE`, where REMOTE is a line for the shell of the other end.
+pub(super) fn command(
+    url: &RemoteUrl,
+    (destination, port): (&str, Option<u16>),
+    remote: OsString,
 ) -> Result<Command, GitError> {
     let line = command_line(url.limits())?;
     let mut script = line.clone();
@@ -69,15 +81,12 @@ pub(super) fn session(
             command.arg("-p").arg(port.to_string());
         }
     }
-    let mut remote = OsString::from(service);
-    remote.push(" ");
-    remote.push(quote(OsStr::new(path)));
     command.arg(destination).arg(remote);
     Ok(command)
 }
 
 /// One word for a POSIX shell.
-fn quote(word: &OsStr) -> OsString {
+pub(super) fn quote(word: &OsStr) -> OsString {
     let mut out = vec![b'\''];
     for b in word.as_encoded_bytes() {
         match b {

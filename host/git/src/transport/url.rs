@@ -138,6 +138,11 @@ impl RemoteUrl {
         }
     }
 
+    /// Whether a repository can be made there; the others have no word for it.
+    pub fn can_create(&self) -> bool {
+        matches!(self.place, Place::Path(_) | Place::Ssh { .. })
+    }
+
     /// What git is given as the address.
     pub(super) fn git_argument(&self) -> &OsStr {
         match &self.place {

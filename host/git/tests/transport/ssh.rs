@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use refgate_core::{ObjectFormat, Project};
+use refgate_core::{ObjectFormat, Project, RefName};
 use refgate_git::GitErrorKind;
-use refgate_git::transport::{PushSession, RemoteUrl, fetch_objects, list};
+use refgate_git::transport::{PushSession, RemoteUrl, create_remote, fetch_objects, list};
 
 use crate::push::life_of_refs;
 use crate::support::{Pair, Repo};
@@ -105,6 +105,43 @@ fn strange_names() {
             assert!(local.has(one), "{url}");
         }
     }
+}
+
+#[test]
+fn a_repository_is_made_where_there_is_none() {
+    let log = with_fake_ssh("create", "GIT_SSH_COMMAND");
+    assert!(log.contains("-p 2222 me@host sh -c"), "{log}");
+}
+
+#[test]
+#[ignore = "needs the ssh that a_repository_is_made_where_there_is_none sets"]
+fn create() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("it's here/deep");
+    let head = RefName::new("refs/heads/trunk").unwrap();
+    for (name, format) in [("a b", ObjectFormat::Sha1), ("$(id)`x`\\", ObjectFormat::Sha256)] {
+        let project = Project::new(name).unwrap();
+        let template =
+            format!("ssh://me@host:2222{}/${{name}}.git", base.display().to_string().replace(' ', "%20"));
+        let url = RemoteUrl::for_project(&template, &project, Path::new("/")).unwrap();
+        let path = base.join(format!("{name}.git"));
+        create_remote(&url, format, Some(&head)).unwrap();
+        let made = refgate_git::Repository::open(&path).unwrap();
+        assert_eq!((made.object_format(), made.git_dir()), (format, path.as_path()));
+        assert_eq!(fs::read_to_string(path.join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
+        // What is there stays as it is.
+        let error = create_remote(&url, format, None).unwrap_err();
+        assert!(error.message.contains("it is no repository") && error.hint.is_some(), "{error}");
+        assert_eq!(fs::read_to_string(path.join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
+    }
+    // A place that is empty is taken, in any spelling of a path; one that cannot be made is named.
+    fs::create_dir(base.join("empty.git")).unwrap();
+    let scp = RemoteUrl::parse(&format!("host:{}/empty.git", base.display())).unwrap();
+    create_remote(&scp, ObjectFormat::Sha1, None).unwrap();
+    assert!(base.join("empty.git/HEAD").is_file());
+    let below = RemoteUrl::parse("host:/dev/null/x.git").unwrap();
+    let error = create_remote(&below, ObjectFormat::Sha1, None).unwrap_err();
+    assert!(error.message.starts_with("cannot create a repository at `host:/dev/null/x.git`"), "{error}");
 }
 
 /// Set in the processes that have settings in their environment: that of this one belongs to all tests.
