@@ -108,7 +108,8 @@ impl Report {
         let counts = self.counts();
         let filters = self.decision.plugins.iter().map(|p| json!({"name": p.name, "digest": p.digest}));
         let waits = self.decision.waits.iter().map(|w| json!({"ms": w.ms, "refs": w.refs}));
-        let refs = self.decision.refs.iter().zip(&self.results).map(|(one, result)| ref_json(one, result));
+        let refs = self.decision.refs.iter().zip(&self.results);
+        let refs = refs.map(|(one, result)| ref_json(&self.decision, one, result));
         let mut document = json!({
             "command": self.direction.name(),
             "project": self.project.as_str(),
@@ -140,7 +141,8 @@ impl Report {
     }
 }
 
-fn ref_json(one: &RefDecision, result: &RefResult) -> Value {
+/// One ref of a decision and what became of it, as in the document of a push or fetch.
+pub(crate) fn ref_json(decision: &Decision, one: &RefDecision, result: &RefResult) -> Value {
     let mut out = json!({
         "ref": one.name.to_string(),
         "remote_ref": one.remote_name.to_string(),
@@ -155,6 +157,9 @@ fn ref_json(one: &RefDecision, result: &RefResult) -> Value {
         Verdict::Discard { reason, by } => {
             out["verdict"] = json!("discard");
             out["reason"] = json!(reason.as_str());
+            if let (Reason::Own(_), Some(meaning)) = (reason, decision.meaning(reason, by)) {
+                out["meaning"] = json!(meaning);
+            }
             out["retryable"] = json!(reason.is_retryable());
             out["by"] = json!(by);
             out["local"] = oid_json(one.local);
@@ -168,7 +173,7 @@ fn ref_json(one: &RefDecision, result: &RefResult) -> Value {
     out
 }
 
-fn oid_json(oid: Option<Oid>) -> Value {
+pub(crate) fn oid_json(oid: Option<Oid>) -> Value {
     oid.map_or(Value::Null, |oid| Value::String(oid.to_string()))
 }
 

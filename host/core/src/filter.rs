@@ -1,5 +1,6 @@
 //! Filters as the decision sees them: a set of one generation, whatever it is made of.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -107,6 +108,8 @@ pub struct PluginId {
     pub world: &'static str,
     /// `sha256:` and 64 hex digits of the component, or `native`.
     pub digest: String,
+    /// What its manifest says about reasons of its own: the reason and what it means.
+    pub reasons: Arc<BTreeMap<String, String>>,
 }
 
 impl FilterSet {

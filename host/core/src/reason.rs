@@ -86,6 +86,87 @@ impl Reason {
         Reason::ALL.into_iter().find(|r| r.as_str() == name).unwrap_or_else(|| Reason::Own(name.to_owned()))
     }
 
+    /// What it means, in one sentence without a subject. A filter's own reason is explained by the manifest of the filter.
+    pub fn meaning(&self) -> &'static str {
+        match self {
+            Reason::NotUpToDate => {
+                "the value on offer is not the one in the ref-db, or the remote moved the ref while it was fetched"
+            }
+            Reason::OutdatedMeta => {
+                "the `/meta` of the change is held back, or stays where the change is to be deleted"
+            }
+            Reason::GroupIncomplete => {
+                "a patch set of the change is held back or was refused, or the `/meta` moved while it was decided, so it waits"
+            }
+            Reason::RemoteDiverged => "the remote holds a value that nothing accounts for",
+            Reason::LocalDiverged => {
+                "this site holds a value that nothing accounts for, so nothing is fetched over it"
+            }
+            Reason::NonFastForward => {
+                "the update is not a fast-forward, or changes a tag, and the refspec has no `+`"
+            }
+            Reason::UntrackedDeletion => {
+                "the ref is gone at the source, and no deletion is recorded (or `mirror = false` keeps it from going)"
+            }
+            Reason::Locked => "another writer holds the ref in the ref-db",
+            Reason::RefdbUnavailable => "the ref-db could not be read, so nothing that needs it was sent",
+            Reason::LocalRefMissing => "the local ref disappeared during the wait",
+            Reason::RepositoryUnreadable => {
+                "the local repository, or the part of its history that the verdict needs, could not be read"
+            }
+            Reason::AlreadyUpToDate => "both sides agree, or this side is ahead",
+            Reason::DeletedGlobally => {
+                "the ref-db records that the ref, or its change, was deleted, and it is still there"
+            }
+            Reason::ProjectNotMatched => "`projects.pattern` or a project matcher leaves the project out",
+            Reason::FilterFailed => {
+                "a filter trapped, ran into a limit, returned an error, or answered outside its contract"
+            }
+            Reason::Own(_) => "a filter's own reason",
+        }
+    }
+
+    /// What releases a ref that is held back for it.
+    pub fn release(&self) -> &'static str {
+        match self {
+            Reason::NotUpToDate => {
+                "usually nothing to do: fetch from the site that has the value, or wait for its push. If the ref was written \
+                 here on purpose and past the ref-db, run `refgate refdb publish PROJECT REF`"
+            }
+            Reason::OutdatedMeta => "look at the reason of the `/meta`",
+            Reason::GroupIncomplete => "look at the reason of the patch set; run again",
+            Reason::RemoteDiverged => {
+                "find out who wrote it. Fetch and merge it, or write its value over there yourself; if the hint names \
+                 `writes`, check that key"
+            }
+            Reason::LocalDiverged => {
+                "keep the commits (merge them, or publish them with `refgate refdb publish`), then fetch again"
+            }
+            Reason::NonFastForward => "add `+` if branches may be rewritten, and tags changed",
+            Reason::UntrackedDeletion => {
+                "record it with `refgate refdb cas PROJECT REF EXPECTED deleted`, or restore the ref"
+            }
+            Reason::Locked => {
+                "try again. No ref-db of this release takes locks; case files and other implementations of the ref-db can \
+                 report it"
+            }
+            Reason::RefdbUnavailable => {
+                "see the log for the cause; the next run sends it when the ref-db answers"
+            }
+            Reason::LocalRefMissing => {
+                "nothing; if it was deleted through the ref-db the deletion goes next time"
+            }
+            Reason::RepositoryUnreadable => "see the log; run `git fsck`",
+            Reason::AlreadyUpToDate => "nothing",
+            Reason::DeletedGlobally => {
+                "nothing; the remote loses it by a push from a site that is up to date"
+            }
+            Reason::ProjectNotMatched => "`refgate project match NAME` shows the pattern",
+            Reason::FilterFailed => "see the log for the filter's name; fix or remove it",
+            Reason::Own(_) => "ask the author of the filter; `by` names it",
+        }
+    }
+
     /// Whether the ref should be offered again later. The others say that it is not wanted at all.
     pub fn is_retryable(&self) -> bool {
         !matches!(self, Reason::Own(_)) && !self.is_final()
@@ -120,6 +201,16 @@ mod tests {
             assert_eq!(Reason::from_name(name), reason);
         }
         assert_eq!(Reason::from_name("work-in-progress"), Reason::Own("work-in-progress".into()));
+    }
+
+    #[test]
+    fn every_reason_says_what_it_means_and_what_releases_it() {
+        let mut told: Vec<&str> = Reason::ALL.iter().map(Reason::meaning).collect();
+        assert!(told.iter().all(|text| text.len() > 10 && !text.ends_with('.')), "{told:?}");
+        assert!(Reason::ALL.iter().all(|reason| !reason.release().is_empty()));
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), Reason::ALL.len(), "two reasons say the same");
     }
 
     #[test]

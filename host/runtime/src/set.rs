@@ -298,11 +298,13 @@ impl Loaded {
     pub(crate) fn set(&self, generation: u64, failures: Option<&FailureSink>) -> FilterSet {
         let mut set = FilterSet { generation, ..FilterSet::default() };
         for (member, plugin) in &self.members {
+            let reasons = Arc::new(plugin.manifest().map(|m| m.reasons.clone()).unwrap_or_default());
             for world in plugin.worlds().iter().copied() {
                 set.plugins.push(PluginId {
                     name: plugin.name().to_owned(),
                     world: world.name(),
                     digest: plugin.digest().to_owned(),
+                    reasons: reasons.clone(),
                 });
                 if member.is_idle() {
                     continue;

@@ -115,6 +115,21 @@ pub struct Decision {
     pub problems: Vec<String>,
 }
 
+impl Decision {
+    /// What a reason means that the filter `by` gave: for one of its own, what its manifest says, if it says anything.
+    pub fn meaning(&self, reason: &Reason, by: &str) -> Option<&str> {
+        match reason {
+            Reason::Own(own) => self
+                .plugins
+                .iter()
+                .filter(|p| p.name == by)
+                .find_map(|p| p.reasons.get(own))
+                .map(String::as_str),
+            ours => Some(ours.meaning()),
+        }
+    }
+}
+
 /// A pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
