@@ -130,7 +130,7 @@ impl Report {
             document["gate"] = json!("off");
         }
         if !self.catch_up.is_empty() {
-            let rows = self.catch_up.iter().map(|(one, result)| ref_json(one, result));
+            let rows = self.catch_up.iter().map(|(one, result)| ref_json(&self.decision, one, result));
             document["catch_up"] = rows.collect();
         }
         if !self.stuck.is_empty() {

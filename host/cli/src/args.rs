@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::{HookCommand, Several};
+
 /// Keeps git sites from overwriting each other.
 #[derive(Parser, Debug)]
 #[command(name = "refgate", version, about, max_term_width = 110)]
@@ -33,10 +35,21 @@ pub enum Command {
     Demo(DemoArgs),
     /// Write a commented configuration, an empty plugin directory and a ref-db
     Init(InitArgs),
-    /// Push what the gate keeps of a project to a remote
+    /// Push what the gate keeps of a project, of several or of all to a remote
+    #[command(
+        override_usage = "refgate push [OPTIONS] PROJECT... REMOTE\n       refgate push [OPTIONS] --all REMOTE"
+    )]
     Push(TransferArgs),
-    /// Fetch what the gate keeps of a project from a remote
+    /// Fetch what the gate keeps of a project, of several or of all from a remote
+    #[command(
+        override_usage = "refgate fetch [OPTIONS] PROJECT... REMOTE\n       refgate fetch [OPTIONS] --all REMOTE"
+    )]
     Fetch(TransferArgs),
+    /// Why a ref is held back: what a reason means, or how a ref stands now
+    #[command(
+        override_usage = "refgate explain [OPTIONS] REASON\n       refgate explain [OPTIONS] PROJECT REF REMOTE"
+    )]
+    Explain(crate::commands::ExplainArgs),
     /// Which projects replicate
     #[command(subcommand)]
     Project(ProjectCommand),
@@ -85,6 +98,9 @@ pub struct InitArgs {
     /// Where to write
     #[arg(default_value = ".")]
     pub dir: PathBuf,
+    /// Where the bare repositories are, when they are there already; they stay as they are
+    #[arg(long, value_name = "DIR")]
+    pub base_path: Option<PathBuf>,
     /// The name of this site, as the other sites know it
     #[arg(long)]
     pub name: String,
@@ -99,10 +115,12 @@ pub struct InitArgs {
 /// Arguments of `push` and `fetch`.
 #[derive(clap::Args, Debug)]
 pub struct TransferArgs {
-    /// The project
-    pub project: String,
-    /// A remote of the configuration
-    pub remote: String,
+    /// One project or several, and last a remote of the configuration; with --all only the remote
+    #[arg(required = true, value_name = "PROJECT... REMOTE")]
+    pub names: Vec<String>,
+    /// Several projects
+    #[command(flatten)]
+    pub several: Several,
     /// Only source refs that match; may be repeated, `*` crosses slashes
     #[arg(long = "ref", value_name = "GLOB")]
     pub refs: Vec<OsString>,
@@ -202,8 +220,12 @@ pub enum RefdbCommand {
     },
     /// Fill the ref-db from the local repository; what is there already stays
     Seed {
-        /// The project
-        project: String,
+        /// Projects
+        #[arg(value_name = "PROJECT")]
+        projects: Vec<String>,
+        /// Several projects
+        #[command(flatten)]
+        several: Several,
         /// Overwrite what differs, and clear its list of superseded values
         #[arg(long)]
         force: bool,
@@ -213,8 +235,12 @@ pub enum RefdbCommand {
     },
     /// Compare the local repository with the ref-db
     Check {
-        /// The project
-        project: String,
+        /// Projects
+        #[arg(value_name = "PROJECT")]
+        projects: Vec<String>,
+        /// Several projects
+        #[command(flatten)]
+        several: Several,
     },
     /// Move the ref-db forward to the local refs that descend from it
     Publish {
@@ -259,8 +285,12 @@ pub struct ConformanceArgs {
 /// Arguments of `refdb forget`.
 #[derive(clap::Args, Debug)]
 pub struct ForgetArgs {
-    /// The project
-    pub project: String,
+    /// Projects
+    #[arg(value_name = "PROJECT")]
+    pub projects: Vec<String>,
+    /// Several projects
+    #[command(flatten)]
+    pub several: Several,
     /// Really note and forget; without this only show
     #[arg(long)]
     pub yes: bool,
@@ -272,8 +302,12 @@ pub struct ForgetArgs {
 /// Arguments of `refdb heal`.
 #[derive(clap::Args, Debug)]
 pub struct HealArgs {
-    /// The project
-    pub project: String,
+    /// Projects
+    #[arg(value_name = "PROJECT")]
+    pub projects: Vec<String>,
+    /// Several projects
+    #[command(flatten)]
+    pub several: Several,
     /// Move the ref-db to local values that descend from what it holds
     #[arg(long)]
     pub publish: bool,
@@ -286,46 +320,6 @@ pub struct HealArgs {
     /// Really do it; without this only show what there is to do
     #[arg(long)]
     pub yes: bool,
-}
-
-/// `hook …`
-#[derive(Subcommand, Debug)]
-pub enum HookCommand {
-    /// Put the hook into the repository of a project, and set what git needs to run it
-    Install {
-        /// The project
-        project: String,
-        /// Note what others than refgate write to the refs
-        #[arg(long)]
-        audit: bool,
-        /// Refuse what others than refgate write to the refs, unless the ref-db holds it (files backend only)
-        #[arg(long)]
-        backstop: bool,
-    },
-    /// Take the hooks and settings out again
-    Uninstall {
-        /// The project
-        project: String,
-    },
-    /// What is installed, what is unfinished, and what was written past the hook
-    Status {
-        /// The project
-        project: String,
-    },
-    /// git runs this for every push
-    #[command(hide = true)]
-    ProcReceive {
-        /// The project
-        project: String,
-    },
-    /// git runs this for every change of refs
-    #[command(hide = true)]
-    ReferenceTransaction {
-        /// The project
-        project: String,
-        /// What git is about to do or has done
-        state: String,
-    },
 }
 
 /// `plugins …`
@@ -411,6 +405,24 @@ pub enum ConfigCommand {
 }
 
 impl Command {
+    /// How many threads more than most commands it may want at once.
+    pub fn more_threads(&self) -> usize {
+        match self {
+            Command::Push(args) | Command::Fetch(args) => args.several.more_threads(&args.names[1..]),
+            Command::Refdb(
+                RefdbCommand::Seed { projects, several, .. } | RefdbCommand::Check { projects, several },
+            )
+            | Command::Hook(
+                HookCommand::Install { projects, several, .. }
+                | HookCommand::Uninstall { projects, several }
+                | HookCommand::Status { projects, several },
+            ) => several.more_threads(projects),
+            Command::Refdb(RefdbCommand::Heal(args)) => args.several.more_threads(&args.projects),
+            Command::Refdb(RefdbCommand::Forget(args)) => args.several.more_threads(&args.projects),
+            _ => 0,
+        }
+    }
+
     /// The command as `--json` names it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -418,6 +430,7 @@ impl Command {
             Command::Init(_) => "init",
             Command::Push(_) => "push",
             Command::Fetch(_) => "fetch",
+            Command::Explain(_) => "explain",
             Command::Project(ProjectCommand::Match { .. }) => "project match",
             Command::Refdb(refdb) => match refdb {
                 RefdbCommand::Get { .. } => "refdb get",
@@ -440,6 +453,8 @@ impl Command {
                 HookCommand::Uninstall { .. } => "hook uninstall",
                 HookCommand::Status { .. } => "hook status",
                 HookCommand::ProcReceive { .. } => "hook proc-receive",
+                HookCommand::PostReceive { .. } => "hook post-receive",
+                HookCommand::Replicate { .. } => "hook replicate",
                 HookCommand::ReferenceTransaction { .. } => "hook reference-transaction",
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",

@@ -23,11 +23,12 @@ fn main() -> ExitCode {
         Err(e) => return output::usage_error(&e),
     };
     let output = Output::new(args.json, args.command.name());
-    if let Err(why) = refgate_runtime::room_for_threads(THREADS as u64) {
+    let threads = THREADS + args.command.more_threads();
+    if let Err(why) = refgate_runtime::room_for_threads(threads as u64) {
         return output.fail(&refgate_host::Error::failed(format!("this program cannot run here: {why}")));
     }
     // A runtime that has no thread for a task panics, so what it and the command may need is tried first.
-    let runtime = system::threads(THREADS)
+    let runtime = system::threads(threads)
         .and_then(|()| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build());
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -1,5 +1,6 @@
 //! What a command prints: results on standard output, everything else on standard error, colours only on a terminal.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,6 +13,16 @@ use serde_json::{Value, json};
 
 use crate::args::Args;
 
+tokio::task_local! {
+    /// The project that lines on standard error are about, where a command works on several.
+    static PROJECT: String;
+}
+
+/// Runs `work`; what it says on standard error names the project.
+pub async fn about<T>(project: &str, work: impl Future<Output = T>) -> T {
+    PROJECT.scope(project.to_owned(), work).await
+}
+
 /// Where the result of one command goes.
 pub struct Output {
     /// One JSON document instead of text.
@@ -19,6 +30,20 @@ pub struct Output {
     command: &'static str,
     colours: bool,
     lost: std::cell::Cell<bool>,
+    held: Option<RefCell<Held>>,
+}
+
+/// What a command printed about one project, to be shown when it has ended.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// What it was about, where that is more than the project.
+    pub subject: Option<String>,
+    /// Everything but the summary.
+    pub text: String,
+    /// How it came out, in one line.
+    pub summary: Option<String>,
+    /// The document of `--json`.
+    pub document: Option<Value>,
 }
 
 impl Output {
@@ -29,7 +54,34 @@ impl Output {
             command,
             colours: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
             lost: std::cell::Cell::new(false),
+            held: None,
         }
+    }
+
+    /// For what one command prints about one project: it is held until [`Output::held`] takes it.
+    pub fn holding(&self) -> Output {
+        Output {
+            json: self.json,
+            command: self.command,
+            colours: self.colours,
+            lost: false.into(),
+            held: Some(RefCell::default()),
+        }
+    }
+
+    /// Whether what is printed is held.
+    pub fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// What was printed and is held.
+    pub fn into_held(self) -> Held {
+        self.held.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// The command as `--json` names it.
+    pub fn command(&self) -> &'static str {
+        self.command
     }
 
     /// The exit code of a command that came to `code`: 1 when its result could not be written.
@@ -39,6 +91,10 @@ impl Output {
 
     /// A reader that stops early, like `head`, is no error of ours; a full disk is.
     fn print(&self, text: &str) {
+        if let Some(held) = &self.held {
+            held.borrow_mut().text.push_str(text);
+            return;
+        }
         match io::stdout().lock().write_all(text.as_bytes()) {
             Err(e) if e.kind() != io::ErrorKind::BrokenPipe && !self.lost.replace(true) => {
                 warn_as("error", &format!("cannot write the result: {e}"));
@@ -49,12 +105,32 @@ impl Output {
 
     /// Prints the document of `--json`.
     pub fn document(&self, document: &Value) {
+        if let Some(held) = &self.held {
+            held.borrow_mut().document = Some(document.clone());
+            return;
+        }
         self.print(&format!("{document:#}\n"));
     }
 
     /// Prints text.
     pub fn text(&self, text: &str) {
         self.print(&format!("{text}\n"));
+    }
+
+    /// Prints what the result is about, above it.
+    pub fn subject(&self, text: &str) {
+        match &self.held {
+            Some(held) => held.borrow_mut().subject = Some(text.to_owned()),
+            None => self.text(text),
+        }
+    }
+
+    /// Prints how it came out, in one line.
+    pub fn summary(&self, text: &str) {
+        match &self.held {
+            Some(held) => held.borrow_mut().summary = Some(text.to_owned()),
+            None => self.text(text),
+        }
     }
 
     /// Green on a terminal.
@@ -122,14 +198,19 @@ impl Output {
                 "error": {"message": error.message, "hint": error.hint},
             }));
         }
-        warn_as("error", &error.message);
-        if let Some(hint) = &error.hint {
-            self::hint(hint);
-        }
-        ExitCode::from(match error.kind {
-            ErrorKind::Usage => 2,
-            ErrorKind::Failed => 1,
-        })
+        ExitCode::from(tell_error(error))
+    }
+}
+
+/// An error on standard error; returns the exit code that says whose turn it is.
+pub fn tell_error(error: &Error) -> u8 {
+    warn_as("error", &error.message);
+    if let Some(hint) = &error.hint {
+        self::hint(hint);
+    }
+    match error.kind {
+        ErrorKind::Usage => 2,
+        ErrorKind::Failed => 1,
     }
 }
 
@@ -179,7 +260,12 @@ pub fn hint(text: &str) {
 /// A line on standard error as it is.
 pub fn note(text: &str) {
     // Nothing is left to tell it to when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}{text}", project());
+}
+
+/// `PROJECT: ` in front of a line, where several are worked on.
+fn project() -> String {
+    PROJECT.try_with(|project| format!("{project}: ")).unwrap_or_default()
 }
 
 /// A line of a filter's log, or of refgate's own when no plugin is named.
@@ -211,7 +297,7 @@ fn warn_as(label: &str, text: &str) {
         false => Style::new(),
     };
     // Nothing is left to tell it to when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{style}{label}{style:#}: {text}");
+    let _ = writeln!(io::stderr().lock(), "{style}{label}{style:#}: {}{text}", project());
 }
 
 /// A command line that clap refuses. Help and version are no errors.

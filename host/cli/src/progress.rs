@@ -22,6 +22,16 @@ impl Spinner {
         Arc::new(Spinner { bar })
     }
 
+    /// A new message.
+    pub fn show(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
+    }
+
+    /// Does `work`, which prints, with the line out of its way.
+    pub fn aside(&self, work: impl FnOnce()) {
+        self.bar.suspend(work);
+    }
+
     /// Clears the line.
     pub fn stop(&self) {
         self.bar.finish_and_clear();
@@ -39,6 +49,20 @@ impl Progress for Spinner {
         } else {
             self.bar.println(text);
         }
+    }
+}
+
+/// Of one project among several: no stages, and lines name the project.
+pub struct Lines {
+    /// The project.
+    pub project: String,
+}
+
+impl Progress for Lines {
+    fn stage(&self, _: &str) {}
+
+    fn line(&self, text: &str) {
+        crate::output::note(&format!("{}: {text}", self.project));
     }
 }
 

@@ -147,8 +147,8 @@ impl Reason {
                 "record it with `refgate refdb cas PROJECT REF EXPECTED deleted`, or restore the ref"
             }
             Reason::Locked => {
-                "try again. No ref-db of this release takes locks; case files and other implementations of the ref-db can \
-                 report it"
+                "try again. No store of this release says so: its locks (`refdb lock`) fence writes and hide no value. Case files \
+                 and other implementations of the ref-db can"
             }
             Reason::RefdbUnavailable => {
                 "see the log for the cause; the next run sends it when the ref-db answers"

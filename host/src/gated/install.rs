@@ -17,6 +17,8 @@ use crate::Error;
 
 /// The hook that moves refs for git.
 pub const PROC_RECEIVE: &str = "proc-receive";
+/// The hook that sends on what was pushed.
+pub const POST_RECEIVE: &str = "post-receive";
 /// The hook that sees every change of refs.
 pub const REFERENCE_TRANSACTION: &str = "reference-transaction";
 
@@ -44,6 +46,8 @@ pub struct Hooks {
     pub audit: bool,
     /// Refuse what others write.
     pub backstop: bool,
+    /// The remotes to which what is pushed is sent on, in the order of their names. `None`: as it is.
+    pub replicate: Option<Vec<String>>,
 }
 
 /// One thing that was looked after.
@@ -85,6 +89,11 @@ impl Hooks {
             true => steps.push(self.put(repository, &dir, REFERENCE_TRANSACTION)?),
             false => steps.extend(self.take_away(&dir, REFERENCE_TRANSACTION)?),
         }
+        match self.replicate.as_deref() {
+            None => {}
+            Some([]) => steps.extend(self.take_away(&dir, POST_RECEIVE)?),
+            Some(_) => steps.push(self.put(repository, &dir, POST_RECEIVE)?),
+        }
         let here = settings_of_file(repository)?;
         let values = |key: &str| -> Vec<&str> {
             let key = key.to_lowercase();
@@ -123,7 +132,7 @@ impl Hooks {
             steps.push(Step { what: format!("no {key} = {value}"), changed });
         }
         let dir = hooks_dir(repository)?;
-        for hook in [PROC_RECEIVE, REFERENCE_TRANSACTION] {
+        for hook in [PROC_RECEIVE, POST_RECEIVE, REFERENCE_TRANSACTION] {
             steps.extend(self.take_away(&dir, hook)?);
         }
         Ok(steps)
@@ -167,7 +176,7 @@ impl Hooks {
     /// The text of a hook.
     pub fn script(&self, hook: &str) -> Vec<u8> {
         let kinds = match (hook, self.audit, self.backstop) {
-            (PROC_RECEIVE, ..) | (_, false, false) => "",
+            (PROC_RECEIVE | POST_RECEIVE, ..) | (_, false, false) => "",
             (_, true, true) => ", audit backstop",
             (_, true, false) => ", audit",
             (_, false, true) => ", backstop",
@@ -193,10 +202,50 @@ impl Hooks {
         text.extend_from_slice(b" --config ");
         quote(&mut text, self.config.as_os_str().as_bytes());
         text.extend_from_slice(format!(" hook {hook} ").as_bytes());
+        if hook == POST_RECEIVE {
+            self.replicate.iter().flatten().for_each(|remote| text.extend_from_slice(&to(remote)));
+        }
         quote(&mut text, self.project.as_str().as_bytes());
         text.extend_from_slice(if hook == REFERENCE_TRANSACTION { b" \"$1\"\n" } else { b"\n" });
         text
     }
+}
+
+impl Hooks {
+    /// The same; where nobody said to which remotes what is pushed goes on, to those of an installed hook.
+    ///
+    /// # Errors
+    /// A hook that cannot be read.
+    pub fn renewing<'r>(
+        self,
+        repository: &Repository,
+        remotes: impl Iterator<Item = &'r String>,
+    ) -> Result<Hooks, Error> {
+        Ok(match (&self.replicate, look(&hooks_dir(repository)?.join(POST_RECEIVE), POST_RECEIVE)?) {
+            (None, HookFile::Ours(text)) => self.sending_as(&text, remotes),
+            _ => self,
+        })
+    }
+
+    /// The same with those of `remotes` to which the hook in `text` sends.
+    pub(super) fn sending_as<'r>(mut self, text: &[u8], remotes: impl Iterator<Item = &'r String>) -> Hooks {
+        let sends = |remote: &&String| {
+            let to = to(remote);
+            text.windows(to.len()).any(|part| part == to)
+        };
+        let mut all: Vec<String> = remotes.filter(sends).cloned().collect();
+        all.sort();
+        self.replicate = Some(all);
+        self
+    }
+}
+
+/// A remote, as an argument of the hook that sends on.
+fn to(remote: &str) -> Vec<u8> {
+    let mut text = b"--to ".to_vec();
+    quote(&mut text, remote.as_bytes());
+    text.push(b' ');
+    text
 }
 
 /// What is at `path`.
@@ -337,7 +386,19 @@ mod tests {
             project: Project::new("team/app").unwrap(),
             audit: false,
             backstop: false,
+            replicate: None,
         }
+    }
+
+    #[test]
+    fn the_hook_that_sends_on_names_its_remotes() {
+        let remotes = ["b".to_owned(), "it's".to_owned(), "c".to_owned()];
+        let two = Hooks { replicate: Some(remotes[..2].to_vec()), ..hooks() };
+        let text = two.script(POST_RECEIVE);
+        let last = r"exec '/opt/it'\''s/refgate' --config '/etc/refgate.config' hook post-receive --to 'b' --to 'it'\''s' 'team/app'";
+        assert_eq!(String::from_utf8(text.clone()).unwrap().lines().last(), Some(last));
+        assert!(names_project(&text, &hooks().project));
+        assert_eq!(hooks().sending_as(&text, remotes.iter()), two);
     }
 
     #[test]

@@ -9,8 +9,10 @@ pub mod install;
 pub mod journal;
 mod judge;
 pub mod observe;
+pub mod onward;
 mod policy;
 mod receive;
+pub mod refused;
 mod rows;
 mod status;
 mod why;
@@ -19,7 +21,7 @@ mod write;
 
 pub use journal::{Journal, Record, RecordedRef};
 pub use receive::{Push, Received, receive};
-pub use status::{Status, Unfinished, status};
+pub use status::{Replicating, Status, Unfinished, status};
 pub use witness::{Doubt, Kind, Witness, doubt};
 
 /// The push option that marks replication, with the name of the sending site behind it.

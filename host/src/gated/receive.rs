@@ -22,6 +22,7 @@ use refgate_git::receive::{Answer, Command, Request, one_line};
 use refgate_git::{GitError, GitErrorKind, RefLocks, Repository, Target};
 
 use super::journal::{Journal, Record, RecordedRef};
+use super::refused::Refused;
 use super::rows::{Row, Rows};
 use super::why::Why;
 use super::{REPLICATION, failpoint, judge, policy, write};
@@ -67,15 +68,28 @@ pub struct Received {
     pub answers: Vec<Answer>,
     /// Lines for the pusher beside the answers.
     pub details: Vec<String>,
+    /// What operators have to know of what was refused.
+    pub operators: Vec<Refused>,
     record: Option<(Journal, Record)>,
     locks: Option<RefLocks>,
 }
 
 impl Received {
-    /// A push of so many refs of which nothing was looked at.
+    /// A push of so many refs of which nothing was looked at, for a reason that the pusher can do something about.
     pub fn refused(commands: usize, reason: &str, hint: Option<&str>) -> Received {
         let answers = vec![Answer::Refused(one_line(reason)); commands];
         Received { answers, details: hint.into_iter().map(str::to_owned).collect(), ..Received::default() }
+    }
+
+    /// The same where only an operator helps: `time` is in seconds since 1970.
+    pub fn unable(commands: usize, error: &Error, time: u64) -> Received {
+        let hint = error.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
+        let why = format!("{}{hint}", error.message);
+        let refused = "this site takes no pushes now: ask its operators";
+        Received {
+            operators: vec![Refused { time, name: None, why }],
+            ..Received::refused(commands, refused, None)
+        }
     }
 
     /// After the answer was given: removes the record of the write.
@@ -111,7 +125,8 @@ pub async fn receive(
     if gate {
         // What a kill left is finished before anything else. The refs of this push catch up when local policy has let them
         // through: the objects that make it possible may have come with the push itself.
-        received.details = catch_up_refs(site, project, repository, &[]).await?.problems;
+        // What it cannot finish is no matter of this pusher; `hook status` lists it.
+        catch_up_refs(site, project, repository, &[]).await?;
     }
     if gate {
         // A change goes whole, and what is said of a change is said of all of it.
@@ -520,7 +535,15 @@ impl Writer<'_> {
                 continue;
             };
             received.answers.push(Answer::Refused(why.reason(self.project)));
-            if let Some(advice) = why.advice(self.project, &others) {
+            let for_operators = why.for_operators(self.project);
+            if let Some(why) = for_operators.clone().filter(|_| received.operators.len() < TOLD) {
+                let time = self.site.gate.clock().unix_time().as_secs();
+                let name = Some(refgate_core::escape(&command.name));
+                received.operators.push(Refused { time, name, why });
+            }
+            // Who reads what replication says is an operator.
+            let advice = why.advice(&others);
+            if let Some(advice) = for_operators.filter(|_| self.push.replication).or(advice) {
                 told += 1;
                 if told <= TOLD {
                     received.details.push(format!("{}: {advice}", refgate_core::escape(&command.name)));

@@ -5,16 +5,21 @@ use std::path::PathBuf;
 
 use refgate_core::{Deadline, GlobalRef, Lookup, Project, RefName, SiteKind};
 use refgate_git::receive::hooks_dir;
-use refgate_git::{Obstacles, RefLocks, Repository};
+use refgate_git::{GitError, Obstacles, RefLocks, Repository};
 
-use super::install::{self, HookFile, Hooks, PROC_RECEIVE, REFERENCE_TRANSACTION};
+use super::install::{self, HookFile, Hooks, POST_RECEIVE, PROC_RECEIVE, REFERENCE_TRANSACTION};
 use super::journal::Journal;
 use super::observe::{Drift, Notes};
+use super::onward::{Onward, State};
+use super::refused::{Refusals, Refused};
 use super::witness::Doubt;
 use crate::replicate::catch_up::{all_entries, would_catch_up};
 use crate::replicate::push::local_refs;
 use crate::replicate::{Stuck, blocking};
 use crate::{Error, Site, anew, names};
+
+/// So many refusals are told.
+const REFUSED: usize = 10;
 
 /// The state of a repository.
 #[derive(Clone, Debug)]
@@ -25,6 +30,10 @@ pub struct Status {
     pub proc_receive: &'static str,
     /// The same of the hook that watches.
     pub reference_transaction: &'static str,
+    /// The same of the hook that sends on what was pushed.
+    pub post_receive: &'static str,
+    /// To which remotes it sends, and how that stands.
+    pub replicates: Vec<Replicating>,
     /// Whether others' writes are noted.
     pub audit: bool,
     /// Whether others' writes are refused.
@@ -37,6 +46,8 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Files that stop somebody who is to write in the repository.
     pub obstacles: Obstacles,
+    /// The newest refusals for which pushers were told to ask an operator.
+    pub refused: Vec<Refused>,
     /// Writes that have begun and not ended.
     pub unfinished: Vec<Unfinished>,
     /// The newest note per ref that still holds.
@@ -47,6 +58,19 @@ pub struct Status {
     pub in_the_way: Vec<(RefName, RefName)>,
     /// None of so many refs that the ref-db records is here.
     pub made_anew: Option<usize>,
+}
+
+/// One remote to which the hook sends on what was pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicating {
+    /// Its name.
+    pub remote: String,
+    /// What is still to be sent, and why it is not.
+    pub state: State,
+    /// Whether a process is sending now.
+    pub running: bool,
+    /// Where it writes what it does.
+    pub log: PathBuf,
 }
 
 /// A write that has begun and not ended.
@@ -65,6 +89,8 @@ impl Status {
     pub fn is_good(&self) -> bool {
         self.proc_receive == "current"
             && matches!(self.reference_transaction, "missing" | "current" | "foreign")
+            && matches!(self.post_receive, "missing" | "current" | "foreign")
+            && self.replicates.iter().all(|one| one.running || one.state == State::default())
             && self.writes == SiteKind::Gated
             && self.doubt.is_none()
             && self.warnings.is_empty()
@@ -88,6 +114,7 @@ pub async fn status(
     hooks: &Hooks,
 ) -> Result<Status, Error> {
     let (here, mut hooks) = (repository.clone(), hooks.clone());
+    let remotes: Vec<String> = site.gate.config().remotes.keys().cloned().collect();
     let mut status = blocking(move || {
         let dir = hooks_dir(&here)?;
         let watching = install::look(&dir.join(REFERENCE_TRANSACTION), REFERENCE_TRANSACTION)?;
@@ -96,6 +123,18 @@ pub async fn status(
             let says = |word: &[u8]| second.split(|b| *b == b' ').any(|w| w == word);
             (hooks.audit, hooks.backstop) = (says(b"audit"), says(b"backstop"));
         }
+        let sending = install::look(&dir.join(POST_RECEIVE), POST_RECEIVE)?;
+        if let HookFile::Ours(text) = &sending {
+            hooks = hooks.sending_as(text, remotes.iter());
+        }
+        let replicates = hooks.replicate.iter().flatten().map(|remote| {
+            let onward = Onward::new(here.git_dir(), remote);
+            let (state, log) = (onward.state()?, onward.log());
+            // Without a mark there is nothing to be done by anybody.
+            let running = state.pending.is_some() && onward.is_running()?;
+            Ok(Replicating { remote: remote.clone(), state, running, log })
+        });
+        let replicates = replicates.collect::<Result<Vec<_>, GitError>>()?;
         let state = |hook: &str, found: HookFile| match found {
             HookFile::Missing => "missing",
             HookFile::Foreign => "foreign",
@@ -112,12 +151,15 @@ pub async fn status(
         Ok(Status {
             proc_receive: state(PROC_RECEIVE, proc_receive),
             reference_transaction: state(REFERENCE_TRANSACTION, watching),
+            post_receive: state(POST_RECEIVE, sending),
+            replicates,
             audit: hooks.audit,
             backstop: hooks.backstop,
             writes: SiteKind::default(),
             doubt: None,
             warnings: install::warnings(&here)?,
             obstacles: here.obstacles()?,
+            refused: Refusals::below(here.git_dir()).newest(REFUSED)?,
             unfinished,
             drift: Notes::of(&here).read()?,
             stuck: Vec::new(),

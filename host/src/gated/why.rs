@@ -1,4 +1,7 @@
-//! Why a pushed ref is refused: one line for the ref, and what the pusher can do about it.
+//! Why a pushed ref is refused: one line for the ref, what the pusher can do about it, and what an operator can.
+//!
+//! A pusher is told nothing of the site's own matters (paths, commands, the words of the ref-db): where only an operator
+//! helps, that is what is said, and `hook status` has the rest.
 
 use refgate_core::decision::Verdict;
 use refgate_core::table::Seen;
@@ -139,15 +142,13 @@ impl Why {
                     value(*global)
                 )
             }
-            Why::MadeAnew(recorded) => {
-                format!("the ref-db records another `{project}`: none of its {recorded} refs is here")
-            }
-            Why::Untracked => format!("not in the ref-db: run `refgate refdb seed {project}` at this site"),
+            Why::MadeAnew(_) => format!("all sites together have another `{project}` than this site"),
+            Why::Untracked => "all sites together do not know it yet".into(),
             Why::Locked => "locked in the ref-db by another writer: try again".into(),
-            Why::Unreadable(why) => format!("its entry in the ref-db cannot be read: {why}"),
+            Why::Unreadable(_) => "what all sites together have of it cannot be read".into(),
             Why::RefDbDown(_) => "the ref-db does not answer: try again later".into(),
             Why::Lost(actual) => format!("another site was first: it is {} now", value(*actual)),
-            Why::Unknown(why) => format!("outcome unknown: {why}"),
+            Why::Unknown(_) => "outcome unknown: fetch to see what became of it".into(),
             Why::Busy => "busy: another process of this site moves it, try again".into(),
             Why::TooMany(limit) => format!("the ref-db moves at most {limit} refs all or nothing"),
             Why::With { other, atomic: true } => format!("atomic push failed: `{other}` was refused"),
@@ -156,13 +157,13 @@ impl Why {
             Why::NotGlobal(global) => format!("not up to date: the ref-db has {}", value(*global)),
             Why::Diverged => "what is here is not accounted for".into(),
             Why::UntrackedDeletion => "the ref-db records no deletion".into(),
-            Why::Kept(words) => format!("recorded for all sites, but not stored here: {words}"),
+            Why::Kept(_) => "recorded for all sites, but not stored here".into(),
             Why::Failed(words) => words.clone(),
         }
     }
 
-    /// What to know and to do beyond the reason, in lines. `others` are the sites that might have what is not here.
-    pub(super) fn advice(&self, project: &Project, others: &[String]) -> Option<String> {
+    /// What a pusher should know and can do beyond the reason. `others` are the sites that might have what is not here.
+    pub(super) fn advice(&self, others: &[String]) -> Option<String> {
         let elsewhere = match others {
             [] => "another site".to_owned(),
             names => names.join(" or "),
@@ -185,41 +186,59 @@ impl Why {
                  merge or rebase, then push again",
                 whole(*actual)
             ),
-            Why::MadeAnew(_) => format!("this repository looks as if it was made anew; {}", anew::hint(project)),
-            Why::Untracked => format!(
-                "an operator of this site runs `refgate refdb seed {project}`, which records what is here and lists what \
-                 differs between sites"
-            ),
-            Why::RefDbDown(why) => format!("nothing was written. The ref-db says: {why}"),
-            Why::Unreadable(_) => {
-                format!("an operator looks at it with `refgate refdb ls {project}` and writes it anew")
+            Why::RefDbDown(_) => format!("nothing was written. If it stays so, {ASK}"),
+            Why::Kept(_) => format!("your push counts for all sites: do not push it again, but {ASK}"),
+            Why::Unknown(_) => format!("this site finishes or drops it by itself. If it stays so, {ASK}"),
+            Why::MadeAnew(_) | Why::Untracked | Why::Unreadable(_) | Why::MetaStays | Why::LeftOver(_) => {
+                ASK.into()
             }
-            Why::Kept(_) => format!(
-                "the ref-db has your push, so it counts; this site holds its objects, but its ref could not be moved. An \
-                 operator removes what is in the way; the next push, fetch or `refgate refdb heal {project} --yes` here \
-                 finishes it. Do not push it again"
-            ),
-            Why::Unknown(_) => {
-                "fetch to see what became of it before you push again. This site finishes or drops the write by itself \
-                 at its next push, fetch or hook run"
-                    .into()
+            Why::Policy(refusal @ (Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_))) => {
+                refusal.to_string()
             }
-            Why::Policy(refusal @ (Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_))) => refusal.to_string(),
             Why::PatchSet => "upload a new patch set under the next number".into(),
-            Why::DeletedChange => "push its refs and a new `/meta` together, or upload to another change".into(),
-            Why::MetaStays | Why::LeftOver(_) => {
-                format!("an operator of this site settles it with `refgate refdb heal {project} --yes`; then push again")
+            Why::DeletedChange => {
+                "push its refs and a new `/meta` together, or upload to another change".into()
             }
             Why::InTheWay(other) => format!(
                 "no repository can hold both names, and sites that have `{other}` would not take this one. Choose another \
                  name, or delete `{other}` first, by a push to a site that has it"
             ),
             Why::TooMany(_) => "push without --atomic, or fewer refs at once".into(),
-            Why::Diverged => "this site has commits that what was sent does not contain; see `refgate refdb check`".into(),
+            Why::Diverged => {
+                "this site has commits that what was sent does not contain; see `refgate refdb check`".into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// What an operator of this site has to know and to do; `None` where a pusher needs none.
+    pub(super) fn for_operators(&self, project: &Project) -> Option<String> {
+        Some(match self {
+            Why::MadeAnew(recorded) => format!("{}; {}", anew::told(project, *recorded), anew::hint(project)),
+            Why::Untracked => format!(
+                "it is not in the ref-db: `refgate refdb seed {project}` records what is here and lists what differs between \
+                 sites"
+            ),
+            Why::RefDbDown(why) => format!("the ref-db does not answer: {why}"),
+            Why::Unreadable(why) => format!(
+                "its entry in the ref-db cannot be read: {why}; look at it with `refgate refdb ls {project}`, and write it anew \
+                 with `refgate refdb put`"
+            ),
+            Why::Kept(words) => format!(
+                "the ref-db has a push that could not be stored here: {words}. Remove what is in the way; the next push, fetch \
+                 or `refgate refdb heal {project} --yes` here finishes it"
+            ),
+            Why::Unknown(why) => format!("the outcome of a write is unknown: {why}"),
+            Why::MetaStays | Why::LeftOver(_) => {
+                format!("{}: `refgate refdb heal {project} --yes` settles it", self.reason(project))
+            }
             _ => return None,
         })
     }
 }
+
+/// Where a pusher can do no more.
+const ASK: &str = "ask the operators of this site";
 
 /// A value in the ref-db, for a line.
 fn value(global: GlobalRef) -> String {

@@ -207,7 +207,7 @@ impl Options {
 
 /// The site whose replication started the hook that this process runs in, if it does: git gives the options of a push to
 /// its hooks.
-fn replication_above() -> Option<String> {
+pub fn replication_above() -> Option<String> {
     let count: usize = std::env::var("GIT_PUSH_OPTION_COUNT").ok()?.parse().ok()?;
     // More than any client sends is no list of options.
     (0..count.min(1_000)).find_map(|i| {

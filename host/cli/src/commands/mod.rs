@@ -4,8 +4,10 @@ mod bench;
 mod build;
 mod config;
 mod demo;
+mod explain;
 mod hook;
 mod init;
+mod many;
 mod new;
 mod plugin_set;
 mod plugins;
@@ -18,9 +20,13 @@ mod test;
 mod transfer;
 mod wit;
 
+use refgate_core::Direction;
 use refgate_host::Error;
 
 pub use bench::BenchArgs;
+pub use explain::ExplainArgs;
+pub use hook::HookCommand;
+pub use many::Several;
 pub use new::NewArgs;
 pub use replay::{RecordArgs, ReplayArgs};
 pub use wit::WitCommand;
@@ -34,8 +40,9 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
     match args.command {
         Command::Demo(args) => demo::run(args, output).await,
         Command::Init(args) => init::run(args, output).await,
-        Command::Push(args) => transfer::push(file, args, output).await,
-        Command::Fetch(args) => transfer::fetch(file, args, output).await,
+        Command::Push(args) => transfer::run(file, Direction::Push, args, output).await,
+        Command::Fetch(args) => transfer::run(file, Direction::Fetch, args, output).await,
+        Command::Explain(args) => explain::run(file, args, output).await,
         Command::Project(ProjectCommand::Match { names }) => project::run(file, &names, output).await,
         Command::Refdb(command) => refdb::run(file, command, output).await,
         Command::Hook(command) => hook::run(file, command, output).await,

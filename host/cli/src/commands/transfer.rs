@@ -1,45 +1,96 @@
 //! `push` and `fetch`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
-use refgate_core::decision::Verdict;
-use refgate_core::{Oid, Project, Reason, escape};
-use refgate_host::replicate::{self, Options};
-use refgate_host::{Error, RefDecision, RefResult, Report};
+use refgate_core::decision::{RefDecision, Verdict};
+use refgate_core::table::Seen;
+use refgate_core::{Direction, GlobalRef, Oid, Project, Reason, escape};
+use refgate_git::utc;
+use refgate_host::gated::onward::{Mark, Onward};
+use refgate_host::replicate::{self, Options, Progress, Silent};
+use refgate_host::{Error, RefResult, Report, Site};
 
+use super::many::{self, Place};
 use super::site;
 use crate::args::TransferArgs;
 use crate::output::{Cell, Mood, Output, warn};
-use crate::progress::Spinner;
+use crate::progress::{Lines, Spinner};
+use crate::system::unix_time;
 
-/// `refgate push`.
-pub async fn push(file: &Path, args: TransferArgs, output: &Output) -> Result<u8, Error> {
-    let (project, options) = parse(&args)?;
-    let site = site::open_recording(file, &args.record).await?;
-    let spinner = Spinner::start();
-    let report = replicate::push(&site, &project, &args.remote, &options, spinner.clone()).await;
-    spinner.stop();
-    site.recorder.iter().for_each(|recorder| recorder.finish());
-    show(&report?, output)
-}
-
-/// `refgate fetch`.
-pub async fn fetch(file: &Path, args: TransferArgs, output: &Output) -> Result<u8, Error> {
-    let (project, options) = parse(&args)?;
-    let site = site::open_recording(file, &args.record).await?;
-    let spinner = Spinner::start();
-    let report = replicate::fetch(&site, &project, &args.remote, &options, spinner.clone()).await;
-    spinner.stop();
-    site.recorder.iter().for_each(|recorder| recorder.finish());
-    show(&report?, output)
-}
-
-fn parse(args: &TransferArgs) -> Result<(Project, Options), Error> {
+/// `refgate push` and `refgate fetch`.
+pub async fn run(
+    file: &Path,
+    direction: Direction,
+    args: TransferArgs,
+    output: &Output,
+) -> Result<u8, Error> {
+    let usage = format!("{} PROJECT... REMOTE", direction.name());
+    let Some((remote, projects)) = args.names.split_last() else {
+        return Err(Error::usage("no remote is given").hint(format!("`refgate {usage}`")));
+    };
+    args.several.check(projects, &usage)?;
     let refs = args.refs.iter().map(glob).collect::<Result<_, _>>()?;
-    Ok((Project::new(args.project.clone())?, Options { refs, dry_run: args.dry_run, create: args.create }))
+    let options = Options { refs, dry_run: args.dry_run, create: args.create };
+    let site = site::open_recording(file, &args.record).await?;
+    // Not once per project.
+    site.gate.remote(remote)?;
+    let alone = args.several.is_one(projects);
+    let run = Run { site: &site, direction, remote, options: &options, quiet: args.several.quiet, alone };
+    let work = async |project: &Project, output: &Output| run.one(project, output).await;
+    let code = many::run(output, (&args.several, projects), &Place::of(&site), work).await;
+    site.recorder.iter().for_each(|recorder| recorder.finish());
+    code
+}
+
+/// What is the same for every project of a run.
+struct Run<'a> {
+    site: &'a Site,
+    direction: Direction,
+    remote: &'a str,
+    options: &'a Options,
+    quiet: bool,
+    alone: bool,
+}
+
+impl Run<'_> {
+    async fn one(&self, project: &Project, output: &Output) -> Result<u8, Error> {
+        let spinner = Spinner::start();
+        let progress: Arc<dyn Progress> = match (self.quiet, self.alone) {
+            (true, _) => Arc::new(Silent),
+            (_, true) => spinner.clone(),
+            _ => Arc::new(Lines { project: project.to_string() }),
+        };
+        let (site, remote, options) = (self.site, self.remote, self.options);
+        let marked = self.marked(project);
+        let report = match self.direction {
+            Direction::Push => replicate::push(site, project, remote, options, progress).await,
+            Direction::Fetch => replicate::fetch(site, project, remote, options, progress).await,
+        };
+        spinner.stop();
+        let report = report?;
+        if let Some((onward, mark)) =
+            marked.filter(|_| report.counts().failed == 0 && report.stuck.is_empty())
+        {
+            onward.done(&mark, site.gate.clock().as_ref()).await?;
+        }
+        show(&report, self.quiet, output)
+    }
+
+    /// What a hook has left to be sent: a session that sends everything settles it.
+    fn marked(&self, project: &Project) -> Option<(Onward, Mark)> {
+        let all = self.direction == Direction::Push && self.options.refs.is_empty() && !self.options.dry_run;
+        if !all {
+            return None;
+        }
+        let onward = Onward::new(&self.site.repositories.path(project), self.remote);
+        // A mark that cannot be read keeps no push from going.
+        onward.state().ok()?.pending.map(|mark| (onward, mark))
+    }
 }
 
 /// A glob over full ref names in which `*` crosses slashes.
@@ -55,7 +106,8 @@ fn glob(text: &OsString) -> Result<GlobMatcher, Error> {
         .map_err(|e| Error::usage(format!("`{shown}` is not a glob: {}", e.kind())))
 }
 
-fn show(report: &Report, output: &Output) -> Result<u8, Error> {
+/// Shows what came out; `quiet`: of the refs only those that did not go.
+pub fn show(report: &Report, quiet: bool, output: &Output) -> Result<u8, Error> {
     site::problems(&report.decision.problems);
     if report.decision.gate_off {
         warn("the gate is switched off by the configuration: nothing was checked against the ref-db");
@@ -63,13 +115,14 @@ fn show(report: &Report, output: &Output) -> Result<u8, Error> {
     if output.json {
         output.document(&report.to_json());
     } else {
-        text(report, output);
+        output.subject(&format!("{} {}", utc(unix_time()), title(report)));
+        text(report, quiet, output);
     }
     Ok(report.exit_code())
 }
 
 /// What catch-up did with local refs before the session, in rows as of the session.
-fn catch_up(report: &Report, output: &Output) {
+fn catch_up(report: &Report, quiet: bool, output: &Output) {
     let row = |(one, result): &(RefDecision, RefResult)| {
         let (what, mood) = match (&one.verdict, result) {
             (Verdict::Discard { reason, by }, _) => {
@@ -80,42 +133,35 @@ fn catch_up(report: &Report, output: &Output) {
         };
         vec![one.name.to_string().into(), short(one.old).into(), short(one.new).into(), Cell::new(what, mood)]
     };
-    let rows: Vec<Vec<Cell>> = report.catch_up.iter().map(row).collect();
+    let shown = |(one, _): &&(RefDecision, RefResult)| !quiet || !one.verdict.is_keep();
+    let rows: Vec<Vec<Cell>> = report.catch_up.iter().filter(shown).map(row).collect();
     if !rows.is_empty() {
         output.table(&["LOCAL REF", "OLD", "NEW", "WITH THE REF-DB"], &rows);
     }
 }
 
-fn text(report: &Report, output: &Output) {
-    catch_up(report, output);
-    let (rows, quiet): (Vec<_>, Vec<_>) = report
-        .decision
-        .refs
-        .iter()
-        .zip(&report.results)
-        .partition(|(one, _)| one.verdict.reason() != Some(&Reason::AlreadyUpToDate));
-    if !rows.is_empty() {
-        let cells: Vec<Vec<Cell>> = rows
-            .iter()
-            .map(|(one, result)| {
-                let name = match one.name == one.remote_name {
-                    true => one.name.to_string(),
-                    false => format!("{} -> {}", one.name, one.remote_name),
-                };
-                let (why, mood) = match (&one.verdict, result) {
-                    (Verdict::Discard { reason, by }, _) => {
-                        (format!("held back: {reason} (by {by})"), Mood::Held)
-                    }
-                    (Verdict::Keep, RefResult::Rejected(_)) => (result.to_string(), Mood::Bad),
-                    (Verdict::Keep, RefResult::NotSent) => ("would go".to_owned(), Mood::Good),
-                    (Verdict::Keep, _) if one.reloaded => (format!("{result} (reloaded)"), Mood::Good),
-                    (Verdict::Keep, _) => (result.to_string(), Mood::Good),
-                };
-                vec![name.into(), short(one.old).into(), short(one.new).into(), Cell::new(why, mood)]
-            })
-            .collect();
-        output.table(&["REF", "OLD", "NEW", "RESULT"], &cells);
+/// `push team/app to site-b`.
+fn title(report: &Report) -> String {
+    let way = match report.direction {
+        Direction::Push => "to",
+        Direction::Fetch => "from",
+    };
+    let dry = if report.dry_run { ", a dry run" } else { "" };
+    format!("{} {} {way} {}{dry}", report.direction.name(), report.project, report.remote)
+}
+
+fn text(report: &Report, quiet: bool, output: &Output) {
+    catch_up(report, quiet, output);
+    let refs = report.decision.refs.iter().zip(&report.results);
+    let (rows, fine): (Vec<_>, Vec<_>) =
+        refs.partition(|(one, _)| one.verdict.reason() != Some(&Reason::AlreadyUpToDate));
+    let went = |result: &RefResult| matches!(result, RefResult::Replicated | RefResult::NotSent);
+    let shown: Vec<_> = rows.iter().filter(|(_, result)| !quiet || !went(result)).collect();
+    if !shown.is_empty() {
+        let cells: Vec<Vec<Cell>> = shown.iter().map(|(one, result)| row(report, one, result)).collect();
+        output.table(&["REF", "LOCAL", "REMOTE", "REF-DB", "RESULT"], &cells);
     }
+    meanings(report, output);
     for one in &report.stuck {
         warn(&format!("`{}` is behind the ref-db and cannot be moved here: {}", one.name, one.why));
     }
@@ -123,18 +169,18 @@ fn text(report: &Report, output: &Output) {
     hints.sort();
     hints.dedup();
     hints.iter().for_each(|hint| crate::output::hint(hint));
-    for wait in &report.decision.waits {
+    for wait in report.decision.waits.iter().filter(|_| !quiet) {
         let refs = if wait.refs == 1 { "ref" } else { "refs" };
         output.text(&format!("waited {} ms for {} {refs}", wait.ms, wait.refs));
     }
     let counts = report.counts();
-    let held = counts.discarded - quiet.len();
+    let held = counts.discarded - fine.len();
     let mut line = match report.dry_run {
         true => format!("{} would go, {held} held back", counts.kept),
         false => format!("{} replicated, {held} held back, {} rejected", counts.replicated, counts.failed),
     };
-    if !quiet.is_empty() {
-        line.push_str(&format!(", {} up to date already", quiet.len()));
+    if !fine.is_empty() {
+        line.push_str(&format!(", {} up to date already", fine.len()));
     }
     if report.caught_up() > 0 {
         let would = if report.dry_run { "would have" } else { "had" };
@@ -143,9 +189,57 @@ fn text(report: &Report, output: &Output) {
     if !report.stuck.is_empty() {
         line.push_str(&format!(", {} stuck behind the ref-db", report.stuck.len()));
     }
-    output.text(&line);
+    output.summary(&line);
+}
+
+/// A ref with its values at both ends and in the ref-db.
+fn row(report: &Report, one: &RefDecision, result: &RefResult) -> Vec<Cell> {
+    let name = match one.name == one.remote_name {
+        true => one.name.to_string(),
+        false => format!("{} -> {}", one.name, one.remote_name),
+    };
+    let (local, remote) = match report.direction {
+        Direction::Push => (one.new.or(one.local), one.old),
+        Direction::Fetch => (one.old, one.new),
+    };
+    let (why, mood) = match (&one.verdict, result) {
+        (Verdict::Discard { reason, by }, _) => (format!("held back: {reason} (by {by})"), Mood::Held),
+        (Verdict::Keep, RefResult::Rejected(_)) => (result.to_string(), Mood::Bad),
+        (Verdict::Keep, RefResult::NotSent) => ("would go".to_owned(), Mood::Good),
+        (Verdict::Keep, _) if one.reloaded => (format!("{result} (reloaded)"), Mood::Good),
+        (Verdict::Keep, _) => (result.to_string(), Mood::Good),
+    };
+    vec![name.into(), short(local).into(), short(remote).into(), global(one).into(), Cell::new(why, mood)]
+}
+
+/// What the reasons mean for which refs were held back, each once.
+fn meanings(report: &Report, output: &Output) {
+    let held = report.decision.refs.iter().filter_map(|one| match &one.verdict {
+        Verdict::Discard { reason, by } if reason.is_held_back() => {
+            Some((reason.as_str(), reason, by.as_str()))
+        }
+        _ => None,
+    });
+    let all: BTreeMap<&str, (&Reason, &str)> = held.map(|(name, reason, by)| (name, (reason, by))).collect();
+    for (name, (reason, by)) in all {
+        if let Some(meaning) = report.decision.meaning(reason, by) {
+            output.text(&format!("{name}: {meaning}"));
+        }
+    }
 }
 
 fn short(oid: Option<Oid>) -> String {
     oid.map_or("-".into(), |oid| oid.to_string()[..10].to_owned())
+}
+
+/// What the ref-db holds of a ref, if it was asked.
+fn global(one: &RefDecision) -> String {
+    match one.global {
+        None => "not asked".into(),
+        Some(Seen::Value(GlobalRef::At(oid))) => short(Some(oid)),
+        Some(Seen::Value(GlobalRef::Deleted)) => "deleted".into(),
+        Some(Seen::Value(GlobalRef::Untracked)) => "untracked".into(),
+        Some(Seen::Locked) => "locked".into(),
+        Some(Seen::Unavailable) => "?".into(),
+    }
 }

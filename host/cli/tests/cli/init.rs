@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use crate::common::{Lab, REFGATE, Ran, clean};
+use crate::common::{Lab, REFGATE, Ran, clean, git};
 
 #[test]
 fn a_site_is_ready_to_use() {
@@ -54,6 +54,46 @@ fn every_option_ends_up_in_the_file() {
     // A second site finds the ref-db there.
     let second = lab.run("", &["--json", "init", "d", "--name", "d", "--refdb", &refdb]);
     assert_eq!(second.json(0)["refdb_created"], false);
+}
+
+/// A bare repository below the directory of the lab.
+fn repository(lab: &Lab, name: &str) {
+    git(lab.dir.path(), &["init", "-q", "--bare", lab.path(name).to_str().unwrap()]);
+}
+
+#[test]
+fn repositories_that_are_there_stay_and_are_found() {
+    let lab = Lab::new();
+    for name in ["srv/app.git", "srv/team/x.git", "srv/odd", "srv/a/-b.git"] {
+        repository(&lab, name);
+    }
+    let ran = lab
+        .run("", &["init", "c", "--name", "c", "--base-path", "srv", "--remote", "b=../b/git/${name}.git"]);
+    let out = ran.ok();
+    assert!(out.contains("2 repositories below ") && out.contains("such as app, team/x\n"), "{out}");
+    for step in ["refgate refdb seed --all", "refgate push --all b --dry-run", "refgate hook install --all"] {
+        assert!(out.contains(step), "{step}: {out}");
+    }
+    ran.says(&["`odd` is no project", "`a/-b.git` is no project: a component begins with `-`"]);
+    assert!(!lab.path("c/git").exists());
+    // What it prints is what there is to do next.
+    let seeded = lab.run("c", &["refdb", "seed", "--all"]);
+    assert!(seeded.ok().contains("2 projects: 2 done"), "{}", seeded.out);
+    lab.run("c", &["hook", "install", "--all"]).ok();
+    lab.run("", &["init", "d", "--name", "d", "--base-path", "none"])
+        .fails(2, &["`none` is not a directory"]);
+    assert!(!lab.path("d").exists());
+}
+
+#[test]
+fn a_directory_of_repositories_becomes_a_site_as_it_is() {
+    let lab = Lab::new();
+    repository(&lab, "srv/app.git");
+    let got = lab.run("", &["--json", "init", "srv", "--name", "c"]).json(0);
+    assert_eq!((&got["projects"], &got["base_path"]), (&json!(1), &json!("srv")), "{got}");
+    assert!(!lab.path("srv/git").exists());
+    assert!(lab.run("srv", &["refdb", "seed", "app"]).ok().starts_with("0 seeded"));
+    lab.run("", &["init", "srv", "--name", "c"]).fails(2, &["exists already"]);
 }
 
 #[test]

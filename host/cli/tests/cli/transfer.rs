@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use serde_json::{Value, json};
 
-use crate::common::{Lab, PROJECT, git, mode};
+use crate::common::{Lab, PROJECT, Ran, git, mode};
 
 /// `main` moved on at b, and the ref-db says so; a has not seen it, and has a new `topic`.
 fn behind() -> (Lab, String, String, String) {
@@ -27,21 +27,27 @@ fn take_generation(document: &mut Value) -> Value {
     generation
 }
 
+/// A result without the time at its beginning, which has to be there.
+fn without_time(text: &str) -> &str {
+    let (time, rest) = text.split_at(24);
+    assert!(time.starts_with("20") && time.ends_with(" UTC "), "{text}");
+    rest
+}
+
 #[test]
 fn a_push_as_a_table() {
     let (lab, first, second, topic) = behind();
     let ran = lab.run("a", &["push", PROJECT, "b"]);
     let want = format!(
-        "REF               OLD         NEW         RESULT\n\
-         refs/heads/main   {}  {}  held back: not-up-to-date (by push)\n\
-         refs/heads/topic  -           {}  replicated\n\
+        "push team/app to b\n\
+         REF               LOCAL       REMOTE      REF-DB      RESULT\n\
+         refs/heads/main   {first:.10}  {second:.10}  {second:.10}  held back: not-up-to-date (by push)\n\
+         refs/heads/topic  {topic:.10}  -           {topic:.10}  replicated\n\
+         not-up-to-date: the value on offer is not the one in the ref-db, or the remote moved the ref while it was fetched\n\
          waited 2 ms for 1 ref\n\
          1 replicated, 1 held back, 0 rejected\n",
-        &second[..10],
-        &first[..10],
-        &topic[..10]
     );
-    assert_eq!(ran.exits(3), want);
+    assert_eq!(without_time(ran.exits(3)), want);
     assert_eq!(lab.value("b", "refs/heads/main"), second);
     assert_eq!(lab.value("b", "refs/heads/topic"), topic);
 }
@@ -92,7 +98,7 @@ fn a_fetch_takes_what_is_newer_and_offers_nothing_twice() {
     assert_eq!((&got["catch_up"], &got["counts"]["offered"]), (&json!([row]), &json!(0)));
     assert_eq!(lab.value("a", "refs/heads/main"), second);
     let again = lab.run("a", &["fetch", PROJECT, "b"]);
-    assert_eq!(again.ok(), "0 replicated, 0 held back, 0 rejected\n");
+    assert_eq!(without_time(again.ok()), "fetch team/app from b\n0 replicated, 0 held back, 0 rejected\n");
 }
 
 #[test]
@@ -186,7 +192,7 @@ fn names_that_are_not_utf8_go_through() {
         .to_vec();
     assert_eq!(lab.run("a", &glob).json(0)["refs"][0]["ref"], shown);
     let ran = lab.run("a", &["push", PROJECT, "b"]);
-    assert!(ran.ok().contains(&format!("{shown}  -")), "{}", ran.out);
+    assert!(ran.ok().contains(&format!("{shown}  {first:.10}  -")), "{}", ran.out);
     let there = std::fs::read_dir(lab.repo("b").join("refs/heads")).unwrap();
     let there: Vec<Vec<u8>> = there.map(|e| e.unwrap().file_name().into_vec()).collect();
     assert!(there.contains(&b"caf\xe9%".to_vec()), "{there:?}");
@@ -274,4 +280,49 @@ fn create_takes_the_branch_that_head_names_at_the_source() {
     git(&lab.repo("a"), &["update-ref", "--no-deref", "HEAD", &tip]);
     lab.run("b", &["fetch", PROJECT, "a", "--create"]).ok();
     assert!(head("b").starts_with("refs/heads/"));
+}
+
+/// An ssh that runs what it is told in a shell of this machine, as sshd would; `shell` is that of the account.
+fn fake_ssh(lab: &Lab, shell: &str) -> std::path::PathBuf {
+    lab.write(
+        "ssh",
+        format!(
+            "#!/bin/sh\nwhile test $# -gt 0; do case \"$1\" in -o|-p) shift 2 ;; *) break ;; esac; done\nshift\n{shell}\n"
+        ),
+    );
+    mode(&lab.path("ssh"), 0o755);
+    lab.path("ssh")
+}
+
+#[test]
+fn create_makes_a_repository_over_ssh_where_the_account_may() {
+    let (lab, first) = Lab::seeded();
+    git(&lab.repo("a"), &["symbolic-ref", "HEAD", "refs/heads/main"]);
+    let there = lab.path("far/it's");
+    lab.configure("a", &format!("[remote \"far\"]\n    url = ssh://host{}/${{name}}.git", there.display()));
+    let run = |shell: &str, args: &[&str]| {
+        let ssh = fake_ssh(&lab, shell);
+        Ran::of(lab.command("a").args(args).env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh"))
+    };
+    let plain = "exec sh -c \"$*\"";
+    let ran = run(plain, &["push", PROJECT, "far"]);
+    ran.fails(1, &["there is no repository at", "`--create` makes one"]);
+    // As git-shell and hosting services do.
+    let only_git = "case \"$*\" in git-*) exec sh -c \"$*\" ;; *) echo \"fatal: unrecognized command '$*'\" >&2; exit 128 ;; esac";
+    let ran = run(only_git, &["push", PROJECT, "far", "--create"]);
+    ran.fails(
+        1,
+        &[
+            "cannot create a repository at `ssh://host",
+            "unrecognized command",
+            "nothing but git's own commands",
+        ],
+    );
+    assert!(!there.exists());
+    run(plain, &["push", PROJECT, "far", "--create", "--dry-run"]).exits(1);
+    assert!(!there.exists(), "a dry run makes nothing");
+    run(plain, &["push", PROJECT, "far", "--create"]).ok();
+    let repo = there.join(format!("{PROJECT}.git"));
+    assert_eq!(git(&repo, &["rev-parse", "refs/heads/main"]), first);
+    assert_eq!(git(&repo, &["symbolic-ref", "HEAD"]), "refs/heads/main");
 }

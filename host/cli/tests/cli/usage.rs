@@ -17,7 +17,13 @@ fn clap_errors_are_documents_too() {
             "unrecognized subcommand 'pusch'",
             json!("a similar subcommand exists: 'push'"),
         ),
-        (&["push", "x"], json!("push"), "required arguments were not provided: <REMOTE>", Value::Null),
+        (&["push"], json!("push"), "required arguments were not provided: <PROJECT... REMOTE>", Value::Null),
+        (
+            &["push", "x"],
+            json!("push"),
+            "no project is given",
+            json!("`refgate push PROJECT... REMOTE`: name projects, or say `--all`"),
+        ),
         (
             &["refdb", "get", "--nope", "x"],
             json!("refdb get"),

@@ -35,7 +35,12 @@ fn whoever_meets_it_is_told_what_it_looks_like_and_how_to_start_over() {
     let new = g.commit(&[], "new");
     let ran = g.push("a", &[&format!("{new}:refs/heads/main")]);
     assert_eq!(ran.code, 1);
-    ran.says(&["none of its 2 refs is here", "refdb start-over"]);
+    ran.says(&[
+        "all sites together have another `team/app` than this site",
+        "ask the operators of this site",
+    ]);
+    let told = g.status("a")["refused"].to_string();
+    assert!(told.contains("none of them is here") && told.contains("refdb start-over"), "{told}");
     assert!(!ran.err.contains("Wait until"), "{}", ran.err);
     for args in [["refdb", "check", PROJECT], ["refdb", "heal", PROJECT], ["hook", "status", PROJECT]] {
         let ran = g.lab.run("a", &args);

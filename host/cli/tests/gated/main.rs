@@ -16,6 +16,7 @@ mod local_policy;
 mod looked_at;
 mod marked;
 mod names;
+mod onward;
 mod owners;
 mod parallel;
 mod refusals;

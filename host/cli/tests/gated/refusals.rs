@@ -11,6 +11,13 @@ fn refused(ran: &Ran, parts: &[&str]) {
     ran.says(parts);
 }
 
+/// Panics when a pusher is told what is a matter of the site alone.
+fn nothing_of_operators(ran: &Ran) {
+    for word in ["refgate refdb", "refgate hook", "sqlite", "refgate.config", "ref-database", "wrytes"] {
+        assert!(!ran.err.contains(word), "`{word}` is told to a pusher: {}", ran.err);
+    }
+}
+
 #[test]
 fn a_stale_site_refuses_until_replication_came_and_names_what_to_do() {
     for kind in kinds() {
@@ -35,12 +42,20 @@ fn a_stale_site_refuses_until_replication_came_and_names_what_to_do() {
 }
 
 #[test]
-fn a_ref_that_is_here_and_not_in_the_ref_db_is_refused_with_the_command_that_helps() {
+fn a_ref_that_is_here_and_not_in_the_ref_db_is_refused_and_operators_read_what_helps() {
     let g = Gated::new(Kind::Files);
     g.git("a", &["update-ref", "refs/heads/old", &g.c0]);
     let c1 = g.commit(&[&g.c0], "c1");
-    refused(&g.push("a", &[&format!("{c1}:refs/heads/old")]), &["refgate refdb seed team/app"]);
-    refused(&g.push("a", &[":refs/heads/old"]), &["refgate refdb seed team/app"]);
+    for spec in [format!("{c1}:refs/heads/old"), ":refs/heads/old".into()] {
+        let ran = g.push("a", &[&spec]);
+        refused(&ran, &["all sites together do not know it yet", "ask the operators of this site"]);
+        nothing_of_operators(&ran);
+    }
+    let told = &g.status("a")["refused"];
+    assert_eq!((told.as_array().unwrap().len(), &told[0]["ref"]), (1, &serde_json::json!("refs/heads/old")));
+    assert!(told[0]["why"].as_str().unwrap().contains("`refgate refdb seed team/app`"), "{told}");
+    let text = g.lab.run("a", &["hook", "status", PROJECT]);
+    assert!(text.out.contains("refs/heads/old: it is not in the ref-db"), "{}", text.out);
     assert_eq!(
         (g.value("a", "refs/heads/old"), g.global("refs/heads/old")),
         (g.c0.clone(), "untracked".into())
@@ -55,15 +70,21 @@ fn without_the_ref_db_nothing_moves() {
     let c1 = g.commit(&[&g.c0], "c1");
     let (file, away) = (g.lab.path("refdb.sqlite"), g.lab.path("away"));
     fs::rename(&file, &away).unwrap();
-    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["[remote rejected]", "refdb.sqlite"]);
+    let ran = g.push("a", &[&format!("{c1}:refs/heads/main")]);
+    refused(&ran, &["[remote rejected]", "this site takes no pushes now: ask its operators"]);
+    nothing_of_operators(&ran);
     fs::rename(&away, &file).unwrap();
     assert_eq!(g.value("a", "refs/heads/main"), g.c0);
     // A configuration that somebody broke holds everything back as well.
     let config = g.lab.path("a/refgate.config");
     let text = fs::read_to_string(&config).unwrap();
     g.lab.configure("a", "[site]\n    wrytes = gated");
-    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["[remote rejected]", "wrytes"]);
+    let ran = g.push("a", &[&format!("{c1}:refs/heads/main")]);
+    refused(&ran, &["[remote rejected]", "ask its operators"]);
+    nothing_of_operators(&ran);
     fs::write(&config, text).unwrap();
+    let told = g.status("a")["refused"].to_string();
+    assert!(told.contains("refdb.sqlite") && told.contains("wrytes"), "{told}");
     g.accepted("a", &format!("{c1}:refs/heads/main"));
     g.is_clean("a");
 }
@@ -162,7 +183,9 @@ fn the_hook_of_a_copied_repository_writes_nothing() {
     let ran = Ran::of(
         push.arg("-C").arg(g.lab.path("client")).arg("push").arg(&copy).arg(format!("{c1}:refs/heads/x")),
     );
-    refused(&ran, &["another repository", "hook install"]);
+    refused(&ran, &["ask its operators"]);
+    let told = fs::read_to_string(copy.join("refgate/refused.jsonl")).unwrap();
+    assert!(told.contains("another repository") && told.contains("hook install"), "{told}");
     assert_eq!(g.value("a", "refs/heads/x"), "");
 }
 

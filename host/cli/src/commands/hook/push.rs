@@ -6,11 +6,12 @@ use std::path::Path;
 use refgate_core::Project;
 use refgate_git::receive::Request;
 use refgate_host::Error;
+use refgate_host::gated::refused::{Refusals, Refused};
 use refgate_host::gated::{Push, Received, receive};
 
 use super::{open_here, site};
 use crate::output;
-use crate::system::unique_id;
+use crate::system::{unique_id, unix_time};
 
 /// Reads what is pushed, does it, answers. Whatever goes wrong before a ref moves is the answer for all of them.
 pub async fn run(file: &Path, project: &Project) -> Result<u8, Error> {
@@ -19,14 +20,35 @@ pub async fn run(file: &Path, project: &Project) -> Result<u8, Error> {
         Error::failed(format!("git and its hook proc-receive do not understand each other: {e}"))
     };
     let request = Request::read(&mut from, &mut to).map_err(broken)?;
-    let received = work(file, project, &request)
-        .await
-        .unwrap_or_else(|e| Received::refused(request.commands.len(), &e.message, e.hint.as_deref()));
+    let received = match std::env::var_os("GIT_NAMESPACE").is_some_and(|namespace| !namespace.is_empty()) {
+        true => Received::refused(
+            request.commands.len(),
+            "git namespaces hide which ref is meant, so nothing is written in one",
+            Some("push to the repository itself"),
+        ),
+        false => work(file, project, &request)
+            .await
+            .unwrap_or_else(|e| Received::unable(request.commands.len(), &e, unix_time().as_secs())),
+    };
+    note_for_operators(&received.operators);
     received.details.iter().for_each(|line| output::note(&format!("refgate: {line}")));
     // A git that is gone gets no answer; the refs have moved all the same, so the write is ended either way.
     let answered = request.answer(&received.answers, &mut to);
     received.end().await?;
     answered.map(|()| 0).map_err(broken)
+}
+
+/// Where `hook status` finds them.
+fn note_for_operators(refused: &[Refused]) {
+    let noted = super::git_dir().and_then(|dir| Ok(Refusals::below(&dir).add(refused)?));
+    if let (Err(e), false) = (noted, refused.is_empty()) {
+        // Nobody else would hear of it.
+        output::note(&format!(
+            "refgate: tell the operators of this site, for it could not be noted: {}",
+            e.message
+        ));
+        refused.iter().for_each(|one| output::note(&format!("refgate: {}", one.why)));
+    }
 }
 
 async fn work(file: &Path, project: &Project, request: &Request) -> Result<Received, Error> {
@@ -35,9 +57,5 @@ async fn work(file: &Path, project: &Project, request: &Request) -> Result<Recei
         Error::usage(format!("this hook is for the project `{project}` in another repository"))
             .hint("run `refgate hook install` for the project of this repository, or remove the hook")
     })?;
-    if std::env::var_os("GIT_NAMESPACE").is_some_and(|namespace| !namespace.is_empty()) {
-        return Err(Error::usage("git namespaces hide which ref is meant, so nothing is written in one")
-            .hint("push to the repository itself"));
-    }
     receive(&site, project, &repository, Push::new(unique_id()?, request)).await
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use indicatif::ProgressBar;
 use refgate_core::{
     AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
     RefName, is_meta, is_rescued, meta_of,
@@ -31,7 +32,10 @@ pub(super) struct Difference {
 /// Fills the ref-db by compare-and-put from absent; with `force` it overwrites the rest.
 pub async fn seed(db: &Db, project: &Project, force: bool, output: &Output) -> Result<u8, Error> {
     let Local { refs: mut local, broken } = recorded(db, project).await?;
-    let progress = bar(local.len() as u64, "seeding");
+    let progress = match output.is_holding() {
+        true => ProgressBar::hidden(),
+        false => bar(local.len() as u64, "seeding"),
+    };
     let mut seeded = 0usize;
     let mut overwritten = Vec::new();
     let mut differences: Vec<Difference> = broken.into_iter().map(unread).collect();
@@ -92,12 +96,17 @@ fn refuse_names(
     }
 }
 
-/// Lists every ref on which the repository and the ref-db do not agree.
-pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Error> {
+/// A ref-db that only one site ever used is what a mistyped path looks like.
+pub async fn warn_of_one_site(db: &Db) -> Result<(), Error> {
     let sites = db.refdb.sites(db.deadline()).await?;
     if let Some(text) = db.config.lonely(&sites) {
         warn(&text);
     }
+    Ok(())
+}
+
+/// Lists every ref on which the repository and the ref-db do not agree.
+pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Error> {
     let entries = entries::all(db, project).await?;
     let gone = deleted_changes(&entries);
     let left = |name: &RefName| meta_of(name).is_some_and(|meta| gone.contains(&meta));
@@ -483,5 +492,5 @@ pub(super) fn finish<'k>(
             .collect();
         output.table(&["REF", "LOCAL", "REF-DB", "WHAT"], &rows);
     }
-    output.text(&format!("{count} {done}, {} different", differences.len()));
+    output.summary(&format!("{count} {done}, {} different", differences.len()));
 }

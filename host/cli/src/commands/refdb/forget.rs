@@ -4,22 +4,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::{GlobalRef, Project};
-use refgate_host::Error;
 use refgate_host::forget::{Fate, Options, Report, forget};
+use refgate_host::{Error, Site};
 
 use super::show;
 use crate::args::ForgetArgs;
+use crate::commands::many::{self, Place};
 use crate::commands::site;
 use crate::output::{Cell, Mood, Output, hint, warn};
 use crate::system::wall_time;
 
 /// `refgate refdb forget`.
 pub async fn run(file: &Path, args: ForgetArgs, output: &Output) -> Result<u8, Error> {
-    let project = Project::new(args.project)?;
+    args.several.check(&args.projects, "refdb forget PROJECT...")?;
     let options =
         Options { yes: args.yes, sites_are_complete: args.sites_are_complete, now: Arc::new(wall_time) };
     let site = site::open(file).await?;
-    let report = forget(&site, &project, &options).await?;
+    let work = async |project: &Project, output: &Output| one(&site, project, &options, output).await;
+    many::run(output, (&args.several, &args.projects), &Place::of(&site), work).await
+}
+
+async fn one(site: &Site, project: &Project, options: &Options, output: &Output) -> Result<u8, Error> {
+    let report = forget(site, project, options).await?;
     if !report.unknown_sites.is_empty() {
         warn(&format!(
             "the ref-db was used by sites that this configuration does not name: {}",
@@ -64,7 +70,7 @@ fn text(report: &Report, output: &Output) {
         output.table(&["REF", "VALUE", "HOLDS", "RESULT"], &rows);
     }
     let count = |name: &str| report.rows.iter().filter(|row| row.fate.name() == name).count();
-    output.text(&format!(
+    output.summary(&format!(
         "{} forgotten, {} due, {} noted or waiting, {} kept",
         count("forgotten"),
         count("due"),

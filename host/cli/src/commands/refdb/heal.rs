@@ -4,16 +4,21 @@ use std::path::Path;
 
 use refgate_core::{Oid, Project};
 use refgate_host::heal::{GlobalValue, Options, Report, RowResult, heal};
-use refgate_host::{Error, anew};
+use refgate_host::{Error, Site, anew};
 
 use crate::args::HealArgs;
+use crate::commands::many::{self, Place};
 use crate::commands::site;
 use crate::output::{Cell, Mood, Output, hint, note, warn};
 use crate::system::wall_time;
 
 /// `refgate refdb heal`.
 pub async fn run(file: &Path, args: HealArgs, output: &Output) -> Result<u8, Error> {
-    let project = Project::new(args.project)?;
+    args.several.check(&args.projects, "refdb heal PROJECT...")?;
+    if args.accept_loss.is_some() && !args.several.is_one(&args.projects) {
+        return Err(Error::usage("`--accept-loss` gives up one value of one project")
+            .hint("name the project that it belongs to"));
+    }
     let options = Options {
         publish: args.publish,
         rescue: args.rescue,
@@ -22,14 +27,19 @@ pub async fn run(file: &Path, args: HealArgs, output: &Output) -> Result<u8, Err
         now: wall_time(),
     };
     let site = site::open(file).await?;
-    let report = heal(&site, &project, &options).await?;
+    let work = async |project: &Project, output: &Output| one(&site, project, &options, output).await;
+    many::run(output, (&args.several, &args.projects), &Place::of(&site), work).await
+}
+
+async fn one(site: &Site, project: &Project, options: &Options, output: &Output) -> Result<u8, Error> {
+    let report = heal(site, project, options).await?;
     site::problems(&report.problems);
     for (remote, why) in &report.unreachable {
         warn(&format!("`{remote}` was not asked for missing objects: {why}"));
     }
     if let Some(recorded) = report.made_anew {
-        warn(&anew::told(&project, recorded));
-        hint(&anew::hint(&project));
+        warn(&anew::told(project, recorded));
+        hint(&anew::hint(project));
     }
     if output.json {
         output.document(&report.to_json());
@@ -81,7 +91,7 @@ fn text(report: &Report, output: &Output) {
         output.text(&format!("{} ({}): {result}{why}", one.name, one.what));
     }
     let count = |result| report.refs.iter().filter(|one| one.result == result).count();
-    output.text(&match report.dry_run {
+    output.summary(&match report.dry_run {
         true => format!("{} to do, {} left", count(RowResult::Would), count(RowResult::Left)),
         false => format!("{} done, {} left", count(RowResult::Done), count(RowResult::Left)),
     });

@@ -19,11 +19,13 @@ use std::time::Duration;
 
 use refgate_core::refdb::check_text;
 use refgate_core::{
-    Clock, Deadline, Edit, Expected, GlobalRef, GlobalRefDb, Lookup, Oid, OidError, Project, RefName,
+    Clock, Deadline, Edit, Expected, FilterSet, GlobalRef, GlobalRefDb, Lookup, Oid, OidError, Project,
+    RefName,
 };
 use refgate_host::config::Config;
-use refgate_host::{Error, open_refdb};
+use refgate_host::{Error, filters, open_refdb};
 
+use super::many::{self, Place, Several};
 use super::site;
 use crate::args::RefdbCommand;
 use crate::output::{Output, note, warn};
@@ -90,16 +92,23 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
             let name = name.map(parse_name).transpose()?;
             write::rm(&Db::open(file, false).await?, &project, name.as_ref(), yes, output).await
         }
-        RefdbCommand::Seed { project, force, yes } => {
-            let project = parse_project(project)?;
+        RefdbCommand::Seed { projects, several, force, yes } => {
+            several.check(&projects, "refdb seed PROJECT...")?;
             if force && !yes {
                 return Err(Error::usage("`seed --force` overwrites what other sites wrote")
                     .hint("see what differs with `refgate refdb check`, then run it again with --yes"));
             }
-            fill::seed(&Db::open(file, true).await?, &project, force, output).await
+            let db = Db::open(file, true).await?;
+            let work =
+                async |project: &Project, output: &Output| fill::seed(&db, project, force, output).await;
+            many::run(output, (&several, &projects), &db.place(&several)?, work).await
         }
-        RefdbCommand::Check { project } => {
-            fill::check(&Db::open(file, false).await?, &parse_project(project)?, output).await
+        RefdbCommand::Check { projects, several } => {
+            several.check(&projects, "refdb check PROJECT...")?;
+            let db = Db::open(file, false).await?;
+            fill::warn_of_one_site(&db).await?;
+            let work = async |project: &Project, output: &Output| fill::check(&db, project, output).await;
+            many::run(output, (&several, &projects), &db.place(&several)?, work).await
         }
         RefdbCommand::Publish { project, refs } => {
             let (project, names) = (parse_project(project)?, parse_names(refs)?);
@@ -151,6 +160,15 @@ impl Db {
             self.refdb.note_site(name, self.deadline()).await?;
         }
         Ok(())
+    }
+
+    /// Where `--all` looks. Filters say which projects replicate; whoever names projects needs none.
+    fn place(&self, several: &Several) -> Result<Place, Error> {
+        let set = match several.all {
+            true => filters::Loader::for_config(&system()?, &self.config)?.load(&self.config)?,
+            false => FilterSet::default(),
+        };
+        Ok(Place { base: self.config.site.base_path.clone(), filters: Arc::new(set) })
     }
 
     fn deadline(&self) -> Deadline {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use refgate_core::{Class, Enforcement, Project, RefName};
-use refgate_host::{Error, filters};
+use refgate_core::{Project, RefName};
+use refgate_host::{Error, explain, filters};
 use serde_json::json;
 
 use super::super::site;
@@ -18,22 +18,9 @@ pub async fn run(file: &Path, project: &Project, names: &[RefName], output: &Out
     let gate = &config.ref_database;
     let rows: Vec<(&RefName, &str, String)> = names
         .iter()
-        .map(|name| match Class::of(project, name, &config.rules) {
-            _ if !replicates => {
-                (name, "not-replicated", "no `projects.pattern` selects the project".to_owned())
-            }
-            _ if !gate.enabled => (name, "unchecked", "`ref-database.enabled` is false".to_owned()),
-            Class::Exempt => (name, "exempt", "built in: kept without any read".to_owned()),
-            Class::Excluded => (
-                name,
-                "excluded",
-                "built in: never in the ref-db, so only created or fast-forwarded".to_owned(),
-            ),
-            Class::Ignored | Class::Checked => match config.rules.explain(project, name) {
-                Some((Enforcement::Ignored, rule)) => (name, "IGNORED", format!("rule `{rule}`")),
-                Some((Enforcement::Required, rule)) => (name, "REQUIRED", format!("rule `{rule}`")),
-                None => (name, "REQUIRED", "no rule names it".to_owned()),
-            },
+        .map(|name| {
+            let (policy, because) = explain::policy(&config, replicates, project, name);
+            (name, policy, because)
         })
         .collect();
     if output.json {
