@@ -20,16 +20,22 @@ impl Clock for Now {
     }
 }
 
-#[tokio::main]
+/// What a program gives: real time, real randomness, and its log.
 #[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a program sleeps and prints")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let system = System {
+pub fn system() -> System {
+    System {
         clock: Arc::new(Now),
         rng: Arc::new(std::sync::Mutex::new(rand::make_rng::<rand::rngs::SmallRng>())),
         secret: Arc::new(|bytes| SysRng.try_fill_bytes(bytes).map_err(|e| e.to_string())),
         pause: Arc::new(std::thread::sleep),
         log: Arc::new(|level, plugin, line| println!("{level:?} {plugin}: {line}")),
-    };
+    }
+}
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "a program prints")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let system = system();
     let gate = Gate::from_config(Config::load("refgate.config".as_ref())?, &system).await?;
     let name = RefName::new("refs/heads/main")?;
     let new = Some("8f0c3f1e6d1b0a4c5d2e7f9a8b6c4d3e2f1a0b9c".parse()?);

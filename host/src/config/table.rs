@@ -264,7 +264,14 @@ static KEYS: &[KeyDoc] = &[
         "",
         "a file to which every look of the filters is added, for `refgate replay`, up to 256 MiB",
     ),
-    many("plugin", Any, "*", Text, "", "a setting for the plugin of that name"),
+    many(
+        "plugin",
+        Any,
+        "*",
+        Text,
+        "",
+        "a setting for the plugin of that name, as `[settings]` of NAME.toml beside it; may be there before the plugin",
+    ),
     one(
         "remote",
         Any,

@@ -8,6 +8,7 @@ mod conformance;
 mod demo;
 mod docs;
 mod explain;
+mod globs;
 mod heal;
 mod init;
 mod live;
