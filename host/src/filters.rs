@@ -6,16 +6,17 @@ use std::sync::Arc;
 use refgate_core::{Clock, FilterSet, FilterSource, Project};
 use refgate_filters::EMBEDDED;
 use refgate_runtime::{
-    Cache, EmbeddedPlugin, Event, Fault, Limits, LoadError, LogLevel, LogSink, PluginInfo, PluginStatus,
-    Provenance, Require, Runtime, RuntimeConfig, Settings, Signers, State, SwapOptions, Swapper, World,
+    Cache, EmbeddedPlugin, Event, Fault, Limits, LoadError, LogLevel, LogSink, NewBuild, PluginInfo,
+    PluginStatus, Provenance, Require, Runtime, RuntimeConfig, Settings, Signers, State, SwapOptions,
+    Swapper, Unused, World,
 };
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::{Error, System};
+use crate::{Error, System, did_you_mean};
 
 /// The name of the embedded matcher, which `projects.pattern` is for.
-const MATCHER: &str = "project-matcher";
+pub const MATCHER: &str = "project-matcher";
 
 /// Where filters come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Survey {
     pub generation: u64,
     /// Why a command that starts now would not: exit code 2.
     pub refused: Option<Error>,
+    /// What somebody should look at though nothing is refused for it.
+    pub warnings: Vec<String>,
     /// Why the live set is not saved, so that a restart or a rollback has nothing to go by.
     pub unsaved: Option<String>,
 }
@@ -107,6 +110,32 @@ impl Loader {
         Ok((*swapper.current()).clone())
     }
 
+    /// The set for writes of this site's own clients: the same where it loads; else the set that was live last, or what does
+    /// load. No file in the plugin directory can stop a client's push: what is wrong is a warning here.
+    ///
+    /// # Errors
+    /// The machine can run no plugin; or `projects.pattern` is refused, and no set was live that could say what is meant.
+    pub fn load_for_writes(&self, config: &Config) -> Result<FilterSet, Error> {
+        let provenance = provenance(config).unwrap_or_else(|e| {
+            // Nobody answers for a file then. What is part of the program needs nobody.
+            self.log_line(LogLevel::Warn, &e.message);
+            Provenance { require: Require::Signature, ..Provenance::default() }
+        });
+        let options = self.options_with(config, provenance);
+        match Swapper::start_for_writes(&self.runtime, options) {
+            Ok((swapper, events)) => {
+                events.iter().filter(|event| event.is_warning()).for_each(|event| self.report(event));
+                Ok((*swapper.current()).clone())
+            }
+            Err(e) if e.fault == Fault::Machine => Err(refused(e)),
+            Err(e) => {
+                self.log_line(LogLevel::Error, &e.to_string());
+                Err(Error::usage("this site cannot tell which projects replicate, so it takes no push now")
+                    .hint("its operator finds the cause with `refgate config check`"))
+            }
+        }
+    }
+
     /// A swapper for a configuration, started by `start`.
     pub(crate) fn swapper(
         &self,
@@ -118,8 +147,12 @@ impl Loader {
 
     /// What a swapper needs to know of a configuration.
     pub(crate) fn options(&self, config: &Config) -> Result<SwapOptions, Error> {
+        Ok(self.options_with(config, provenance(config)?))
+    }
+
+    fn options_with(&self, config: &Config, provenance: Provenance) -> SwapOptions {
         let clock = self.clock.clone();
-        Ok(SwapOptions {
+        SwapOptions {
             directory: config.plugins.directory.clone(),
             state: self.state(config),
             settings: settings(config),
@@ -131,8 +164,8 @@ impl Loader {
             failures: None,
             shadow_looks: 0,
             max_changed_percent: config.plugins.max_changed_percent,
-            provenance: provenance(config)?,
-        })
+            provenance,
+        }
     }
 
     /// Without a place to save the live set decisions are as good; only a restart or a rollback has nothing to go by. That
@@ -152,7 +185,7 @@ impl Loader {
 
     pub(crate) fn report(&self, event: &Event) {
         let level = if event.is_warning() { LogLevel::Warn } else { LogLevel::Info };
-        self.log_line(level, &event.to_string());
+        self.log_line(level, &told(event));
     }
 
     pub(crate) fn log_line(&self, level: LogLevel, text: &str) {
@@ -170,12 +203,13 @@ impl Loader {
     /// The saved state cannot be read. A plugin that cannot be used is in the result.
     pub fn survey(&self, config: &Config) -> Result<Survey, Error> {
         let surveyed = Swapper::survey(&self.runtime, self.options(config)?).map_err(refused)?;
-        let (plugins, generation, error) = surveyed;
+        let warnings = surveyed.unused.into_iter().map(|unused| told(&Event::Unused(unused))).collect();
         let unsaved = match &config.plugins.state {
             Some(dir) if !dir.exists() => State::open(dir).err().map(|e| unsaved(&e)),
             _ => None,
         };
-        Ok(Survey { plugins, generation, refused: error.map(refused), unsaved })
+        let (plugins, generation) = (surveyed.plugins, surveyed.generation);
+        Ok(Survey { plugins, generation, refused: surveyed.refused.map(refused), warnings, unsaved })
     }
 
     /// The set of a configuration with filters from somewhere else; nothing is saved.
@@ -183,7 +217,15 @@ impl Loader {
     /// # Errors
     /// Any plugin that cannot be used, or for which nobody answers as `plugins.verify` demands.
     pub fn load_from(&self, source: &Source, config: &Config) -> Result<FilterSet, Error> {
-        self.set_from(source, &settings(config), &provenance(config)?).map_err(refused)
+        let settings = settings(config);
+        let set = self.set_from(source, &settings, &provenance(config)?).map_err(refused)?;
+        if !matches!(source, Source::Alone(_)) {
+            let plugins: Vec<String> = set.plugins.iter().map(|p| p.name.clone()).collect();
+            for name in settings.into_keys().filter(|name| !plugins.contains(name)) {
+                self.report(&Event::Unused(Unused { name, plugins: plugins.clone() }));
+            }
+        }
+        Ok(set)
     }
 
     fn set_from(
@@ -199,9 +241,28 @@ impl Loader {
         }
     }
 
-    /// The set of one component alone that is no file, with the settings of a configuration.
-    pub fn load_bytes(&self, name: &str, wasm: &[u8], config: &Config) -> Result<FilterSet, Error> {
-        self.runtime.filter_set_of_bytes(name, wasm, &settings(config)).map_err(refused)
+    /// The set for a case of `config`: what it sets for a plugin stands in the place of what `NAME.toml` sets.
+    ///
+    /// # Errors
+    /// Any plugin that cannot be used.
+    pub fn load_for_case(&self, source: &Source, config: &Config) -> Result<FilterSet, Error> {
+        let settings = settings(config);
+        let set = match source {
+            Source::Shipped => self.runtime.filter_set_for_case(None, &settings, &embedded()),
+            Source::Directory(dir) => self.runtime.filter_set_for_case(Some(dir), &settings, &embedded()),
+            Source::Alone(file) => self.runtime.filter_set_of_file_for_case(file, &settings),
+        };
+        set.map_err(refused)
+    }
+
+    /// The set for a case that a component carries: the component alone, set as the case says, and of its `NAME.toml` only
+    /// what says how it runs.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn load_for_own_case(&self, build: &NewBuild<'_>, config: &Config) -> Result<FilterSet, Error> {
+        let NewBuild { name, wasm, policy } = *build;
+        self.runtime.filter_set_for_own_case(name, wasm, policy, &settings(config)).map_err(refused)
     }
 
     /// Whether the plugins of a source can be used at all; their settings are left aside.
@@ -222,6 +283,18 @@ impl Loader {
     /// What a component is and could do, without running it.
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, Error> {
         self.runtime.inspect(name, bytes).map_err(refused)
+    }
+}
+
+/// An event in words, with what is meant by a name that is mistyped.
+pub(crate) fn told(event: &Event) -> String {
+    let near = match event {
+        Event::Unused(unused) => did_you_mean(&unused.name, unused.plugins.iter().map(String::as_str)),
+        _ => None,
+    };
+    match near {
+        Some(near) => format!("{event}; did you mean `{near}`?"),
+        None => event.to_string(),
     }
 }
 

@@ -33,6 +33,12 @@ pub struct System {
     pub log: LogSink,
 }
 
+/// A time since 1970 as people read it, in UTC.
+pub fn utc(since_1970: Duration) -> String {
+    let second = i64::try_from(since_1970.as_secs()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    second.map_or_else(|| "-".to_owned(), |second| second.to_string())
+}
+
 /// Opens the ref-db that a configuration names. Only with `create` a missing store is made.
 ///
 /// # Errors
@@ -72,18 +78,23 @@ impl Site {
         Ok(Site { recorder, ..Site::open_with(config, system, filters.into()).await? })
     }
 
-    /// The same for writes of this site's own clients: no filter decides about those. Loads filters only where one of
-    /// them could say which projects replicate, as compiling them takes longer than a push.
+    /// The same for writes of this site's own clients. Its filters are those that a command would have, or else those that
+    /// were live last, or what does load: see [`Loader::load_for_writes`]. What is wrong with them goes to the log of
+    /// `system`, and no file in the plugin directory is an error. Loads filters only where one of them could say something,
+    /// as compiling them takes longer than a push: the shipped ones say what the tables say.
     ///
     /// # Errors
-    /// As [`Site::open`].
+    /// As [`Site::open`] for everything but plugins; of plugins see [`Loader::load_for_writes`].
     pub async fn open_for_writes(config: Config, system: &System) -> Result<Site, Error> {
         let selects = !config.patterns.is_empty()
             || !config.plugins.require.is_empty()
             || !config.plugin_settings.is_empty()
             || config.plugins.directory.as_ref().is_some_and(|dir| !holds_no_plugin(dir));
-        let filters =
-            if selects { Loader::for_config(system, &config)?.load(&config)? } else { FilterSet::default() };
+        let filters = if selects {
+            Loader::for_config(system, &config)?.load_for_writes(&config)?
+        } else {
+            FilterSet::default()
+        };
         Site::open_with(config, system, filters.into()).await
     }
 

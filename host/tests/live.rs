@@ -325,6 +325,23 @@ fn own_cases_and_those_of_the_operator_have_to_pass() {
 }
 
 #[test]
+fn a_plugin_that_decides_already_is_set_otherwise_though_a_case_of_its_own_fails() {
+    let bad = with_case(&discards(0, "mine"), "other");
+    let lab = Lab::start("", |dir| place(dir, "a.wasm", &bad));
+    let file = lab.root.path().join("refgate.config");
+    let text = fs::read_to_string(&file).unwrap() + "[plugin \"a\"]\n  key = value\n";
+    fs::write(&file, text).unwrap();
+    let events = lab.live().configure(&Config::load(&file).unwrap());
+    assert!(matches!(&events[..], [Event::Live { new, .. }] if new == &["a"]), "{events:?}");
+    lab.place("a.toml", b"remotes = ['elsewhere']");
+    lab.next_live();
+    assert_eq!(lab.reasons(), ["", ""], "it is not asked here any more");
+    // Another build has to pass, as ever.
+    lab.place("a.wasm", &with_case(&discards(1, "mine"), "other"));
+    assert!(lab.next().to_string().contains("its own case fails"));
+}
+
+#[test]
 fn what_was_asked_lately_may_change_only_so_much() {
     let lab = Lab::start("  maxChanged = 40", |_| {});
     assert_eq!(lab.reasons(), ["", ""]);

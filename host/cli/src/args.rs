@@ -333,11 +333,19 @@ pub enum PluginsCommand {
         #[arg(value_name = "PLUGIN")]
         plugins: Vec<PathBuf>,
     },
+    /// The sets that were live, the newest first
+    History,
     /// Go back to the set before the live one
     Rollback {
         /// Why, for those who read the list later
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        /// To this generation instead, one of those that `plugins history` lists
+        #[arg(long, value_name = "GENERATION")]
+        to: Option<u64>,
+        /// Say what would come of it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Use a plugin again that was rolled back
     Release {
@@ -459,6 +467,7 @@ impl Command {
             },
             Command::Plugins(PluginsCommand::List) => "plugins list",
             Command::Plugins(PluginsCommand::Check { .. }) => "plugins check",
+            Command::Plugins(PluginsCommand::History) => "plugins history",
             Command::Plugins(PluginsCommand::Rollback { .. }) => "plugins rollback",
             Command::Plugins(PluginsCommand::Release { .. }) => "plugins release",
             Command::Plugins(PluginsCommand::Watch { .. }) => "plugins watch",

@@ -1,6 +1,6 @@
 //! Reads a plugin directory: every `NAME.wasm` with its `NAME.toml` and `NAME.wasm.sig`, without running anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +15,9 @@ const NAME_BYTES: usize = 64;
 
 /// Bytes of a `NAME.toml` or a signature.
 const SIDE_FILE_BYTES: u64 = 1 << 20;
+
+/// How often a directory is read again because something in it changed meanwhile.
+const READINGS: usize = 3;
 
 /// What a plugin may be called; `host` is how results name refgate itself.
 pub(crate) const NAME_RULE: &str = "the name of the file is not usable: write 1 to 64 of `a-z A-Z 0-9 - _` before `.wasm`, \
@@ -36,6 +39,15 @@ pub(crate) struct Found {
     pub(crate) wasm: Option<Staged>,
     /// The text of `NAME.toml` and what it says.
     pub(crate) policy: Option<(String, Policy)>,
+}
+
+impl Found {
+    /// Leaves the settings of `NAME.toml` aside where others are given in their place.
+    pub(crate) fn give_way(&mut self, others: bool) {
+        if let (true, Some((_, policy))) = (others, &mut self.policy) {
+            policy.settings.clear();
+        }
+    }
 }
 
 /// One name that cannot be used, and why.
@@ -61,20 +73,47 @@ pub(crate) struct Listing {
     pub(crate) refused: Vec<Refused>,
 }
 
-/// Reads all of `dir`. An error concerns the directory itself.
+/// Reads all of `dir`, as it was at one time if that can be had: files that belong together are replaced one after the
+/// other. An error concerns the directory itself.
 pub(crate) fn list(dir: &Path) -> Result<Listing, LoadError> {
+    let mut before = stamps(dir)?;
+    let mut listing = list_once(dir, &before)?;
+    for _ in 1..READINGS {
+        let after = stamps(dir)?;
+        if after == before {
+            break;
+        }
+        before = after;
+        listing = list_once(dir, &before)?;
+    }
+    Ok(listing)
+}
+
+/// What tells two states of a directory apart, by file.
+type Stamps = BTreeMap<PathBuf, Option<(u64, u64, i64, i64)>>;
+
+fn stamps(dir: &Path) -> Result<Stamps, LoadError> {
     let unreadable = |e: std::io::Error| LoadError::directory(dir, format!("it cannot be read: {e}"));
     let metadata = fs::metadata(dir).map_err(unreadable)?;
     if !metadata.is_dir() {
         return Err(LoadError::directory(dir, "it is not a directory"));
     }
-    place::check_directory(dir).map_err(|cause| LoadError::directory(dir, cause))?;
-    let mut paths = BTreeSet::new();
+    let mut stamps = Stamps::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {
-        paths.insert(entry.map_err(unreadable)?.path());
+        let path = entry.map_err(unreadable)?.path();
+        if ["wasm", "toml", "sig"].iter().any(|extension| is(&path, extension)) {
+            // What cannot be looked at is told when it is read.
+            let stamp = fs::metadata(&path).ok().map(|m| (m.ino(), m.len(), m.ctime(), m.ctime_nsec()));
+            stamps.insert(path, stamp);
+        }
     }
+    Ok(stamps)
+}
+
+fn list_once(dir: &Path, files: &Stamps) -> Result<Listing, LoadError> {
+    place::check_directory(dir).map_err(|cause| LoadError::directory(dir, cause))?;
     let mut listing = Listing::default();
-    for path in &paths {
+    for path in files.keys() {
         let (wasm, toml) = (is(path, "wasm"), is(path, "toml"));
         if !wasm && !toml {
             continue;

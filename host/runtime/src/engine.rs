@@ -20,7 +20,7 @@ use crate::machine;
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::proof::Proof;
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
-use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Provenance, Settings};
+use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Policy, Provenance, Settings};
 
 /// What a runtime needs from its host.
 #[derive(Clone)]
@@ -110,8 +110,7 @@ impl Runtime {
     ///
     /// A file `NAME.wasm` takes the place of the embedded plugin of the same name; other files than `*.wasm` are ignored.
     /// Refused as a whole when any of it cannot be used: a `.wasm` that does not load or has no world of refgate, one that
-    /// has the name of an embedded plugin but not its world, a directory or file that other users can write, settings for a
-    /// plugin that does not exist.
+    /// has the name of an embedded plugin but not its world, a directory or file that other users can write.
     ///
     /// Embedded plugins without settings are compiled when they are first used; see
     /// [`EmbeddedPlugin::inert_without_settings`] for those that are then not run at all.
@@ -128,6 +127,25 @@ impl Runtime {
         Ok(loaded.set(self.next_generation(), None))
     }
 
+    /// The same for a case, which sets what it is about: where it has settings for a plugin, those of `NAME.toml` are left
+    /// aside. Settings for a plugin that is not there are a mistake.
+    pub fn filter_set_for_case(
+        &self,
+        plugins_dir: Option<&Path>,
+        settings: &Settings,
+        embedded: &[EmbeddedPlugin],
+    ) -> Result<FilterSet, LoadError> {
+        let mut listing = plugins_dir.map_or_else(|| Ok(Listing::default()), directory::list)?;
+        listing.found.iter_mut().for_each(|(name, found)| found.give_way(settings.contains_key(name)));
+        let plan = Plan::new(listing, settings, embedded, &Provenance::default()).map_err(first)?;
+        if let Some(unused) = plan.unused.first() {
+            // Nobody prepares for a plugin to come in a case: the name is mistyped.
+            return Err(LoadError::plugin(&unused.name, unused.to_string()));
+        }
+        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
+        Ok(loaded.set(self.next_generation(), None))
+    }
+
     /// A set of one plugin file alone, without the embedded ones. Settings of other plugins are left aside.
     pub fn filter_set_of_file(
         &self,
@@ -139,11 +157,24 @@ impl Runtime {
         self.alone(name, found, settings, provenance)
     }
 
-    /// The same for a component that is no file: `name` is what its file would be called, without `.wasm`.
-    pub fn filter_set_of_bytes(
+    /// The same for a case, see [`filter_set_for_case`](Self::filter_set_for_case).
+    pub fn filter_set_of_file_for_case(
+        &self,
+        file: &Path,
+        settings: &Settings,
+    ) -> Result<FilterSet, LoadError> {
+        let (name, mut found) = directory::file(file)?;
+        found.give_way(settings.contains_key(&name));
+        self.alone(name, found, settings, &Provenance::default())
+    }
+
+    /// A set of one component alone, as the cases that it carries are run: with their settings, and of what is said about
+    /// it only [how it runs](crate::Policy::for_own_cases).
+    pub fn filter_set_for_own_case(
         &self,
         name: &str,
         wasm: &[u8],
+        policy: &Policy,
         settings: &Settings,
     ) -> Result<FilterSet, LoadError> {
         if !directory::legal_name(name) {
@@ -151,12 +182,8 @@ impl Runtime {
         }
         let staged =
             Staged { path: name.into(), digest: inspect::digest(wasm), wasm: wasm.to_vec(), signature: None };
-        self.alone(
-            name.to_owned(),
-            Found { wasm: Some(staged), policy: None },
-            settings,
-            &Provenance::default(),
-        )
+        let found = Found { wasm: Some(staged), policy: Some((String::new(), policy.for_own_cases())) };
+        self.alone(name.to_owned(), found, settings, &Provenance::default())
     }
 
     fn alone(

@@ -11,6 +11,7 @@ mod cache;
 mod directory;
 mod engine;
 mod error;
+mod file;
 mod filter;
 mod imports;
 mod inspect;
@@ -36,6 +37,7 @@ mod verdicts;
 pub use cache::Cache;
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::{Fault, LoadError};
+pub use file::Build;
 pub use filter::FailureSink;
 pub use inspect::{Interface, PluginInfo, WIT_VERSION, World, digest};
 pub use limits::Limits;
@@ -45,11 +47,11 @@ pub use manifest::Manifest;
 pub use place::{Exposed, check as check_place, check_file as check_file_place};
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
 pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
-pub use set::{EmbeddedPlugin, Settings};
+pub use set::{EmbeddedPlugin, Settings, Unused};
 pub use signature::{NAMESPACE, Provenance, Require, SignError, Signer, Signers, sign, signed_by, verify};
 pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};
 pub use swap::{
-    Candidate, Event, PluginStatus, Prove, Shadow, ShadowCounts, Standing, SwapOptions, Swapper, release,
-    roll_back,
+    Candidate, Event, NewBuild, PluginStatus, Prove, RolledBack, Shadow, ShadowCounts, Standing, Survey,
+    SwapOptions, Swapper, release, roll_back, roll_back_to, rolled_back,
 };
 pub use usage::Usage;

@@ -11,8 +11,8 @@ use crate::{Isolation, Limits};
 /// What an operator says about one plugin; the default is a plugin without a file.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// `sha256:…` of the component: another one is refused.
-    pub digest: Option<String>,
+    /// `sha256:…` of the components that may be there: another one is refused. None at all means any.
+    pub digests: Vec<String>,
     /// Projects it is asked about.
     pub projects: Scope,
     /// Remotes it is asked about; a project matcher is asked for all of them.
@@ -146,7 +146,8 @@ impl Scope {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
-    digest: Option<String>,
+    #[serde(default)]
+    digest: Value,
     #[serde(default)]
     projects: Vec<String>,
     #[serde(default)]
@@ -165,20 +166,10 @@ impl Policy {
     /// Reads the text of a `NAME.toml`. An error names the place, what is wrong and what is allowed.
     pub fn parse(text: &str) -> Result<Policy, String> {
         let file: File = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
-        if let Some(digest) = &file.digest {
-            let hex = digest.strip_prefix("sha256:");
-            if !hex
-                .is_some_and(|h| h.len() == 64 && h.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-            {
-                return Err(format!(
-                    "`digest` is `{digest}`: write `sha256:` and 64 hex digits in lower case, as `refgate plugins \
-                     inspect` prints them"
-                ));
-            }
-        }
+        let digests = digests(&file.digest)?;
         file.limits.check()?;
         Ok(Policy {
-            digest: file.digest,
+            digests,
             projects: Scope::new("projects", &file.projects)?,
             remotes: Scope::new("remotes", &file.remotes)?,
             on_failure: file.on_failure,
@@ -187,6 +178,41 @@ impl Policy {
             settings: file.settings,
         })
     }
+}
+
+impl Policy {
+    /// The part that says how the plugin runs, and not what for: its own cases bring their settings with them, and do not
+    /// know this site's projects and remotes.
+    pub fn for_own_cases(&self) -> Policy {
+        Policy { projects: Scope::default(), remotes: Scope::default(), settings: Map::new(), ..self.clone() }
+    }
+}
+
+/// One digest, or several: while a plugin is replaced the old file and the new one may both be there.
+fn digests(value: &Value) -> Result<Vec<String>, String> {
+    let all: Option<Vec<&str>> = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::String(one) => Some(vec![one]),
+        Value::Array(several) => several.iter().map(Value::as_str).collect(),
+        _ => None,
+    };
+    let Some(all) = all.filter(|all| !all.is_empty()) else {
+        return Err(
+            "`digest` is neither a text nor a list of texts: write `\"sha256:…\"`, or several in `[ ]`"
+                .to_owned(),
+        );
+    };
+    for digest in &all {
+        let hex = digest.strip_prefix("sha256:");
+        let is_hex = |h: &str| h.len() == 64 && h.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !hex.is_some_and(is_hex) {
+            return Err(format!(
+                "`digest` is `{digest}`: write `sha256:` and 64 hex digits in lower case, as `refgate plugins inspect` \
+                 prints them"
+            ));
+        }
+    }
+    Ok(all.into_iter().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -207,7 +233,10 @@ mod tests {
         let limits = policy.limits.over(Limits::default());
         assert_eq!((limits.call, limits.start), (Duration::from_millis(1), Limits::default().start));
         assert_eq!(policy.settings["max"], 5);
+        let both = format!("digest = ['sha256:{}', 'sha256:{}']", "0".repeat(64), "1".repeat(64));
+        assert_eq!((policy.digests.len(), Policy::parse(&both).unwrap().digests.len()), (1, 2));
         let nothing = Policy::parse("").unwrap();
+        assert!(nothing.digests.is_empty());
         assert!(nothing.projects.covers("x") && nothing.remotes.covers(""));
         assert_eq!(nothing.on_failure, OnFailure::Closed);
     }
@@ -220,6 +249,9 @@ mod tests {
             ("[limits]\nspeed = 1", "unknown field `speed`"),
             ("[limits]\nmemory-mib = 0", "`limits.memory-mib` is 0"),
             ("digest = 'sha256:12'", "64 hex digits"),
+            ("digest = ['sha256:12']", "64 hex digits"),
+            ("digest = []", "a list of texts"),
+            ("digest = 5", "a list of texts"),
             ("projects = ['a[']", "`a[` is not a glob"),
             ("projects = ['']", "empty glob"),
             ("a = ", "line 1"),

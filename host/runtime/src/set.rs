@@ -1,7 +1,7 @@
 //! The set of one generation: embedded plugins, files of the plugin directory, what is said about each, settings.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use refgate_core::{FilterSet, PluginId};
@@ -66,12 +66,35 @@ pub(crate) struct Member {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) members: Vec<Member>,
+    /// Names with settings and without a plugin, each with the plugins that there are.
+    pub(crate) unused: Vec<Unused>,
+    /// Plugins that must not wait for their settings, because they decide already or have to be there. Without it none may
+    /// wait: where nothing is known of what decided before, a policy would go unnoticed.
+    pub(crate) urgent: Option<BTreeSet<String>>,
+}
+
+/// Settings for a plugin that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The plugin that they are for.
+    pub name: String,
+    /// The plugins that there are.
+    pub plugins: Vec<String>,
+}
+
+impl std::fmt::Display for Unused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = self.plugins.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        write!(f, "there are settings for it, but no such plugin; plugins are {all}")
+    }
 }
 
 /// A started set, and what it was made from.
 #[derive(Clone, Default)]
 pub(crate) struct Loaded {
     pub(crate) members: Vec<(Member, LoadedPlugin)>,
+    /// New plugins for which nothing is set yet and that need settings, with what they say: they take no part.
+    pub(crate) waiting: Vec<(Member, LoadError)>,
     /// By name: what answered before the present build.
     last_good: BTreeMap<String, LoadedPlugin>,
 }
@@ -101,15 +124,13 @@ impl Plan {
         }
         // A `NAME.toml` whose `NAME.wasm` is still to come says nothing yet.
         found.retain(|name, f| f.wasm.is_some() || embedded.iter().any(|e| e.name == name));
-        for name in settings.keys().filter(|name| !found.contains_key(*name)) {
-            if refused.iter().any(|r| r.name == *name) {
-                continue;
-            }
-            let all = found.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let cause = format!("there are settings for it, but no such plugin; plugins are {all}");
-            refused.push(Refused { name: name.clone(), digest: None, error: LoadError::plugin(name, cause) });
-        }
         let mut plan = Plan::default();
+        // They may be there first: a policy is in force when its file is there, too.
+        for name in settings.keys().filter(|name| !found.contains_key(*name)) {
+            if !refused.iter().any(|r| r.name == *name) {
+                plan.unused.push(Unused { name: name.clone(), plugins: found.keys().cloned().collect() });
+            }
+        }
         for (name, found) in found {
             let shipped = embedded.iter().find(|e| e.name == name).copied();
             let vouched = vouch(provenance, &name, &found, shipped);
@@ -135,7 +156,8 @@ impl Plan {
     /// The same, with those that do start.
     pub(crate) fn load_usable(self, shared: &Arc<Shared>, before: &Loaded) -> (Loaded, Vec<Refused>) {
         let (mut loaded, mut refused) = (Loaded::default(), Vec::new());
-        for member in self.members {
+        let Plan { members, urgent, .. } = self;
+        for member in members {
             let name = member.id.name.clone();
             let old = before.members.iter().find(|(m, _)| m.id.name == name);
             let plugin = match old {
@@ -156,6 +178,10 @@ impl Plan {
                             refused.insert(0, Refused::machine(error));
                             return (loaded, refused);
                         }
+                        Err(error) if error.fault == Fault::Settings && member.may_wait(urgent.as_ref()) => {
+                            loaded.waiting.push((member, error));
+                            continue;
+                        }
                         Err(error) => {
                             refused.push(Refused { name, digest: Some(member.id.wasm.clone()), error });
                             continue;
@@ -173,7 +199,7 @@ impl Plan {
 }
 
 impl Member {
-    fn new(
+    pub(crate) fn new(
         name: &str,
         found: Found,
         config: Option<&Map<String, Value>>,
@@ -206,7 +232,7 @@ impl Member {
         Ok(Member { id, shipped, staged: found.wasm, policy_text: text, policy: Arc::new(policy), settings })
     }
 
-    fn source(&self, host: Limits) -> PluginSource {
+    pub(crate) fn source(&self, host: Limits) -> PluginSource {
         let (origin, bytes) = match (&self.staged, &self.shipped) {
             (Some(staged), _) => (Origin::File(staged.path.clone()), Cow::Owned(staged.wasm.clone())),
             (None, Some(shipped)) => (Origin::Embedded, Cow::Borrowed(shipped.wasm)),
@@ -246,6 +272,12 @@ impl Member {
         }
     }
 
+    /// Whether it is a new file for which nothing is set yet.
+    fn may_wait(&self, urgent: Option<&BTreeSet<String>>) -> bool {
+        let known = |urgent: &BTreeSet<String>| urgent.contains(&self.id.name);
+        self.settings.is_empty() && self.shipped.is_none() && urgent.is_some_and(|urgent| !known(urgent))
+    }
+
     /// Whether it is started when it is loaded though nothing about it can be wrong: what the machine cannot hold has to be
     /// known before a decision.
     fn must_start(&self) -> bool {
@@ -261,13 +293,13 @@ impl Member {
 }
 
 /// Whether somebody answers for a plugin; a plugin of the program is part of it, and only a pinned digest counts there.
-fn vouch(
+pub(crate) fn vouch(
     provenance: &Provenance,
     name: &str,
     found: &Found,
     shipped: Option<EmbeddedPlugin>,
 ) -> Result<(), (Option<String>, LoadError)> {
-    let pinned = found.policy.as_ref().and_then(|(_, policy)| policy.digest.as_deref());
+    let pinned = found.policy.as_ref().map_or(&[][..], |(_, policy)| &policy.digests);
     let (shown, wasm, checked) = match (&found.wasm, shipped) {
         (Some(staged), _) => {
             let sig = staged.signature.as_deref();
@@ -290,7 +322,16 @@ pub(crate) fn first(refused: Vec<Refused>) -> LoadError {
 }
 
 impl Loaded {
+    /// What it was made from, those that wait among them.
     pub(crate) fn ids(&self) -> Vec<MemberId> {
+        let waiting = self.waiting.iter().map(|(m, _)| m.id.clone());
+        let mut all: Vec<MemberId> = self.live_ids().into_iter().chain(waiting).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// What takes part in decisions.
+    pub(crate) fn live_ids(&self) -> Vec<MemberId> {
         self.members.iter().map(|(m, _)| m.id.clone()).collect()
     }
 

@@ -14,8 +14,14 @@ use crate::digest;
 /// The namespace of signatures of plugins: one that was made for something else does not count.
 pub const NAMESPACE: &str = "refgate-plugin";
 
-/// Bytes of a signature file. One of the longest keys has 2 KiB.
+/// Bytes of a signature. One of the longest keys has 2 KiB.
 const SIGNATURE_BYTES: usize = 16 << 10;
+
+/// Signatures of one file.
+const SIGNATURES: usize = 8;
+
+/// How each of them begins.
+const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
 
 /// What has to vouch for a plugin before it is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,17 +59,17 @@ pub struct Provenance {
 impl Provenance {
     /// Whether a plugin may be loaded; who signed it, if a known signer did.
     ///
-    /// `pinned` is the digest that the operator wrote down, as `sha256:` and 64 hex digits: another one refuses the plugin
-    /// whatever is required. `sig` is what the file `NAME.wasm.sig` holds. A signature that does not count refuses only
-    /// where one is required.
+    /// `pinned` are the digests that the operator wrote down, each as `sha256:` and 64 hex digits: another one refuses the
+    /// plugin whatever is required, and none at all allows any. `sig` is what the file `NAME.wasm.sig` holds: one signature
+    /// or several, of which one has to count. One that does not count refuses only where one is required.
     pub fn check(
         &self,
         name: &str,
         wasm: &[u8],
-        pinned: Option<&str>,
+        pinned: &[String],
         sig: Option<&[u8]>,
     ) -> Result<Option<String>, String> {
-        if let Some(pinned) = pinned {
+        if !pinned.is_empty() {
             check_digest(name, wasm, pinned)?;
         } else if self.require == Require::Checksum {
             return Err(format!(
@@ -86,18 +92,21 @@ impl Provenance {
     }
 }
 
-fn check_digest(name: &str, wasm: &[u8], pinned: &str) -> Result<(), String> {
-    let hex = pinned.strip_prefix("sha256:").unwrap_or_default();
-    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(format!("the pinned digest `{pinned}` is none: write `sha256:` and 64 hex digits"));
+fn check_digest(name: &str, wasm: &[u8], pinned: &[String]) -> Result<(), String> {
+    for one in pinned {
+        let hex = one.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(format!("the pinned digest `{one}` is none: write `sha256:` and 64 hex digits"));
+        }
     }
     let found = digest(wasm);
-    if pinned.eq_ignore_ascii_case(&found) {
+    if pinned.iter().any(|one| one.eq_ignore_ascii_case(&found)) {
         return Ok(());
     }
     Err(format!(
-        "its digest is {found}, and {pinned} is pinned: put the right file there, or, if you trust this one, change \
-         `digest` in `{name}.toml`"
+        "its digest is {found}, and {} is pinned: put the right file there, or, if you trust this one, add its digest to \
+         `digest` in `{name}.toml`",
+        pinned.join(" or ")
     ))
 }
 
@@ -116,20 +125,23 @@ impl fmt::Display for Signer {
     }
 }
 
-/// Who of `signers` signed `wasm`; `sig` is what the signature file holds.
+/// Who of `signers` signed `wasm`; `sig` is what the signature file holds: one signature, or several, of which one has to
+/// count. So a file and its signature can be replaced one after the other.
 ///
 /// # Errors
 /// Why it does not count: not a signature, made for something else, by an unknown key, or of other bytes.
 pub fn verify(wasm: &[u8], sig: &[u8], signers: &Signers) -> Result<Signer, String> {
-    let (signature, fingerprint) = for_plugins(sig)?;
-    let by = signature.public_key();
-    let Some(principals) = signers.principals(by) else {
-        return Err(format!(
-            "it is signed by an unknown key, {fingerprint}: if you trust it, add its public key to the list of signers"
-        ));
-    };
-    of_these_bytes(wasm, &signature, &format!("{principals} ({fingerprint})"))?;
-    Ok(Signer { principals: principals.to_owned(), fingerprint })
+    first_that_counts(sig, |one| {
+        let (signature, fingerprint) = for_plugins(one)?;
+        let by = signature.public_key();
+        let Some(principals) = signers.principals(by) else {
+            return Err(format!(
+                "it is signed by an unknown key, {fingerprint}: if you trust it, add its public key to the list of signers"
+            ));
+        };
+        of_these_bytes(wasm, &signature, &format!("{principals} ({fingerprint})"))?;
+        Ok(Signer { principals: principals.to_owned(), fingerprint })
+    })
 }
 
 /// The key that signed `wasm`, as `SHA256:` and base64, whether anybody knows it or not.
@@ -137,9 +149,36 @@ pub fn verify(wasm: &[u8], sig: &[u8], signers: &Signers) -> Result<Signer, Stri
 /// # Errors
 /// As [`verify`], but for unknown keys.
 pub fn signed_by(wasm: &[u8], sig: &[u8]) -> Result<String, String> {
-    let (signature, fingerprint) = for_plugins(sig)?;
-    of_these_bytes(wasm, &signature, &fingerprint)?;
-    Ok(fingerprint)
+    first_that_counts(sig, |one| {
+        let (signature, fingerprint) = for_plugins(one)?;
+        of_these_bytes(wasm, &signature, &fingerprint)?;
+        Ok(fingerprint)
+    })
+}
+
+/// What is found for the first signature of a file that counts; else why none does.
+fn first_that_counts<T>(sig: &[u8], count: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, String> {
+    let begins =
+        (0..sig.len()).filter(|at| sig[*at..].starts_with(BEGIN) && (*at == 0 || sig[at - 1] == b'\n'));
+    // What stands before the first one belongs to it, and is then found to be wrong.
+    let mut starts: Vec<usize> = std::iter::once(0).chain(begins.skip(1)).collect();
+    if starts.len() > SIGNATURES {
+        return Err(format!(
+            "its signature file has more than {SIGNATURES} signatures: leave those of old files out"
+        ));
+    }
+    starts.push(sig.len());
+    let mut whys = Vec::new();
+    for part in starts.windows(2) {
+        match count(&sig[part[0]..part[1]]) {
+            Ok(found) => return Ok(found),
+            Err(why) => whys.push(why),
+        }
+    }
+    match whys.len() {
+        1 => Err(whys.remove(0)),
+        n => Err(format!("none of its {n} signatures counts: {}", whys.join("; "))),
+    }
 }
 
 /// A signature that was made for plugins, by a kind of key that is taken; and the key.

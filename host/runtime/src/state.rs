@@ -3,7 +3,7 @@
 //! ```text
 //! STATE/lock               held while the rest changes
 //! STATE/live.json          generations and quarantine
-//! STATE/store/sha256-HEX   every component, NAME.toml and signature that a generation names
+//! STATE/store/sha256-HEX   every component, NAME.toml, signature and settings that a generation names
 //! ```
 
 use std::collections::BTreeSet;
@@ -57,6 +57,9 @@ pub struct Generation {
     pub since_ms: u64,
     /// What it is made of, in name order.
     pub members: Vec<SavedMember>,
+    /// Somebody went back from it: going back once more passes it by.
+    #[serde(default)]
+    pub taken_back: bool,
 }
 
 /// One plugin of a saved set.
@@ -72,7 +75,7 @@ pub struct SavedMember {
     pub policy: Option<String>,
     /// `sha256:…` of its signature.
     pub signature: Option<String>,
-    /// `sha256:…` of the settings that it had.
+    /// `sha256:…` of the settings that it had, as one JSON object.
     pub settings: String,
 }
 
@@ -81,7 +84,7 @@ pub struct SavedMember {
 pub struct Quarantined {
     /// The plugin.
     pub name: String,
-    /// `sha256:…` of the component, empty when it could not be read.
+    /// `sha256:…` of the component, empty when it could not be read, or when what was taken back is that it went.
     pub wasm: String,
     /// `sha256:…` of its `NAME.toml`.
     pub policy: Option<String>,
@@ -243,7 +246,7 @@ impl State {
     fn sweep(&self, saved: &Saved) {
         let members = saved.live.iter().chain(&saved.previous).flat_map(|g| &g.members);
         let named: BTreeSet<PathBuf> = members
-            .flat_map(|m| [Some(&m.wasm), m.policy.as_ref(), m.signature.as_ref()])
+            .flat_map(|m| [Some(&m.wasm), m.policy.as_ref(), m.signature.as_ref(), Some(&m.settings)])
             .flatten()
             .map(|digest| self.stored(digest))
             .collect();
@@ -286,7 +289,7 @@ mod tests {
             signature: None,
             settings: String::new(),
         };
-        let live = Some(Generation { id: 1, since_ms: 5, members: vec![member] });
+        let live = Some(Generation { id: 1, since_ms: 5, members: vec![member], taken_back: false });
         let saved = Saved { format: FORMAT, last: 1, live, ..Saved::default() };
         let lock = state.lock().unwrap();
         state.write(&saved, &lock).unwrap();

@@ -181,7 +181,7 @@ fn what_others_can_write_is_refused() {
 }
 
 #[test]
-fn a_missing_directory_and_settings_for_nobody_are_errors() {
+fn a_missing_directory_is_an_error_and_settings_for_nobody_are_one_in_a_case() {
     let (runtime, _) = runtime(Limits::default());
     let missing = runtime.filter_set(
         Some(Path::new("no/such/dir")),
@@ -190,8 +190,28 @@ fn a_missing_directory_and_settings_for_nobody_are_errors() {
         &Default::default(),
     );
     assert!(missing.unwrap_err().to_string().contains("`no/such/dir`: it cannot be read"));
+    // They may be there before their plugin; of a case that is a mistake.
     let settings = BTreeMap::from([("pish".to_owned(), setting("a", &["b"]))]);
-    let unknown =
-        runtime.filter_set(None, &settings, &embedded(), &Default::default()).unwrap_err().to_string();
+    runtime.filter_set(None, &settings, &embedded(), &Default::default()).unwrap();
+    let unknown = runtime.filter_set_for_case(None, &settings, &embedded()).unwrap_err().to_string();
     assert!(unknown.contains("plugin `pish`") && unknown.contains("`push`"), "{unknown}");
+}
+
+#[test]
+fn files_that_are_replaced_one_after_the_other_are_read_as_of_one_time() {
+    let (old, new) = (shipped("push").to_vec(), shipped("fetch").to_vec());
+    let digest = refgate_runtime::digest;
+    let dir =
+        Dir::new().with("a.wasm", &old).with("a.toml", format!("digest = '{}'", digest(&old)).as_bytes());
+    dir.load().unwrap();
+    // First both are allowed, then the file comes, then the old one is allowed no more.
+    let both = format!("digest = ['{}', '{}']", digest(&old), digest(&new));
+    let dir = dir.with("a.toml", both.as_bytes());
+    dir.load().unwrap();
+    let dir = dir.with("a.wasm", &new);
+    dir.load().unwrap();
+    let dir = dir.with("a.toml", format!("digest = '{}'", digest(&new)).as_bytes());
+    dir.load().unwrap();
+    let refused = dir.with("a.wasm", &old).refused();
+    assert!(refused.contains("is pinned") && refused.contains(&digest(&new)), "{refused}");
 }

@@ -1,95 +1,25 @@
 //! The live set: what becomes live, what is quarantined, what comes back after a restart, and going back.
 
 mod common;
+#[path = "common/lab.rs"]
+#[allow(dead_code, reason = "the other tests of swaps use the rest")]
+mod lab;
 #[path = "common/versions.rs"]
 #[allow(dead_code, reason = "the other tests of swaps use the rest")]
 mod versions;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use common::{batch, embedded, runtime, wait};
+use common::{batch, wait};
+use lab::{Lab, quarantined, reasons};
 use refgate_core::chain::{self, Said};
-use refgate_core::{FilterSet, FilterSource, Project};
+use refgate_core::{FilterSource, Project};
 use refgate_runtime::{
-    Candidate, Event, Limits, LoadError, Manifest, Runtime, Settings, Standing, State, SwapOptions, Swapper,
-    release, roll_back,
+    Candidate, Event, Manifest, Settings, Standing, SwapOptions, Swapper, release, roll_back,
 };
-use tempfile::TempDir;
-use versions::{discards, place, refuses, traps};
-
-struct Lab {
-    root: TempDir,
-    runtime: Runtime,
-}
-
-impl Lab {
-    fn new() -> Lab {
-        let root = TempDir::new().unwrap();
-        fs::create_dir(root.path().join("plugins")).unwrap();
-        fs::set_permissions(root.path().join("plugins"), fs::Permissions::from_mode(0o755)).unwrap();
-        Lab { root, runtime: runtime(Limits::default()).0 }
-    }
-
-    fn plugins(&self) -> PathBuf {
-        self.root.path().join("plugins")
-    }
-
-    fn state(&self) -> State {
-        State::open(&self.root.path().join("state")).unwrap()
-    }
-
-    fn options(&self) -> SwapOptions {
-        SwapOptions {
-            directory: Some(self.plugins()),
-            state: Some(self.state()),
-            settings: Settings::new(),
-            embedded: embedded().to_vec(),
-            require: Vec::new(),
-            provenance: Default::default(),
-            now_ms: Arc::new(|| 1_000),
-            prove: None,
-            observer: None,
-            failures: None,
-            shadow_looks: 0,
-            max_changed_percent: 100.0,
-        }
-    }
-
-    fn start(&self) -> (Swapper, Vec<Event>) {
-        Swapper::start(&self.runtime, self.options()).unwrap()
-    }
-
-    fn strict(&self) -> Result<(Swapper, Vec<Event>), LoadError> {
-        Swapper::start_strict(&self.runtime, self.options())
-    }
-
-    fn place(&self, name: &str, bytes: &[u8]) {
-        place(&self.plugins(), name, bytes);
-    }
-}
-
-/// The reason that the set gives for each of three refs.
-fn reasons(set: &FilterSet) -> Vec<String> {
-    // The shipped filter would discard refs that may not go.
-    let look = wait(chain::look(set, &batch(vec![1; 3], 0)));
-    assert_eq!(look.problems, Vec::<String>::new());
-    let reason = |said| match said {
-        Said::Discard { reason, .. } => reason.to_string(),
-        _ => String::new(),
-    };
-    look.said.into_iter().map(reason).collect()
-}
-
-fn quarantined(swapper: &Swapper, name: &str) -> Option<String> {
-    swapper.status().into_iter().find_map(|s| match s.standing {
-        Standing::Quarantined(reason) if s.name == name => Some(reason),
-        _ => None,
-    })
-}
+use versions::{discards, refuses, traps};
 
 #[test]
 fn files_come_change_and_go_while_the_set_lives() {
@@ -218,9 +148,13 @@ fn the_same_set_keeps_its_number_over_restarts_and_other_settings_are_another_se
     assert_eq!(swapper.generation(), 2);
     swapper.set_settings(settings("1"));
     assert_eq!(swapper.generation(), 2);
-    let said = swapper.set_settings(BTreeMap::from([("b".to_owned(), common::setting("n", &["1"]))]));
-    assert!(said[0].to_string().contains("settings for it, but no such plugin"));
-    assert_eq!(swapper.generation(), 2);
+    let both = || settings("1").into_iter().chain([("b".to_owned(), common::setting("n", &["1"]))]).collect();
+    let said = swapper.set_settings(both());
+    assert!(
+        matches!(&said[..], [Event::Unused(one)] if one.to_string().contains("settings for it, but no such plugin")),
+        "{said:?}"
+    );
+    assert_eq!((swapper.set_settings(both()), swapper.generation()), (vec![], 2), "it is said once");
     lab.place("a.toml", b"remotes = ['elsewhere']");
     swapper.set_settings(settings("1"));
     assert_eq!(
@@ -290,7 +224,7 @@ fn a_set_that_does_not_prove_itself_never_decides() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let kept = seen.clone();
     let prove = move |candidate: &Candidate<'_>| {
-        let names: Vec<String> = candidate.new.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let names: Vec<String> = candidate.new.iter().map(|build| build.name.to_owned()).collect();
         kept.lock().unwrap().push(names);
         match reasons(candidate.set)[0].as_str() {
             "bad" => Err("a case fails".to_owned()),
@@ -376,19 +310,19 @@ fn a_survey_changes_nothing_and_names_everything() {
     let lab = Lab::new();
     lab.place("a.wasm", &discards(0, "good"));
     let survey = || Swapper::survey(&lab.runtime, lab.options()).unwrap();
-    let (plugins, generation, error) = survey();
-    assert_eq!((plugins.len(), generation, error), (4, 1, None));
+    let first = survey();
+    assert_eq!((first.plugins.len(), first.generation, first.refused), (4, 1, None));
     assert_eq!(lab.state().read().unwrap().live, None);
     drop(lab.start());
     lab.place("b.wasm", b"junk");
     lab.place("c.toml", b"what = 1");
-    let (plugins, generation, error) = survey();
-    let standing = |name: &str| plugins.iter().find(|p| p.name == name).map(|p| p.standing.clone());
+    let now = survey();
+    let standing = |name: &str| now.plugins.iter().find(|p| p.name == name).map(|p| p.standing.clone());
     assert_eq!(standing("a"), Some(Standing::Live), "it is what a running host uses");
     assert!(matches!(standing("b"), Some(Standing::Quarantined(r)) if r.contains("not WebAssembly")));
     assert!(matches!(standing("c"), Some(Standing::Quarantined(r)) if r.contains("unknown field `what`")));
-    assert_eq!(generation, 1);
-    assert!(error.is_some());
+    assert_eq!(now.generation, 1);
+    assert!(now.refused.is_some());
 }
 
 #[test]

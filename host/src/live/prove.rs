@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use refgate_core::{Clock, FilterSet, Reason, chain};
-use refgate_runtime::{Candidate, Manifest, Prove};
+use refgate_runtime::{Build, Candidate, Manifest, NewBuild, Prove};
 
 use super::observe::Watching;
 use crate::Error;
 use crate::cases::{self, CaseFile};
 use crate::config::Config;
-use crate::filters::{Loader, Source};
+use crate::filters::{Loader, Source, refused};
 
 /// Failing cases that an error names.
 const NAMED: usize = 3;
@@ -21,7 +21,7 @@ pub(super) fn prover(loader: &Arc<Loader>, config: &Config, watching: Arc<Watchi
         config.plugins.cases.iter().map(|path| cases::load(path)).collect::<Result<_, Error>>()?;
     let (loader, most) = (loader.clone(), config.plugins.max_changed_percent);
     Ok(Arc::new(move |candidate: &Candidate<'_>| {
-        let mut tried = own_cases(&loader, candidate)?;
+        let mut tried = own_cases(&loader, &candidate.new)?;
         tried += golden_cases(&golden, candidate.set, loader.clock().as_ref())?;
         let (looks, refs, changed) = recorded(candidate.set, &watching)?;
         let percent = changed as f64 * 100.0 / refs.max(1) as f64;
@@ -36,15 +36,15 @@ pub(super) fn prover(loader: &Arc<Loader>, config: &Config, watching: Arc<Watchi
     }))
 }
 
-/// The cases that new plugins carry, each plugin alone with the settings of its cases.
-fn own_cases(loader: &Loader, candidate: &Candidate<'_>) -> Result<usize, String> {
+/// The cases that new builds carry, each plugin alone with the settings of its cases.
+fn own_cases(loader: &Loader, new: &[NewBuild<'_>]) -> Result<usize, String> {
     let mut tried = 0;
-    for (name, wasm) in &candidate.new {
-        let Some(manifest) = Manifest::read(wasm)? else { continue };
+    for build in new {
+        let Some(manifest) = Manifest::read(build.wasm)? else { continue };
         for text in &manifest.cases {
             let file =
                 CaseFile::parse(&text.to_string(), false).map_err(|e| format!("its own cases: {e}"))?;
-            let make = |config: &Config| loader.load_bytes(name, wasm, config).map_err(|e| e.message);
+            let make = |config: &Config| loader.load_for_own_case(build, config).map_err(|e| e.message);
             tried += run("its own case", &file, &make, loader.clock().as_ref())?;
         }
     }
@@ -142,17 +142,11 @@ impl Loader {
                 files
             }
         };
-        let mut wasm = Vec::new();
-        for file in &files {
-            let bytes = std::fs::read(file)
-                .map_err(|e| Error::usage(format!("plugin `{}`: it cannot be read: {e}", file.display())))?;
-            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            wasm.push((name, bytes));
-        }
-        let new = wasm.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-        let candidate = Candidate { set: &set, new };
+        let builds: Vec<Build> =
+            files.iter().map(|file| Build::read(file).map_err(refused)).collect::<Result<_, Error>>()?;
+        let new: Vec<NewBuild<'_>> = builds.iter().map(Build::as_new).collect();
         let failed = |what: String| Error::usage(format!("{}: {what}", shown(source)));
-        let mut cases = own_cases(self, &candidate).map_err(failed)?;
+        let mut cases = own_cases(self, &new).map_err(failed)?;
         if let Source::Directory(_) = source {
             let golden: Vec<CaseFile> =
                 config.plugins.cases.iter().map(|path| cases::load(path)).collect::<Result<_, Error>>()?;

@@ -9,6 +9,7 @@ mod hook;
 mod init;
 mod many;
 mod new;
+mod plugin_history;
 mod plugin_set;
 mod plugins;
 mod project;
@@ -48,10 +49,11 @@ pub async fn run(args: Args, output: &Output) -> Result<u8, Error> {
         Command::Hook(command) => hook::run(file, command, output).await,
         Command::Plugins(PluginsCommand::List) => plugin_set::list(file, output),
         Command::Plugins(PluginsCommand::Check { plugins }) => plugin_set::check(file, &plugins, output),
-        Command::Plugins(PluginsCommand::Rollback { reason }) => {
-            plugin_set::rollback(file, reason.as_deref(), output)
+        Command::Plugins(PluginsCommand::History) => plugin_history::history(file, output),
+        Command::Plugins(PluginsCommand::Rollback { reason, to, dry_run }) => {
+            plugin_history::rollback(file, reason.as_deref(), (to, dry_run), output)
         }
-        Command::Plugins(PluginsCommand::Release { name }) => plugin_set::release(file, &name, output),
+        Command::Plugins(PluginsCommand::Release { name }) => plugin_history::release(file, &name, output),
         Command::Plugins(PluginsCommand::Watch { rescan }) => plugin_set::watch(file, rescan, output),
         Command::Plugins(PluginsCommand::Inspect { plugin }) => plugins::inspect(file, &plugin, output),
         Command::Build(args) => build::run(&args, output),

@@ -1,19 +1,19 @@
-//! `plugins list`, `check`, `rollback`, `release` and `watch`: the set of plugins that decides.
+//! `plugins list`, `check` and `watch`: the set of plugins that decides.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use refgate_host::Error;
 use refgate_host::config::Config;
 use refgate_host::filters::{Loader, Source};
 use refgate_host::live::{Live, LiveOptions};
-use refgate_host::{Error, did_you_mean};
-use refgate_runtime::{Event, PluginStatus, Standing, State};
+use refgate_runtime::{Event, PluginStatus, Standing};
 use serde_json::{Value, json};
 
 use super::site;
 use crate::output::{Cell, Mood, Output};
-use crate::system::{system, unix_time};
+use crate::system::system;
 
 /// `refgate plugins list`: every plugin and how it stands. Exit code 2 when a command that starts now would refuse the set.
 pub fn list(file: &Path, output: &Output) -> Result<u8, Error> {
@@ -22,7 +22,10 @@ pub fn list(file: &Path, output: &Output) -> Result<u8, Error> {
     if output.json {
         let plugins: Vec<Value> = survey.plugins.iter().flat_map(document).collect();
         let error = survey.refused.as_ref().map(|e| json!({"message": e.message, "hint": e.hint}));
-        let mut all = json!({"command": "plugins list", "generation": survey.generation, "plugins": plugins});
+        let mut all = json!({
+            "command": "plugins list", "generation": survey.generation, "plugins": plugins,
+            "warnings": survey.warnings,
+        });
         if let (Some(error), Some(all)) = (error, all.as_object_mut()) {
             all.insert("error".to_owned(), error);
         }
@@ -31,11 +34,12 @@ pub fn list(file: &Path, output: &Output) -> Result<u8, Error> {
         let rows: Vec<Vec<Cell>> = survey.plugins.iter().flat_map(rows).collect();
         output.table(&["NAME", "WORLD", "STATE", "ORIGIN", "DIGEST"], &rows);
         for plugin in &survey.plugins {
-            if let Standing::Quarantined(reason) = &plugin.standing {
+            if let Standing::Quarantined(reason) | Standing::Waiting(reason) = &plugin.standing {
                 output.text(&format!("{}: {reason}", named(plugin)));
             }
         }
     }
+    survey.warnings.iter().for_each(|warning| crate::output::warn(warning));
     if let Some(unsaved) = &survey.unsaved {
         crate::output::warn(unsaved);
     }
@@ -56,6 +60,7 @@ fn state(plugin: &PluginStatus) -> &'static str {
         Standing::Live => "live",
         Standing::Idle => "idle",
         Standing::Shadow => "shadow",
+        Standing::Waiting(_) => "waiting",
         Standing::Ready => "ready",
         Standing::Quarantined(_) => "quarantined",
     }
@@ -72,7 +77,7 @@ fn origin(plugin: &PluginStatus) -> &str {
 /// One per world.
 fn document(plugin: &PluginStatus) -> Vec<Value> {
     let reason = match &plugin.standing {
-        Standing::Quarantined(reason) => Value::from(reason.as_str()),
+        Standing::Quarantined(reason) | Standing::Waiting(reason) => Value::from(reason.as_str()),
         _ => Value::Null,
     };
     let one = |world: Option<&str>| {
@@ -91,6 +96,7 @@ fn rows(plugin: &PluginStatus) -> Vec<Vec<Cell>> {
     let mood = match plugin.standing {
         Standing::Live | Standing::Idle => Mood::Good,
         Standing::Shadow | Standing::Ready => Mood::Plain,
+        Standing::Waiting(_) => Mood::Held,
         Standing::Quarantined(_) => Mood::Bad,
     };
     let digest = plugin.digest.as_deref().map_or("-", |d| d.get(..19).unwrap_or(d));
@@ -145,52 +151,6 @@ pub fn check(file: &Path, plugins: &[PathBuf], output: &Output) -> Result<u8, Er
         }
     }
     Ok(0)
-}
-
-/// `refgate plugins rollback`.
-pub fn rollback(file: &Path, reason: Option<&str>, output: &Output) -> Result<u8, Error> {
-    let state = saved_state(file)?;
-    let reason = reason.unwrap_or("an operator took it back");
-    let now = unix_time().as_millis() as u64;
-    let (saved, plugins) =
-        refgate_runtime::roll_back(&state, now, reason).map_err(|e| Error::failed(e.to_string()))?;
-    let generation = saved.live.as_ref().map_or(0, |live| live.id);
-    if output.json {
-        output
-            .document(&json!({"command": "plugins rollback", "generation": generation, "plugins": plugins}));
-    } else {
-        output.text(&format!("generation {generation} is live; taken back: {}", plugins.join(", ")));
-        output.text("They stay out until their files change, or until `refgate plugins release NAME`.");
-    }
-    Ok(0)
-}
-
-/// `refgate plugins release`.
-pub fn release(file: &Path, name: &str, output: &Output) -> Result<u8, Error> {
-    let state = saved_state(file)?;
-    let known = state.read().map_err(|e| Error::failed(e.to_string()))?.quarantine;
-    let released = refgate_runtime::release(&state, name).map_err(|e| Error::failed(e.to_string()))?;
-    if !released {
-        let e = Error::failed(format!("plugin `{name}` is not quarantined"));
-        return Err(match did_you_mean(name, known.iter().map(|q| q.name.as_str())) {
-            Some(near) => e.hint(format!("did you mean `{near}`?")),
-            None => e.hint("`refgate plugins list` shows what is"),
-        });
-    }
-    if output.json {
-        output.document(&json!({"command": "plugins release", "plugin": name}));
-    } else {
-        output.text(&format!("plugin `{name}` is used again from the next look at the plugin directory on"));
-    }
-    Ok(0)
-}
-
-fn saved_state(file: &Path) -> Result<State, Error> {
-    let config = site::config(file)?;
-    let dir = config.plugins.state.ok_or_else(|| {
-        Error::usage("no live set is saved: there is no plugin directory").hint("set `plugins.directory`")
-    })?;
-    State::open(&dir).map_err(|e| Error::failed(e.to_string()))
 }
 
 /// `refgate plugins watch`: keeps the live set until it is ended, and prints what happens; with `--json` a document per line.

@@ -16,13 +16,15 @@ pub async fn run(file: &Path, names: &[String], output: &Output) -> Result<u8, E
     let projects = names.iter().map(|n| Project::new(n.clone())).collect::<Result<Vec<_>, _>>()?;
     let loader = filters::Loader::for_config(&system()?, &config)?;
     let all = loader.load(&config)?;
-    // The matcher says only whether; asked with one pattern at a time, it says which.
+    // The matcher says only whether; asked with one pattern at a time, and alone, it says which.
     let mut single = Vec::new();
+    let file = config.plugins.directory.as_ref().map(|dir| dir.join(format!("{}.wasm", filters::MATCHER)));
+    let source = file.filter(|file| file.exists()).map_or(filters::Source::Shipped, filters::Source::Alone);
     for pattern in &config.patterns {
         let mut alone = config.clone();
         alone.patterns = vec![pattern.clone()];
-        // Nothing of this becomes the live set.
-        single.push((pattern, loader.load_from(&filters::Source::of(&alone), &alone)?));
+        alone.plugin_settings.retain(|plugin, _| plugin == filters::MATCHER);
+        single.push((pattern, loader.load_from(&source, &alone)?));
     }
     let mut rows = Vec::new();
     for project in &projects {

@@ -51,24 +51,19 @@ impl RecordArgs {
 
 /// `refgate replay`: exit code 3 when anything changed.
 pub async fn run(file: &Path, args: ReplayArgs, output: &Output) -> Result<u8, Error> {
-    let loader = filters::Loader::new(&system()?)?;
+    // The settings are those of the configuration, when there is one; without filters from elsewhere there has to be.
     let elsewhere = match (&args.plugins, &args.filter) {
         (Some(dir), _) => Some(filters::Source::Directory(dir.clone())),
         (None, Some(file)) => Some(filters::Source::Alone(file.clone())),
         (None, None) => None,
     };
-    let set = match elsewhere {
-        // As it lies there: trying a plugin out must not make it live, as `load` would.
-        None => {
-            let config = site::config(file)?;
-            let source =
-                config.plugins.directory.clone().map_or(filters::Source::Shipped, filters::Source::Directory);
-            loader.load_from(&source, &config)?
-        }
-        // The settings are those of the configuration, when there is one.
-        Some(source) if file.exists() => loader.load_from(&source, &site::config(file)?)?,
-        Some(source) => loader.load_from(&source, &Config::from_items(&[], Path::new("."))?)?,
+    let config = match elsewhere.is_none() || file.exists() {
+        true => site::config(file)?,
+        false => Config::from_items(&[], Path::new("."))?,
     };
+    // As they lie there: trying a plugin out must not make it live, as `load` would.
+    let source = elsewhere.unwrap_or_else(|| filters::Source::of(&config));
+    let set = filters::Loader::for_config(&system()?, &config)?.load_from(&source, &config)?;
     let mut changes = Vec::new();
     let done = replay(&args.file, &set, |change| changes.push(change)).await?;
     site::problems(&done.problems);

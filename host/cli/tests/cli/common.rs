@@ -156,6 +156,17 @@ pub fn example_filter(lab: &Lab, to: &str) {
     Ran::of(build.arg("build").arg(example).arg("-o").arg(to)).ok();
 }
 
+/// The shipped matcher as another plugin, which has to be told its patterns; with cases if there are any.
+pub fn chooser(cases: Vec<Value>) -> Vec<u8> {
+    let shipped = refgate_filters::EMBEDDED.iter().find(|e| e.name == "project-matcher").unwrap();
+    let settings = serde_json::json!({
+        "properties": {"pattern": {"type": "array", "items": {"type": "string"}}},
+        "required": ["pattern"], "additionalProperties": false,
+    });
+    let manifest = refgate_runtime::Manifest { settings: Some(settings), cases, ..Default::default() };
+    manifest.embed(shipped.wasm).unwrap()
+}
+
 /// A program without anybody's settings.
 pub fn clean(program: &str, home: &Path) -> Command {
     let mut command = Command::new(program);

@@ -10,6 +10,7 @@ mod docs;
 mod explain;
 mod globs;
 mod heal;
+mod history;
 mod init;
 mod live;
 mod locks;

@@ -19,6 +19,7 @@ mod names;
 mod onward;
 mod owners;
 mod parallel;
+mod plugins;
 mod refusals;
 mod two_sites;
 mod watch;

@@ -140,15 +140,20 @@ fn what_is_required_decides_and_a_pin_always_counts() {
     for require in ["none", "checksum", "signature"] {
         let require = Require::from_name(require).unwrap();
         let demands = Provenance { require, signers: place.signers() };
-        let error = demands.check("p", WASM, Some(&other), sig).unwrap_err();
+        let error = demands.check("p", WASM, &[other.clone()], sig).unwrap_err();
         assert!(error.contains(&pin) && error.contains(&other) && error.contains("p.toml"), "{error}");
-        assert!(demands.check("p", WASM, Some("sha256:abc"), sig).unwrap_err().contains("64 hex digits"));
-        assert!(demands.check("p", WASM, Some(&loud), sig).unwrap_err().contains("64 hex digits"));
-        let signer = demands.check("p", WASM, Some(&pin), sig).unwrap().unwrap();
+        assert!(
+            demands.check("p", WASM, &["sha256:abc".to_owned()], sig).unwrap_err().contains("64 hex digits")
+        );
+        assert!(
+            demands.check("p", WASM, std::slice::from_ref(&loud), sig).unwrap_err().contains("64 hex digits")
+        );
+        let signer = demands.check("p", WASM, &[other.clone(), pin.clone()], sig).unwrap().unwrap();
         assert!(signer.starts_with("alice (SHA256:"), "{signer}");
-        let bare = demands.check("p", WASM, None, None);
-        let unsigned = demands.check("p", WASM, Some(&pin), None);
-        let stranger = Provenance { require, ..Provenance::default() }.check("p", WASM, Some(&pin), sig);
+        let bare = demands.check("p", WASM, &[], None);
+        let unsigned = demands.check("p", WASM, std::slice::from_ref(&pin), None);
+        let stranger =
+            Provenance { require, ..Provenance::default() }.check("p", WASM, std::slice::from_ref(&pin), sig);
         match require {
             Require::None => assert_eq!((bare, unsigned, stranger), (Ok(None), Ok(None), Ok(None))),
             Require::Checksum => {
@@ -163,4 +168,27 @@ fn what_is_required_decides_and_a_pin_always_counts() {
         }
     }
     assert_eq!(Require::from_name("maybe"), None);
+}
+
+#[test]
+fn of_several_signatures_one_has_to_count() {
+    let place = Place::new();
+    let key = place.key("ed25519", "256", "");
+    let of = |wasm: &[u8]| sign(wasm, &key).unwrap().0;
+    let (old, new) = (of(WASM), of(b"the next build"));
+    let both = format!("{old}{new}");
+    for wasm in [WASM, b"the next build"] {
+        assert_eq!(verify(wasm, both.as_bytes(), &place.signers()).unwrap().principals, "alice");
+        assert!(signed_by(wasm, both.as_bytes()).unwrap().starts_with("SHA256:"));
+    }
+    let error = verify(b"a third", both.as_bytes(), &place.signers()).unwrap_err();
+    assert!(
+        error.starts_with("none of its 2 signatures counts: ") && error.contains("of other bytes"),
+        "{error}"
+    );
+    // What is beside a signature is no part of one.
+    assert!(
+        verify(WASM, format!("junk\n{old}").as_bytes(), &place.signers()).unwrap_err().contains("damaged")
+    );
+    assert!(verify(WASM, old.repeat(9).as_bytes(), &place.signers()).unwrap_err().contains("more than 8"));
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::ShadowCounts;
+use crate::Unused;
+use crate::state::Quarantined;
 
 /// Something happened at a look at the plugin directory.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,24 @@ pub enum Event {
         name: String,
         /// Why it was rolled back.
         reason: String,
+        /// What was rolled back is that its file went.
+        gone: bool,
+    },
+    /// A new plugin needs settings, and nothing is set for it yet: it takes no part.
+    Waiting {
+        /// The plugin.
+        name: String,
+        /// What it says.
+        reason: String,
+    },
+    /// Settings for a plugin that is not there.
+    Unused(Unused),
+    /// Commands would refuse the set; writes of clients go on.
+    KeptForWrites {
+        /// What is wrong.
+        reason: String,
+        /// The set that was live last; `None`: there is none that can be used, and what loads has to do.
+        generation: Option<u64>,
     },
     /// The set before decides again.
     RolledBack {
@@ -70,11 +90,19 @@ pub enum Event {
 }
 
 impl Event {
+    pub(super) fn left_aside(one: Quarantined) -> Event {
+        let gone = one.is_absence();
+        Event::LeftAside { name: one.name, reason: one.reason, gone }
+    }
+
     /// Whether somebody has to act.
     pub fn is_warning(&self) -> bool {
         match self {
             Event::Refused { .. }
             | Event::LeftAside { .. }
+            | Event::Waiting { .. }
+            | Event::Unused(_)
+            | Event::KeptForWrites { .. }
             | Event::RolledBack { .. }
             | Event::StateFailed { .. } => true,
             // A policy that is taken away holds nothing back any more.
@@ -101,7 +129,27 @@ impl fmt::Display for Event {
                 write!(f, "generation {generation} is live, as before the restart")
             }
             Event::Refused { reason, .. } => write!(f, "{reason}; the live set stays"),
-            Event::LeftAside { name, reason } => write!(
+            Event::Waiting { name, reason } => write!(
+                f,
+                "plugin `{name}` takes no part yet, nothing is set for it: {reason}; write `[settings]` into `{name}.toml` \
+                 beside it, or a section `[plugin \"{name}\"]`"
+            ),
+            Event::Unused(unused) => write!(f, "plugin `{}`: {unused}", unused.name),
+            Event::KeptForWrites { reason, generation: Some(generation) } => {
+                write!(
+                    f,
+                    "{reason}; writes of clients go on with generation {generation}, which was live last"
+                )
+            }
+            Event::KeptForWrites { reason, generation: None } => {
+                write!(f, "{reason}; writes of clients go on with what can be used")
+            }
+            Event::LeftAside { name, reason, gone: true } => write!(
+                f,
+                "plugin `{name}` decides though its file is gone: going without it was rolled back: {reason}; put the file \
+                 back, or run `refgate plugins release {name}`"
+            ),
+            Event::LeftAside { name, reason, gone: false } => write!(
                 f,
                 "plugin `{name}` is left aside, it was rolled back: {reason}; put another build there, or run `refgate \
                  plugins release {name}`"

@@ -10,7 +10,9 @@
 //! A set becomes live by one store of one pointer, and a decision takes the pointer once; so no decision sees two sets.
 //! Everything here runs on the caller's thread: who watches the directory, and when, is the host's matter.
 
+mod back;
 mod event;
+mod lenient;
 mod shadow;
 mod status;
 mod store;
@@ -21,15 +23,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use refgate_core::{FilterSet, FilterSource, Observer};
 
+pub use back::{RolledBack, release, roll_back, roll_back_to, rolled_back};
 pub use event::Event;
 pub use shadow::{Shadow, ShadowCounts};
-pub use status::{PluginStatus, Standing};
-pub use store::{release, roll_back};
+pub use status::{PluginStatus, Standing, Survey};
 
 use crate::directory::{self, Listing, Refused};
-use crate::set::{Loaded, MemberId, Plan, first};
+use crate::set::{Loaded, MemberId, Plan, Unused, first};
 use crate::state::Quarantined;
-use crate::{EmbeddedPlugin, FailureSink, Fault, LoadError, Provenance, Runtime, Settings, State};
+use crate::{EmbeddedPlugin, FailureSink, Fault, LoadError, Policy, Provenance, Runtime, Settings, State};
 
 /// Proves a set before it becomes live. An error says what went wrong; otherwise what was tried, in words.
 pub type Prove = Arc<dyn Fn(&Candidate<'_>) -> Result<String, String> + Send + Sync>;
@@ -38,8 +40,19 @@ pub type Prove = Arc<dyn Fn(&Candidate<'_>) -> Result<String, String> + Send + S
 pub struct Candidate<'a> {
     /// It is started, and nothing was asked yet.
     pub set: &'a FilterSet,
-    /// Name and component of every plugin file that is new in it.
-    pub new: Vec<(&'a str, &'a [u8])>,
+    /// The plugin files whose bytes are new in it: other settings make no other build.
+    pub new: Vec<NewBuild<'a>>,
+}
+
+/// A plugin file that is new in a set.
+#[derive(Clone, Copy, Debug)]
+pub struct NewBuild<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The component.
+    pub wasm: &'a [u8],
+    /// What is said about it.
+    pub policy: &'a Policy,
 }
 
 /// What a [`Swapper`] works on.
@@ -90,6 +103,8 @@ struct Inner {
     quarantine: Vec<Quarantined>,
     /// What the last look at the directory refused.
     refused: Vec<Refused>,
+    /// Settings for plugins that are not there, as they were told.
+    unused: Vec<Unused>,
     /// The last set that could be read and still could not become live: it is not tried again until something changes.
     failed: Option<Vec<MemberId>>,
     shadow: Option<(Loaded, Arc<Shadow>)>,
@@ -112,10 +127,11 @@ impl Swapper {
             Ok(plan) => plan,
             Err(refused) => return Err(first(refused)),
         };
-        let rolled_back = swapper.inner().quarantined(&plan.ids()).filter(|q| q.rolled_back).cloned();
+        swapper.tell_unused(&plan, &mut events);
+        let rolled_back = swapper.inner().quarantined(&plan.ids()).cloned();
         if let Some(quarantined) = rolled_back {
             swapper.resume_saved(None)?;
-            events.push(Event::LeftAside { name: quarantined.name, reason: quarantined.reason });
+            events.push(Event::left_aside(quarantined));
         } else {
             let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
             swapper.publish(loaded, &mut events);
@@ -143,6 +159,7 @@ impl Swapper {
             }
         }
         let plan = plan.map_err(first)?;
+        swapper.tell_unused(&plan, &mut events);
         if let Some(quarantined) = swapper.inner().quarantined(&plan.ids()) {
             let cause =
                 format!("it was rolled back ({}), and the set before cannot be used", quarantined.reason);
@@ -153,55 +170,6 @@ impl Swapper {
         Ok((swapper, events))
     }
 
-    /// How every plugin of the directory stands, without making anything live: the statuses, the number that the set has or
-    /// would get, and why a command would refuse it.
-    ///
-    /// # Errors
-    /// The saved state cannot be read, or the machine can run no plugin at all.
-    pub fn survey(
-        runtime: &Runtime,
-        options: SwapOptions,
-    ) -> Result<(Vec<PluginStatus>, u64, Option<LoadError>), LoadError> {
-        let swapper = Swapper::empty(runtime, options);
-        swapper.read_state()?;
-        let (saved_ids, next) = (swapper.saved_ids()?, swapper.next_id()?);
-        let (plan, mut refused) = match swapper.listing() {
-            Ok(listing) => {
-                let settings = swapper.inner().settings.clone();
-                Plan::of_usable(listing, &settings, &swapper.options.embedded, &swapper.options.provenance)
-            }
-            Err(refused) => (Plan::default(), refused),
-        };
-        let ids = plan.ids();
-        let mut ready = None;
-        if swapper.inner().quarantined(&ids).is_some() {
-            swapper.resume_saved(None)?;
-        } else {
-            let (loaded, more) = plan.load_usable(&swapper.runtime.shared, &Loaded::default());
-            refused.extend(more);
-            if refused.is_empty() {
-                swapper.make_live(loaded, if saved_ids.as_ref() == Some(&ids) { next - 1 } else { next });
-            } else {
-                ready = Some(loaded);
-            }
-        }
-        let error = refused.first().map(|r| r.error.clone());
-        if let Some(error) = error.clone().filter(|e| e.fault == Fault::Machine) {
-            return Err(error);
-        }
-        if error.is_some() && saved_ids.is_some() {
-            // What is saved may suit today's settings no more; then nothing is live.
-            let _ = swapper.resume_saved(None);
-        }
-        let mut inner = swapper.inner();
-        inner.refused = refused;
-        let status =
-            status::of(&inner.loaded, &inner.quarantine, &inner.refused, ready.as_ref(), Standing::Ready);
-        let generation = inner.generation;
-        drop(inner);
-        Ok((status, generation, error))
-    }
-
     fn empty(runtime: &Runtime, options: SwapOptions) -> Swapper {
         let inner = Inner {
             settings: options.settings.clone(),
@@ -210,6 +178,7 @@ impl Swapper {
             previous: None,
             quarantine: Vec::new(),
             refused: Vec::new(),
+            unused: Vec::new(),
             failed: None,
             shadow: None,
         };
@@ -234,6 +203,7 @@ impl Swapper {
             Err(refused) => self.refuse(refused, None, &mut events),
             Ok(plan) => {
                 let ids = plan.ids();
+                self.tell_unused(&plan, &mut events);
                 let mut inner = self.inner();
                 if inner.failed.as_ref() == Some(&ids) {
                     return events;
@@ -317,13 +287,18 @@ impl Swapper {
             Err(refused) => return self.refuse(refused, Some(ids), events),
         };
         let new = new_in(&loaded, &before);
+        if new.is_empty() && new_in(&before, &loaded).is_empty() {
+            // What decides is the same; another plugin waits, or none any more.
+            waiting(&loaded, &before, events);
+            let mut inner = self.inner();
+            (inner.loaded, inner.shadow) = (loaded, None);
+            inner.quarantine.retain(|q| q.rolled_back);
+            return;
+        }
         let mut proof = None;
         if let Some(prove) = &self.options.prove {
             let set = loaded.set(0, None);
-            let bytes = loaded.members.iter().filter(|(m, _)| new.contains(&m.id.name));
-            let bytes =
-                bytes.filter_map(|(m, _)| Some((m.id.name.as_str(), m.staged.as_ref()?.wasm.as_slice())));
-            match prove(&Candidate { set: &set, new: bytes.collect() }) {
+            match prove(&Candidate { set: &set, new: new_builds(&loaded, &before) }) {
                 Ok(tried) => proof = Some(tried),
                 Err(why) => return self.refuse(blamed(&loaded, &new, &why), Some(ids), events),
             }
@@ -364,7 +339,14 @@ impl Swapper {
     /// What the directory holds, if all of it can be used.
     fn plan(&self) -> Result<Plan, Vec<Refused>> {
         let settings = self.inner().settings.clone();
-        Plan::new(self.listing()?, &settings, &self.options.embedded, &self.options.provenance)
+        let plan = Plan::new(self.listing()?, &settings, &self.options.embedded, &self.options.provenance)?;
+        Ok(Plan { urgent: self.urgent(), ..plan })
+    }
+
+    /// Says once what is set for nobody.
+    fn tell_unused(&self, plan: &Plan, events: &mut Vec<Event>) {
+        let known = std::mem::replace(&mut self.inner().unused, plan.unused.clone());
+        events.extend(plan.unused.iter().filter(|one| !known.contains(one)).cloned().map(Event::Unused));
     }
 
     /// The directory, with what must be there and is not. An error is about the directory itself.
@@ -398,6 +380,7 @@ impl Swapper {
         let before = self.inner().loaded.clone();
         let new = new_in(&loaded, &before);
         let gone: Vec<String> = new_in(&before, &loaded).into_iter().filter(|n| !new.contains(n)).collect();
+        waiting(&loaded, &before, events);
         let generation = match self.save_live(&loaded) {
             Ok(id) => id,
             Err(e) => {
@@ -462,19 +445,56 @@ impl Swapper {
 }
 
 impl Inner {
-    /// The first of these builds that is not used.
+    /// What was taken back, the first of it, that a set of these builds would bring again.
     fn quarantined(&self, ids: &[MemberId]) -> Option<&Quarantined> {
-        self.quarantine
-            .iter()
-            .filter(|q| q.rolled_back)
-            .find(|q| ids.iter().any(|id| id.name == q.name && id.wasm == q.wasm && id.policy == q.policy))
+        let again = |q: &&Quarantined| match q.is_absence() {
+            true => !ids.iter().any(|id| id.name == q.name),
+            false => ids.iter().any(|id| q.is_taken_back(id)),
+        };
+        self.quarantine.iter().find(again)
     }
 }
 
-/// Names of plugins in `a` that `b` lacks or has in another build.
+impl Quarantined {
+    /// What was taken back is that the plugin went.
+    pub fn is_absence(&self) -> bool {
+        self.rolled_back && self.wasm.is_empty()
+    }
+
+    /// Whether it is this build that was taken back.
+    fn is_taken_back(&self, id: &MemberId) -> bool {
+        self.rolled_back && (&self.name, &self.wasm, &self.policy) == (&id.name, &id.wasm, &id.policy)
+    }
+}
+
+/// Names of plugins that decide in `a` and that `b` lacks or has otherwise.
 fn new_in(a: &Loaded, b: &Loaded) -> Vec<String> {
-    let others = b.ids();
-    a.ids().into_iter().filter(|id| !others.contains(id)).map(|id| id.name).collect()
+    let others = b.live_ids();
+    a.live_ids().into_iter().filter(|id| !others.contains(id)).map(|id| id.name).collect()
+}
+
+/// The plugin files whose bytes `b` does not have under their names.
+fn new_builds<'a>(a: &'a Loaded, b: &Loaded) -> Vec<NewBuild<'a>> {
+    let known = b.live_ids();
+    let is_new = |id: &MemberId| !known.iter().any(|k| k.name == id.name && k.wasm == id.wasm);
+    let members = a.members.iter().map(|(member, _)| member).filter(|member| is_new(&member.id));
+    let build = |member: &'a crate::set::Member| {
+        let wasm = member.staged.as_ref()?.wasm.as_slice();
+        Some(NewBuild { name: &member.id.name, wasm, policy: &member.policy })
+    };
+    members.filter_map(build).collect()
+}
+
+/// Tells of every plugin that waits for its settings and did not before.
+fn waiting(loaded: &Loaded, before: &Loaded, events: &mut Vec<Event>) {
+    let known: Vec<&MemberId> = before.waiting.iter().map(|(member, _)| &member.id).collect();
+    let fresh = loaded.waiting.iter().filter(|(member, _)| !known.contains(&&member.id));
+    events.extend(
+        fresh.map(|(member, error)| Event::Waiting {
+            name: member.id.name.clone(),
+            reason: error.to_string(),
+        }),
+    );
 }
 
 /// The plugins that are new in a set, each with the reason why the set is not used.

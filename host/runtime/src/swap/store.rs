@@ -1,12 +1,25 @@
 //! The swapper and what is saved of it: resuming after a restart, going back, and following what other processes did.
 
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
 use super::{Event, Swapper};
 use crate::directory::{Found, Listing, Staged};
 use crate::set::{Loaded, MemberId, Plan, first};
 use crate::state::{Generation, Quarantined, Saved, SavedMember};
-use crate::{Fault, LoadError, Policy, State};
+use crate::{Fault, LoadError, Policy, Settings, State};
 
 impl Swapper {
+    /// Names of plugins that must not wait for their settings: those that decide, or did when they were last saved, and those
+    /// that have to be there. `None` where nothing is saved that could tell.
+    pub(super) fn urgent(&self) -> Option<BTreeSet<String>> {
+        let live = self.options.state.as_ref()?.read().ok()?.live;
+        let saved = live.into_iter().flat_map(|live| live.members).map(|member| member.name);
+        let loaded = self.inner().loaded.live_ids().into_iter().map(|id| id.name).collect::<Vec<_>>();
+        Some(saved.chain(loaded).chain(self.options.require.iter().cloned()).collect())
+    }
+
     /// Takes over the quarantine of earlier processes.
     pub(super) fn read_state(&self) -> Result<(), LoadError> {
         if let Some(state) = &self.options.state {
@@ -43,13 +56,7 @@ impl Swapper {
             Some(saved) => saved.clone(),
             None => state.read()?,
         };
-        let Some(live) = &saved.live else {
-            return Err(LoadError {
-                subject: format!("plugin state `{}`", state.dir().display()),
-                cause: "it names no live set".to_owned(),
-                fault: Fault::Plugin,
-            });
-        };
+        let live = saved.live.as_ref().ok_or_else(|| damaged(state, "it names no live set"))?;
         let before = self.inner().loaded.clone();
         let plan = self.plan_of(state, live)?;
         let loaded = plan.load(&self.runtime.shared, &before).map_err(first)?;
@@ -100,10 +107,12 @@ impl Swapper {
             return Ok(live.id);
         }
         for (member, _) in &loaded.members {
+            let settings = Value::Object(member.settings.clone()).to_string();
             let side = [
                 member.staged.as_ref().map(|s| s.wasm.as_slice()),
                 member.policy_text.as_ref().map(String::as_bytes),
                 member.staged.as_ref().and_then(|s| s.signature.as_deref()),
+                Some(settings.as_bytes()),
             ];
             for bytes in side.into_iter().flatten() {
                 state.put(bytes)?;
@@ -112,7 +121,7 @@ impl Swapper {
         // Sets that could not be saved had numbers too.
         saved.last = saved.last.max(self.generation()) + 1;
         let id = saved.last;
-        let live = Generation { id, since_ms: (self.options.now_ms)(), members };
+        let live = Generation { id, since_ms: (self.options.now_ms)(), members, taken_back: false };
         if let Some(old) = saved.live.replace(live) {
             saved.previous.insert(0, old);
         }
@@ -132,35 +141,8 @@ impl Swapper {
         state.write(&saved, &lock)
     }
 
-    /// Goes back; the caller has the turn.
-    pub(super) fn go_back(&self, reason: &str) -> Result<Vec<Event>, LoadError> {
-        let from = self.generation();
-        let now = (self.options.now_ms)();
-        if let Some(state) = &self.options.state {
-            let (saved, plugins) = roll_back(state, now, reason)?;
-            self.resume_saved(Some(&saved))?;
-            return Ok(vec![Event::RolledBack {
-                from,
-                to: self.generation(),
-                plugins,
-                reason: reason.to_owned(),
-            }]);
-        }
-        let mut inner = self.inner();
-        let Some(previous) = inner.previous.take() else { return Err(nothing_before()) };
-        let members = |loaded: &Loaded| saved_members(loaded);
-        let (taken, plugins) = taken_back(&members(&inner.loaded), &members(&previous), now, reason);
-        inner.quarantine.extend(taken);
-        drop(inner);
-        let to = self.runtime.next_generation();
-        self.make_live(previous, to);
-        // What was taken back is not what to go back to next time.
-        self.inner().previous = None;
-        Ok(vec![Event::RolledBack { from, to, plugins, reason: reason.to_owned() }])
-    }
-
     /// A saved set, as if a directory held it.
-    fn plan_of(&self, state: &State, generation: &Generation) -> Result<Plan, LoadError> {
+    fn listing_of(&self, state: &State, generation: &Generation) -> Result<Listing, LoadError> {
         let mut listing = Listing::default();
         for member in &generation.members {
             let policy = match &member.policy {
@@ -183,6 +165,12 @@ impl Swapper {
             };
             listing.found.insert(member.name.clone(), Found { wasm, policy });
         }
+        Ok(listing)
+    }
+
+    /// A saved set with today's settings.
+    fn plan_of(&self, state: &State, generation: &Generation) -> Result<Plan, LoadError> {
+        let listing = self.listing_of(state, generation)?;
         let mut settings = self.inner().settings.clone();
         // Settings of a plugin that this set did not have yet are not a mistake.
         let embedded = &self.options.embedded;
@@ -190,85 +178,48 @@ impl Swapper {
             .retain(|name, _| listing.found.contains_key(name) || embedded.iter().any(|e| e.name == name));
         Plan::new(listing, &settings, embedded, &self.options.provenance).map_err(first)
     }
-}
 
-/// Goes back to the saved set before the live one, without starting either: a running host follows when it next looks.
-/// What is saved then, and the plugins that were taken back.
-///
-/// # Errors
-/// There is no set to go back to, or the state cannot be read or written.
-pub fn roll_back(state: &State, now_ms: u64, reason: &str) -> Result<(Saved, Vec<String>), LoadError> {
-    let lock = state.lock()?;
-    let mut saved = state.read()?;
-    let Some(live) = saved.live.take() else { return Err(nothing_before()) };
-    // Settings come from the configuration file: a set that differs in nothing else is not one to go back to.
-    let differs =
-        |g: &Generation| g.members.len() != live.members.len() || !live.members.iter().all(|m| holds(g, m));
-    let Some(at) = saved.previous.iter().position(differs) else { return Err(nothing_before()) };
-    let before = saved.previous.drain(..=at).next_back().unwrap_or_else(|| live.clone());
-    let (taken, plugins) = taken_back(&live.members, &before.members, now_ms, reason);
-    saved.quarantine.retain(|q| !taken.iter().any(|t| t.name == q.name && t.wasm == q.wasm));
-    saved.quarantine.extend(taken);
-    saved.last += 1;
-    saved.live = Some(Generation { id: saved.last, since_ms: now_ms, members: before.members });
-    state.write(&saved, &lock)?;
-    Ok((saved, plugins))
-}
+    /// A saved set with the settings that it had.
+    fn plan_as_saved(&self, state: &State, generation: &Generation) -> Result<Plan, LoadError> {
+        let mut listing = self.listing_of(state, generation)?;
+        let mut settings = Settings::new();
+        for member in &generation.members {
+            let text = state.get(&member.settings)?;
+            let own: Map<String, Value> =
+                serde_json::from_slice(&text).map_err(|e| damaged(state, &format!("its settings: {e}")))?;
+            settings.insert(member.name.clone(), own);
+        }
+        // What was saved is what came of both.
+        listing.found.values_mut().for_each(|found| found.give_way(true));
+        Plan::new(listing, &settings, &self.options.embedded, &self.options.provenance).map_err(first)
+    }
 
-/// Uses a build again that was rolled back. Whether there was one.
-///
-/// # Errors
-/// The state cannot be read or written.
-pub fn release(state: &State, name: &str) -> Result<bool, LoadError> {
-    let lock = state.lock()?;
-    let mut saved = state.read()?;
-    let before = saved.quarantine.len();
-    saved.quarantine.retain(|q| q.name != name);
-    let released = saved.quarantine.len() < before;
-    state.write(&saved, &lock)?;
-    Ok(released)
-}
-
-fn same_files(a: &SavedMember, b: &SavedMember) -> bool {
-    a.name == b.name && a.wasm == b.wasm && a.policy == b.policy
-}
-
-fn holds(generation: &Generation, member: &SavedMember) -> bool {
-    generation.members.iter().any(|m| same_files(m, member))
-}
-
-fn nothing_before() -> LoadError {
-    LoadError {
-        subject: "rollback".to_owned(),
-        cause: "there is no set before the live one to go back to".to_owned(),
-        fault: Fault::Plugin,
+    /// Makes the set live that was saved last: with today's settings, or else with those that it had. Its number.
+    pub(super) fn resume_last(&self) -> Result<u64, LoadError> {
+        let none = || LoadError {
+            subject: "plugin state".to_owned(),
+            cause: "there is none".to_owned(),
+            fault: Fault::Plugin,
+        };
+        let state = self.options.state.as_ref().ok_or_else(none)?;
+        let saved = state.read()?;
+        let live = saved.live.as_ref().ok_or_else(|| damaged(state, "it names no live set"))?;
+        let load = |plan: Plan| plan.load(&self.runtime.shared, &Loaded::default()).map_err(first);
+        let loaded = match self.plan_of(state, live).and_then(load) {
+            Err(e) if e.fault != Fault::Machine => self.plan_as_saved(state, live).and_then(load)?,
+            loaded => loaded?,
+        };
+        self.make_live(loaded, live.id);
+        Ok(live.id)
     }
 }
 
-/// The builds of `live` that are not in `before`, as quarantined, and their names.
-fn taken_back(
-    live: &[SavedMember],
-    before: &[SavedMember],
-    now_ms: u64,
-    reason: &str,
-) -> (Vec<Quarantined>, Vec<String>) {
-    let same =
-        |a: &SavedMember, b: &SavedMember| a.name == b.name && a.wasm == b.wasm && a.policy == b.policy;
-    let new: Vec<&SavedMember> = live.iter().filter(|m| !before.iter().any(|b| same(b, m))).collect();
-    let mut plugins: Vec<String> = new.iter().map(|m| m.name.clone()).collect();
-    plugins.extend(before.iter().filter(|b| !live.iter().any(|m| m.name == b.name)).map(|b| b.name.clone()));
-    let quarantined = new.into_iter().map(|m| Quarantined {
-        name: m.name.clone(),
-        wasm: m.wasm.clone(),
-        policy: m.policy.clone(),
-        reason: reason.to_owned(),
-        since_ms: now_ms,
-        rolled_back: true,
-    });
-    (quarantined.collect(), plugins)
+fn damaged(state: &State, cause: &str) -> LoadError {
+    let subject = format!("plugin state `{}`", state.dir().display());
+    LoadError { subject, cause: cause.to_owned(), fault: Fault::Plugin }
 }
 
-fn saved_members(loaded: &Loaded) -> Vec<SavedMember> {
+pub(super) fn saved_members(loaded: &Loaded) -> Vec<SavedMember> {
     let saved = |(member, _): &(crate::set::Member, crate::LoadedPlugin)| SavedMember {
         name: member.id.name.clone(),
         embedded: member.staged.is_none(),

@@ -7,11 +7,12 @@ mod push;
 mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use refgate_core::Project;
 use refgate_git::Repository;
 use refgate_host::config::Config;
-use refgate_host::{Error, Site};
+use refgate_host::{Error, Site, System};
 
 pub use args::HookCommand;
 
@@ -51,7 +52,10 @@ pub async fn run(file: &Path, command: HookCommand, output: &Output) -> Result<u
 /// The site of the configuration and the repository of the project; `None`: git runs the hook in another one, as it does
 /// where several share a directory of hooks.
 async fn open_here(config: Config, project: &Project) -> Result<Option<(Site, Repository)>, Error> {
-    let site = Site::open_for_writes(config, &crate::system::system()?).await?;
+    // What this process says on standard error is read by whoever pushes. What is wrong with plugins is their operator's
+    // matter, and `hook status` and every other command say it.
+    let system = System { log: Arc::new(|_, _, _| {}), ..crate::system::system()? };
+    let site = Site::open_for_writes(config, &system).await?;
     let repository = site.repository(project).await?;
     let (here, common) = (git_dir()?, real(repository.common_dir())?);
     let is_here = here == common || here.starts_with(common.join("worktrees"));
