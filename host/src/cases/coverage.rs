@@ -1,10 +1,13 @@
 //! What of a policy its cases have exercised: directions, looks, state bits, reasons and settings; not lines of code.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use refgate_core::chain::Said;
-use refgate_core::{BoxFuture, FilterError, FilterSet, Matched, Observer, Project, ProjectMatcher, RefBatch};
+use refgate_core::{
+    BoxFuture, FilterError, FilterSet, Matched, Observer, Project, ProjectMatcher, Reason, RefBatch,
+};
 use refgate_runtime::World;
 
 use super::run::MakeFilters;
@@ -35,6 +38,8 @@ const STATES: [&str; 18] = [
 /// What the plugins that are tested say about themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Declared {
+    /// Their names.
+    pub plugins: BTreeSet<String>,
     /// The worlds that they implement.
     pub worlds: BTreeSet<World>,
     /// The reasons that they give, of the manifests.
@@ -46,7 +51,8 @@ pub struct Declared {
 /// One thing that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// `directions`, `looks`, `states`, `reasons`, `settings` or `matches`.
+    /// `directions`, `looks`, `states`, `reasons`, `matches`, `settings` or `refused settings`; `undeclared reasons` for
+    /// those that were given and that no manifest declares, all of them `covered`.
     pub what: &'static str,
     /// What cases have exercised.
     pub covered: Vec<String>,
@@ -65,8 +71,10 @@ struct Seen {
     directions: BTreeSet<&'static str>,
     looks: BTreeSet<String>,
     states: BTreeSet<String>,
-    reasons: BTreeSet<String>,
+    /// Each with the plugin that gave it.
+    reasons: BTreeSet<(String, String)>,
     settings: BTreeSet<String>,
+    refused: BTreeSet<String>,
     matches: BTreeSet<String>,
 }
 
@@ -77,15 +85,15 @@ impl Coverage {
         make: &'m MakeFilters<'m>,
     ) -> impl Fn(&Config) -> Result<FilterSet, String> + Sync + 'm {
         move |config| {
-            let mut set = make(config)?;
+            let set = make(config);
             self.with(|seen| {
-                for (plugin, settings) in &config.plugin_settings {
+                // What is refused is exercised, too.
+                for (plugin, settings) in &crate::filters::settings(config) {
                     seen.settings.extend(settings.keys().map(|key| format!("{plugin}.{key}")));
                 }
-                if !config.patterns.is_empty() {
-                    seen.settings.insert("project-matcher.pattern".to_owned());
-                }
+                seen.refused.extend(set.as_ref().err().into_iter().flat_map(|said| blamed(said)));
             });
+            let mut set = set?;
             let watched = |matcher: Arc<dyn ProjectMatcher>| -> Arc<dyn ProjectMatcher> {
                 Arc::new(Watched { matcher, coverage: self.clone() })
             };
@@ -121,13 +129,27 @@ impl Coverage {
                 parts.push(part("looks", looks, directions.iter().flat_map(|d| of(d, &seen.looks))));
                 let states = directions.iter().flat_map(|d| STATES.map(|state| format!("{d} {state}")));
                 parts.push(part("states", states, directions.iter().flat_map(|d| of(d, &seen.states))));
-                parts.push(part("reasons", declared.reasons.iter().cloned(), seen.reasons.iter().cloned()));
+                // Refgate's own are everybody's; beside the plugins that are tested others may speak.
+                let own = |reason: &str| Reason::ALL.iter().any(|one| one.as_str() == reason);
+                let (known, strange): (BTreeSet<_>, BTreeSet<_>) = seen
+                    .reasons
+                    .iter()
+                    .filter(|(_, by)| declared.plugins.contains(by))
+                    .map(|(reason, _)| reason.clone())
+                    .partition(|reason| declared.reasons.contains(reason) || own(reason));
+                parts.push(part("reasons", declared.reasons.iter().cloned(), known.into_iter()));
+                if !strange.is_empty() {
+                    parts.push(part("undeclared reasons", std::iter::empty(), strange.into_iter()));
+                }
             }
             if matcher {
                 let both = ["selected", "not selected"].map(str::to_owned);
                 parts.push(part("matches", both.into_iter(), seen.matches.iter().cloned()));
             }
-            parts.push(part("settings", declared.settings.iter().cloned(), seen.settings.iter().cloned()));
+            let settings = || declared.settings.iter().cloned();
+            parts.push(part("settings", settings(), seen.settings.iter().cloned()));
+            let refused = settings().filter(|setting| seen.refused.contains(setting));
+            parts.push(part("refused settings", settings(), refused));
             parts
         })
     }
@@ -135,6 +157,15 @@ impl Coverage {
     fn with<T>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
         f(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What is wrong in ``plugin `FILE`: it refuses its settings: /KEY…: WHY`` and in the lines after it, as `PLUGIN.KEY`.
+fn blamed(said: &str) -> Vec<String> {
+    let file = Path::new(said.split('`').nth(1).unwrap_or_default());
+    let plugin = file.file_stem().unwrap_or_default().to_string_lossy();
+    let words = said.lines().flat_map(|line| line.split(": "));
+    let keys = words.filter_map(|word| word.strip_prefix('/')?.split('/').next());
+    keys.map(|key| format!("{plugin}.{key}")).collect()
 }
 
 fn part(what: &'static str, all: impl Iterator<Item = String>, seen: impl Iterator<Item = String>) -> Part {
@@ -156,7 +187,7 @@ impl Observer for Coverage {
             let set = (0u32..).zip(STATES).filter(|(bit, _)| bits >> bit & 1 == 1);
             seen.states.extend(set.map(|(_, name)| format!("{direction} {name}")));
             seen.reasons.extend(said.iter().filter_map(|said| match said {
-                Said::Discard { reason, .. } => Some(reason.to_string()),
+                Said::Discard { reason, by } => Some((reason.to_string(), by.to_string())),
                 _ => None,
             }));
         });
@@ -185,5 +216,18 @@ impl ProjectMatcher for Watched {
             });
             Ok(answer)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blamed;
+
+    #[test]
+    fn what_is_wrong_is_read_from_what_is_said() {
+        let said = "plugin `plugins/freeze.wasm`: it refuses its settings: /window/0: `x: y` is none\n/offset: is refused";
+        assert_eq!(blamed(said), ["freeze.window", "freeze.offset"]);
+        assert_eq!(blamed("plugin `freeze`: it refuses its settings: /ref: is empty"), ["freeze.ref"]);
+        assert!(blamed("plugin `freeze.wasm`: it is empty").is_empty());
     }
 }

@@ -18,6 +18,7 @@ mod machine;
 mod many;
 mod more;
 mod new;
+mod plugin_files;
 mod plugins;
 mod policy;
 mod poor;

@@ -6,9 +6,9 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::{Lab, Ran, example_filter, root, with_cargo};
+use crate::common::{Lab, PROJECT, Ran, chooser, example_filter, root, with_cargo};
 
 const CASE: &str = r#"{"cases":[{"name":"a <new> ref goes","direction":"push","project":"p",
     "local":{"refs/heads/x":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
@@ -50,6 +50,49 @@ fn a_component_brings_its_own_cases_and_says_what_they_cover() {
     assert_eq!(got["coverage"]["directions"]["missing"], json!([]));
     assert_eq!(got["coverage"]["looks"]["missing"], json!([]));
     assert_eq!(got["coverage"]["matches"]["missing"], json!([]));
+}
+
+#[test]
+fn settings_that_are_refused_are_covered_and_reasons_that_nobody_names_are_told() {
+    let lab = Lab::new();
+    lab.write("chooser.wasm", chooser(vec![]));
+    let case = |name: &str, pattern: Value, expect: Value| {
+        let config = if pattern.is_null() { json!({}) } else { json!({"plugin.chooser.pattern": pattern}) };
+        json!({"name": name, "direction": "project", "project": "team/x", "config": config, "expect": expect})
+    };
+    let covered = |cases: Vec<Value>| {
+        lab.write("cases.json", json!({"cases": cases}).to_string());
+        let args = ["--json", "test", "--filter", "chooser.wasm", "--coverage", "cases.json"];
+        let coverage = lab.run("", &args).json(0)["coverage"].clone();
+        (coverage["settings"]["covered"].clone(), coverage["refused settings"].clone())
+    };
+    let refused = |covered: &[&str], missing: &[&str]| json!({"covered": covered, "missing": missing});
+    let key = "chooser.pattern";
+    let wrong = case("wrong", json!(["^("]), json!({"error": "/pattern"}));
+    assert_eq!(covered(vec![wrong]), (json!([key]), refused(&[key], &[])));
+    let right = case("right", json!(["team/*"]), json!({"match": true}));
+    assert_eq!(covered(vec![right]), (json!([key]), refused(&[], &[key])));
+    let missing = case("missing", Value::Null, json!({"error": "/pattern"}));
+    assert_eq!(covered(vec![missing]), (json!([]), refused(&[key], &[])));
+
+    // The filter of the guide, whose manifest names another reason than it gives.
+    example_filter(&lab, "wip.wasm");
+    lab.write("manifest.toml", "name = \"wip\"\nversion = \"1.0.0\"\n[reasons]\nnot-given = \"never\"\n");
+    lab.run("", &["build", "wip.wasm", "--manifest", "manifest.toml", "-o", "other.wasm"]).ok();
+    lab.write("cases.json", CASE.replace("refs/heads/x", "refs/heads/wip/x").replace("keep", "discard"));
+    let text = lab.run("", &["test", "--filter", "other.wasm", "--coverage", "cases.json"]);
+    assert!(
+        text.ok().contains("\n    reasons: 0 of 1, missing not-given\n    undeclared reasons: work-in-progress, which no manifest names\n"),
+        "{}",
+        text.out
+    );
+    let own = lab.run("", &["--json", "test", "--filter", "wip.wasm", "--coverage", "cases.json"]).json(0);
+    assert_eq!(own["coverage"].get("undeclared reasons"), None);
+    // The shipped filters give no reason that they do not name.
+    let cases = root().join("tests/cases/push.json");
+    let shipped = lab.run("", &["--json", "test", "--coverage", cases.to_str().unwrap()]).json(0);
+    assert_eq!(shipped["coverage"].get("undeclared reasons"), None);
+    assert!(!shipped["coverage"]["reasons"]["covered"].as_array().unwrap().is_empty());
 }
 
 #[test]
@@ -191,10 +234,67 @@ fn a_measurement_is_shown_saved_and_compared() {
         (&matcher["world"], matcher["batches"].as_array().unwrap().len()),
         (&json!("project-matcher"), 1)
     );
+    // What is saved is what was measured.
+    let saved = fs::read_to_string(lab.path("old.json")).unwrap();
+    let saved: Value = serde_json::from_str(&saved).unwrap();
+    let fuel = saved["batches"][2]["fuel_per_ref"].as_f64().unwrap();
+    assert!(
+        (fuel * 1000.0 - (fuel * 1000.0).round()).abs() < 1e-6,
+        "a whole number of steps on 1,000 refs: {fuel}"
+    );
+    assert!(text.out.contains(&format!("{fuel:.1} ")), "{fuel}: {}", text.out);
     lab.run("", &["bench", "push.wasm", "--world", "fetch-filter"])
         .fails(2, &["no fetch-filter, but push-filter"]);
     lab.run("", &["bench", "none.wasm"]).fails(2, &["`none.wasm`"]);
     lab.write("no.json", "{}");
     lab.run("", &["bench", "push.wasm", "--compare", "no.json"]).fails(2, &["`no.json` is no measurement"]);
     lab.run("", &["bench", "push.wasm", "--max-ratio", "-1"]).exits(2);
+}
+
+#[test]
+fn a_measurement_takes_names_or_a_recording() {
+    let (lab, first) = Lab::seeded();
+    for name in ["refs/heads/one", "refs/heads/two"] {
+        lab.commit("a", name, &[&first]);
+    }
+    lab.run("a", &["refdb", "publish", PROJECT]).ok();
+    lab.run("a", &["push", PROJECT, "b", "--record", "looks"]).ok();
+    example_filter(&lab, "wip.wasm");
+    for embedded in refgate_filters::EMBEDDED {
+        lab.write(&format!("{}.wasm", embedded.name), embedded.wasm);
+    }
+    let measured = |args: &[&str]| {
+        let got = lab.run("", &[&["--json", "bench"], args].concat()).json(0);
+        let row = |r: &Value| json!([r["from"], r["refs"], r["stale"], r["calls"]]);
+        let rows: Vec<Value> = got["batches"].as_array().unwrap().iter().map(row).collect();
+        (json!(rows), got["batches"][0]["bytes"].as_u64().unwrap())
+    };
+    lab.write("names", "refs/heads/main\nrefs/heads/wip/a\nrefs/heads/wip/b\n");
+    let (rows, bytes) = measured(&["wip.wasm", "--names", "names"]);
+    assert_eq!(rows, json!([["names", 3, false, 1], ["names", 3, true, 1]]));
+    let (rows, fewer) = measured(&["wip.wasm", "--names", "names", "--refs", "1"]);
+    assert_eq!(rows, json!([["names", 1, false, 1], ["names", 1, true, 1]]));
+    assert!(bytes > fewer, "it names the two that it discards: {bytes} {fewer}");
+    lab.write("projects", "team/app\nother\n");
+    assert_eq!(measured(&["project-matcher.wasm", "--names", "projects"]).0, json!([["names", 2, false, 1]]));
+    let (rows, _) = measured(&["push.wasm", "--recording", "a/looks"]);
+    assert_eq!(rows, json!([["recording", 2, Value::Null, 1]]));
+    let text = lab.run("", &["bench", "push.wasm", "--recording", "a/looks", "--save", "old"]);
+    assert!(text.ok().contains("as recorded"), "{}", text.out);
+    let again = lab.run(
+        "",
+        &["bench", "push.wasm", "--recording", "a/looks", "--compare", "old", "--max-ratio", "1000"],
+    );
+    assert!(again.ok().ends_with("0 of 5 numbers are worse than allowed\n"), "{}", again.out);
+
+    let bench = |args: &[&str], parts: &[&str]| lab.run("", &[&["bench"], args].concat()).fails(2, parts);
+    bench(&["push.wasm", "--names", "names", "--refs", "4"], &["`--refs 4`", "3 names"]);
+    bench(&["push.wasm", "--names", "none"], &["the names in `none`"]);
+    lab.write("empty", "\n");
+    bench(&["push.wasm", "--names", "empty"], &["no names"]);
+    lab.write("bad", "refs/heads/a..b\n");
+    bench(&["push.wasm", "--names", "bad"], &["`bad`", "a..b"]);
+    bench(&["fetch.wasm", "--recording", "a/looks"], &["no fetch"]);
+    bench(&["push.wasm", "--recording", "names"], &["line 1 of `names` cannot be read"]);
+    bench(&["project-matcher.wasm", "--recording", "a/looks"], &["--names"]);
 }

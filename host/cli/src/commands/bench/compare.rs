@@ -13,7 +13,7 @@ const COMPARED: [&str; 5] = ["ns_per_ref", "fuel_per_ref", "host_calls", "bytes"
 /// One number then and now.
 pub struct Ratio {
     refs: u64,
-    stale: bool,
+    stale: Value,
     what: &'static str,
     old: f64,
     new: f64,
@@ -62,11 +62,13 @@ pub fn compare(old: &Value, new: &Value, max_ratio: f64) -> Vec<Ratio> {
     let olds = rows(old);
     let mut ratios = Vec::new();
     for row in rows(new) {
-        let same = |old: &&Value| old["refs"] == row["refs"] && old["stale"] == row["stale"];
+        let same = |old: &&Value| {
+            old["refs"] == row["refs"] && old["stale"] == row["stale"] && from(old) == from(&row)
+        };
         let Some(before) = olds.iter().find(same) else { continue };
         for what in COMPARED {
             let (Some(old), Some(new)) = (before[what].as_f64(), row[what].as_f64()) else { continue };
-            let (refs, stale) = (row["refs"].as_u64().unwrap_or_default(), row["stale"] == true);
+            let (refs, stale) = (row["refs"].as_u64().unwrap_or_default(), row["stale"].clone());
             let mut ratio = Ratio { refs, stale, what, old, new, worse: false };
             ratio.worse = ratio.ratio() > max_ratio;
             ratios.push(ratio);
@@ -75,13 +77,26 @@ pub fn compare(old: &Value, new: &Value, max_ratio: f64) -> Vec<Ratio> {
     ratios
 }
 
+/// Where the refs of a row came from; measurements of before there was a choice do not say.
+fn from(row: &Value) -> &str {
+    row["from"].as_str().unwrap_or("made")
+}
+
+/// Rounded for people, and after it was compared.
+fn shown_number(number: f64) -> String {
+    match number.fract() == 0.0 {
+        true => format!("{number}"),
+        false => format!("{number:.2}"),
+    }
+}
+
 /// Prints the ratios.
 pub fn table(ratios: &[Ratio], output: &Output) {
     let rows = ratios.iter().map(|r| {
         let mood = if r.worse { Mood::Bad } else { Mood::Plain };
-        let stale = if r.stale { "all" } else { "none" };
+        let stale = super::stale(&json!({"stale": r.stale}));
         let shown = format!("{:.2}{}", r.ratio(), if r.worse { " worse" } else { "" });
-        let (old, new) = (format!("{}", r.old), format!("{}", r.new));
+        let (old, new) = (shown_number(r.old), shown_number(r.new));
         vec![
             r.refs.to_string().into(),
             stale.into(),
@@ -108,6 +123,13 @@ mod tests {
         let new = json!({"batches": [row(10, 125.0, 0), row(20, 126.0, 1), row(30, 9.0, 9)]});
         let worse: Vec<bool> = compare(&old, &new, 1.25).iter().map(|r| r.worse).collect();
         assert_eq!(worse, [false, false, true, false]);
+        // What rounds to the same is not the same.
+        let worse =
+            compare(&json!({"batches": [row(10, 0.001, 0)]}), &json!({"batches": [row(10, 0.004, 0)]}), 1.25);
+        assert_eq!(worse.iter().map(|r| r.worse).collect::<Vec<_>>(), [true, false]);
+        let mut named = row(10, 500.0, 0);
+        named["from"] = json!("names");
+        assert!(compare(&old, &json!({"batches": [named]}), 1.25).is_empty(), "other refs");
         let from_nothing = compare(&old, &json!({"batches": [row(10, 1.0, 1)]}), 1.25);
         assert_eq!(from_nothing.iter().map(|r| r.worse).collect::<Vec<_>>(), [false, true]);
     }

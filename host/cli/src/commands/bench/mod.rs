@@ -1,15 +1,17 @@
 //! `bench`: what a filter costs, against its limits and against an earlier measurement.
 
 mod compare;
+mod input;
 mod measure;
 
 use std::path::{Path, PathBuf};
 
 use refgate_host::Error;
-use refgate_runtime::World;
+use refgate_runtime::{PluginSource, Settings, World};
 use serde_json::Value;
 
-use self::measure::{Subject, measure};
+use self::input::Input;
+use self::measure::measure;
 use super::site;
 use crate::output::{Cell, Mood, Output};
 use crate::system::system;
@@ -20,9 +22,15 @@ pub struct BenchArgs {
     /// The component
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
-    /// The size of a batch; may be repeated. Without any 10, 10,000 and 500,000
+    /// The size of a batch; may be repeated. Without any 10, 10,000 and 500,000, or all that `--names` gives
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     pub refs: Vec<u32>,
+    /// The names of the refs, or for a project matcher of the projects, one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "recording")]
+    pub names: Option<PathBuf>,
+    /// Ask what was asked in this recording, as `--record` of `push` and `fetch` writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "refs")]
+    pub recording: Option<PathBuf>,
     /// Which filter, when the component has several
     #[arg(long, value_name = "WORLD", value_parser = ["push-filter", "fetch-filter", "project-matcher"])]
     pub world: Option<String>,
@@ -47,20 +55,20 @@ pub fn run(config: &Path, args: &BenchArgs, output: &Output) -> Result<u8, Error
     }
     // Read first: a measurement takes seconds.
     let old = args.compare.as_deref().map(compare::read).transpose()?;
-    let name = args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let bytes = std::fs::read(&args.file)
-        .map_err(|e| Error::usage(format!("cannot read the plugin `{}`: {e}", args.file.display())))?;
     let settings = match config.exists() {
-        true => site::config(config)?.plugin_settings.remove(&name).unwrap_or_default(),
-        false => serde_json::Map::new(),
+        true => site::config(config)?.plugin_settings,
+        false => Settings::new(),
     };
-    let subject = Subject { name, file: args.file.clone(), bytes, settings };
-    let sizes: Vec<usize> = match args.refs.as_slice() {
-        [] => vec![10, 10_000, 500_000],
-        given => given.iter().map(|n| *n as usize).collect(),
+    let source = PluginSource::of_file(&args.file, &settings).map_err(|e| Error::usage(e.to_string()))?;
+    let sizes: Vec<usize> = args.refs.iter().map(|n| *n as usize).collect();
+    let input = match (&args.names, &args.recording) {
+        (Some(names), _) => Input::Names(names.clone(), sizes),
+        (None, Some(recording)) => Input::Recording(recording.clone()),
+        (None, None) if sizes.is_empty() => Input::Made(vec![10, 10_000, 500_000]),
+        (None, None) => Input::Made(sizes),
     };
     let world = args.world.as_deref().and_then(World::from_name);
-    let mut document = measure(&subject, world, &sizes, &system()?)?.to_json();
+    let mut document = measure(&source, world, &input, &system()?)?.to_json();
     if let Some(file) = &args.save {
         std::fs::write(file, format!("{document:#}\n"))
             .map_err(|e| Error::failed(format!("cannot write `{}`: {e}", file.display())))?;
@@ -83,11 +91,11 @@ pub fn run(config: &Path, args: &BenchArgs, output: &Output) -> Result<u8, Error
 fn table(document: &Value, output: &Output) {
     let number = |value: &Value, key: &str| value[key].as_f64().unwrap_or_default();
     output.text(&format!(
-        "{}, compiled in {} ms, started in {} ms ({} % of the limit)",
+        "{}, compiled in {:.2} ms, started in {:.2} ms ({:.2} % of the limit)",
         document["world"].as_str().unwrap_or_default(),
-        document["compile_ms"],
-        document["start_ms"],
-        document["start_percent"]
+        number(document, "compile_ms"),
+        number(document, "start_ms"),
+        number(document, "start_percent")
     ));
     let rows = document["batches"].as_array().into_iter().flatten().map(|row| {
         let with = |key: &str, shown: String| -> Cell {
@@ -95,7 +103,7 @@ fn table(document: &Value, output: &Output) {
             let mood = if percent > 50.0 { Mood::Held } else { Mood::Plain };
             Cell::new(format!("{shown} ({percent:.1} %)"), mood)
         };
-        let stale = if row["stale"] == true { "all" } else { "none" };
+        let stale = stale(row);
         vec![
             row["refs"].to_string().into(),
             stale.into(),
@@ -110,4 +118,13 @@ fn table(document: &Value, output: &Output) {
     let rows: Vec<Vec<Cell>> = rows.collect();
     let header = ["REFS", "STALE", "NS/REF", "CALLS/S", "FUEL/REF", "HOST CALLS", "BYTES", "MEMORY"];
     output.table(&header, &rows);
+}
+
+/// How many refs of a row are behind.
+fn stale(row: &Value) -> &'static str {
+    match row["stale"].as_bool() {
+        Some(true) => "all",
+        Some(false) => "none",
+        None => "as recorded",
+    }
 }

@@ -12,7 +12,7 @@ use refgate_filters::EMBEDDED;
 use refgate_host::cases::{self, CaseFile, CaseResult, Coverage, Declared, Part, Reused};
 use refgate_host::config::Config;
 use refgate_host::{Error, System, filters};
-use refgate_runtime::Manifest;
+use refgate_runtime::{Build, Manifest, World};
 
 use crate::args::TestArgs;
 use crate::output::{Output, warn};
@@ -76,8 +76,17 @@ impl Round {
         let loader = filters::Loader::new(system)?;
         // A set that does not load at all is a mistake of the caller, not a case that fails.
         loader.probe(&source)?;
+        // The author's own cases know nothing of what an operator sets beside the file.
+        let own = match (&args.filter, args.files.is_empty()) {
+            (Some(filter), true) => Some(Build::read(filter).map_err(|e| Error::usage(e.to_string()))?),
+            _ => None,
+        };
         let load = |config: &Config| -> Result<FilterSet, String> {
-            loader.load_from(&source, config).map_err(|e| e.message)
+            let set = match &own {
+                Some(build) => loader.load_for_own_case(&build.as_new(), config),
+                None => loader.load_for_case(&source, config),
+            };
+            set.map_err(|e| e.message)
         };
         let coverage = args.coverage.then(|| Arc::new(Coverage::default()));
         let reused = args.twice.then(Reused::default);
@@ -122,30 +131,47 @@ fn embedded_cases(filter: &Path) -> Result<Vec<(PathBuf, CaseFile)>, Error> {
 
 /// What the tested plugins say about themselves: the one of `--filter`, those of `--plugins`, or the shipped ones.
 fn declared(loader: &filters::Loader, args: &TestArgs) -> Result<Declared, Error> {
-    let mut tested: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut declared = Declared::default();
+    let mut add = |name: &str, wasm: &[u8], manifest: Option<Manifest>| -> Result<(), Error> {
+        let worlds = loader.inspect(name, wasm)?.worlds;
+        // A matcher gives no reason: that of its manifest is what the host says.
+        let speaks = worlds.iter().any(|world| *world != World::ProjectMatcher);
+        declared.worlds.extend(worlds);
+        declared.plugins.insert(name.to_owned());
+        let Some(manifest) = manifest else { return Ok(()) };
+        declared.reasons.extend(manifest.reasons.into_keys().filter(|_| speaks));
+        let properties = manifest.settings.as_ref().and_then(|s| s.get("properties")?.as_object());
+        let keys = properties.into_iter().flat_map(|p| p.keys());
+        declared.settings.extend(keys.map(|key| format!("{name}.{key}")));
+        Ok(())
+    };
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match (&args.plugins, &args.filter) {
+    let files: Vec<PathBuf> = match (&args.plugins, &args.filter) {
         (Some(dir), _) => {
             let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             let entries =
                 entries.map_err(|e| Error::usage(format!("plugin directory `{}`: {e}", dir.display())))?;
-            let files = entries.into_iter().map(|e| e.path());
-            for path in files.filter(|p| p.extension().is_some_and(|e| e == "wasm")) {
-                tested.push((stem(&path), read(&path)?));
-            }
+            entries
+                .into_iter()
+                .map(|e| e.path())
+                .filter(|p| p.extension().is_some_and(|e| e == "wasm"))
+                .collect()
         }
-        (None, Some(file)) => tested.push((stem(file), read(file)?)),
-        (None, None) => tested.extend(EMBEDDED.iter().map(|e| (e.name.to_owned(), e.wasm.to_vec()))),
-    }
-    let mut declared = Declared::default();
-    for (name, wasm) in &tested {
-        declared.worlds.extend(loader.inspect(name, wasm)?.worlds);
-        let Some(manifest) = manifest(name, wasm)? else { continue };
-        declared.reasons.extend(manifest.reasons.into_keys());
-        let properties = manifest.settings.as_ref().and_then(|s| s.get("properties")?.as_object());
-        declared
-            .settings
-            .extend(properties.into_iter().flat_map(|p| p.keys()).map(|k| format!("{name}.{k}")));
+        (None, Some(file)) => vec![file.clone()],
+        (None, None) => {
+            for one in EMBEDDED {
+                // The shipped ones say beside their code what others say in it.
+                let about = Manifest::from_toml(one.about).map_err(|e| {
+                    Error::failed(format!("the manifest of the embedded `{}` is damaged: {e}", one.name))
+                })?;
+                add(one.name, one.wasm, Some(about.0))?;
+            }
+            Vec::new()
+        }
+    };
+    for file in files {
+        let (name, wasm) = (stem(&file), read(&file)?);
+        add(&name, &wasm, manifest(&name, &wasm)?)?;
     }
     Ok(declared)
 }

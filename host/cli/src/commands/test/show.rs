@@ -51,6 +51,11 @@ fn document(round: &Round, passed: usize, failed: usize, output: &Output) {
 fn coverage(parts: &[Part], output: &Output) {
     output.text("coverage of the policy:");
     for part in parts {
+        if part.what == "undeclared reasons" {
+            let reasons = output.held(&part.covered.join(", "));
+            output.text(&format!("    undeclared reasons: {reasons}, which no manifest names"));
+            continue;
+        }
         let all = part.covered.len() + part.missing.len();
         let count = format!("    {}: {} of {all}", part.what, part.covered.len());
         match part.missing.is_empty() {
