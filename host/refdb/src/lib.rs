@@ -130,6 +130,19 @@ fn shared(db: Arc<dyn GlobalRefDb>, clock: Arc<dyn Clock>) -> Arc<dyn GlobalRefD
     Arc::new(Layered::new(in_time, Retry::new(RetryPolicy::default(), clock, rng)))
 }
 
+/// Makes the directory that a file of `location` belongs into, for whoever is setting up a place. What needs no directory
+/// is left alone. [`open`] makes none: above a mistyped path, or where a disk is not mounted, a store must not come about.
+///
+/// # Errors
+/// A wrong URL, or a directory that cannot be made.
+pub fn make_place(location: &Location) -> Result<(), RefDbError> {
+    match url::parse(&location.url, &location.base_dir, &location.access)? {
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite { path, .. } => sqlite::make_place(&path),
+        _ => Ok(()),
+    }
+}
+
 /// Where the jitter of one store begins. It only has to differ between processes that start at the same time.
 fn seed(clock: &dyn Clock) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -22,6 +22,11 @@ fn main() -> ExitCode {
     }
     let mut trials = every_case_of_every_backend();
     trials.push(Trial::test("noop::knows nothing, refuses nothing, and passes next to no case", noop));
+    for backend in backends::all() {
+        let start = backend.start;
+        let name = format!("{}::another store has another identity", backend.name);
+        trials.push(backends::trial(&backend.missing, name, move || strangers(start)));
+    }
     trials.extend(faults::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -59,6 +64,17 @@ fn expect(case: Case, backend: &Backend, lacks: bool) -> Result<(), Failed> {
 
 fn run(case: Case, place: &Place) -> Verdict {
     block_on(case.run(&place.bench())).verdict
+}
+
+fn strangers(start: fn() -> Place) -> Result<(), Failed> {
+    let places = [start(), start()];
+    let [a, b] = places.map(|place| {
+        let identity = || place.connect().unwrap().seen().map(|mark| mark.identity).unwrap();
+        assert_eq!(identity(), identity(), "of two clients of one store");
+        identity()
+    });
+    assert_ne!(a, b);
+    Ok(())
 }
 
 /// The suite would be worth little if a store that does nothing passed it.

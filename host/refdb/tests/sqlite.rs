@@ -155,7 +155,7 @@ fn foreign_and_broken_files_are_refused_and_left_alone() {
     };
     make("foreign", "CREATE TABLE t (x); INSERT INTO t VALUES (1)");
     make("foreign-wal", "PRAGMA journal_mode=WAL; CREATE TABLE t (x)");
-    make("newer", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=3");
+    make("newer", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=4");
     make("tables", "CREATE TABLE t (x); PRAGMA application_id=0x72676462; PRAGMA user_version=1");
     fs::write(dir.path("text"), "[core]\n".repeat(100)).unwrap();
     fs::write(dir.path("short"), "x").unwrap();
@@ -170,7 +170,7 @@ fn foreign_and_broken_files_are_refused_and_left_alone() {
     for (file, kind, part) in [
         ("foreign", RefDbErrorKind::Config, "file of another program"),
         ("foreign-wal", RefDbErrorKind::Config, "file of another program"),
-        ("newer", RefDbErrorKind::Config, "version 3, this refgate knows 2"),
+        ("newer", RefDbErrorKind::Config, "version 4, this refgate knows 3"),
         ("tables", RefDbErrorKind::Corrupt, "tables of a ref-db"),
         ("text", RefDbErrorKind::Corrupt, "not an SQLite database"),
         ("short", RefDbErrorKind::Config, "file of another program"),

@@ -34,11 +34,13 @@ pub enum RefDbErrorKind {
     LockTimeout,
     /// The lock is not held any more, its lease ran out: take it anew, and trust nothing that was read under it.
     LeaseLost,
+    /// An operator closed the store, and nothing was written: wait until it is open again.
+    Closed,
 }
 
 impl RefDbErrorKind {
     /// All of them, in the order of their declaration.
-    pub const ALL: [RefDbErrorKind; 10] = [
+    pub const ALL: [RefDbErrorKind; 11] = [
         RefDbErrorKind::Unavailable,
         RefDbErrorKind::Indeterminate,
         RefDbErrorKind::Corrupt,
@@ -49,6 +51,7 @@ impl RefDbErrorKind {
         RefDbErrorKind::Auth,
         RefDbErrorKind::LockTimeout,
         RefDbErrorKind::LeaseLost,
+        RefDbErrorKind::Closed,
     ];
 
     /// A stable name, for counters: `unavailable`, `lock-timeout`, …
@@ -64,6 +67,7 @@ impl RefDbErrorKind {
             RefDbErrorKind::Auth => "auth",
             RefDbErrorKind::LockTimeout => "lock-timeout",
             RefDbErrorKind::LeaseLost => "lease-lost",
+            RefDbErrorKind::Closed => "closed",
         }
     }
 }
@@ -72,6 +76,12 @@ impl RefDbError {
     /// An error of `kind` with a message that names the store and the operation.
     pub fn new(kind: RefDbErrorKind, message: impl Into<String>) -> RefDbError {
         RefDbError { kind, message: message.into() }
+    }
+
+    /// For a write to a store that is closed; `store` is how messages call it.
+    pub fn closed(store: &str, message: &str) -> RefDbError {
+        let what = format!("ref-db `{store}` is closed, nothing was written: {message}");
+        RefDbError::new(RefDbErrorKind::Closed, what)
     }
 
     /// For an operation that the store `name` does not have.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, Lookup, Outcome, Page, RefDbError,
+    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, Lookup, Mark, Outcome, Page, RefDbError,
     RefDbErrorKind, RefLock, TextOutcome,
 };
 use crate::{BoxFuture, Deadline, Entry, GlobalRef, Project, RefName};
@@ -39,11 +39,19 @@ pub enum Operation {
     NoteSite,
     /// [`GlobalRefDb::sites`]
     Sites,
+    /// [`GlobalRefDb::renew_identity`]
+    RenewIdentity,
+    /// [`GlobalRefDb::set_closed`]
+    SetClosed,
+    /// [`GlobalRefDb::closed`]
+    Closed,
+    /// [`GlobalRefDb::projects`]
+    Projects,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Operation; 13] = [
+    pub const ALL: [Operation; 17] = [
         Operation::GetMany,
         Operation::Scan,
         Operation::CompareAndPut,
@@ -57,6 +65,10 @@ impl Operation {
         Operation::Lock,
         Operation::NoteSite,
         Operation::Sites,
+        Operation::RenewIdentity,
+        Operation::SetClosed,
+        Operation::Closed,
+        Operation::Projects,
     ];
 
     /// The name of the method.
@@ -75,6 +87,10 @@ impl Operation {
             Operation::Lock => "lock",
             Operation::NoteSite => "note_site",
             Operation::Sites => "sites",
+            Operation::RenewIdentity => "renew_identity",
+            Operation::SetClosed => "set_closed",
+            Operation::Closed => "closed",
+            Operation::Projects => "projects",
         }
     }
 
@@ -82,7 +98,13 @@ impl Operation {
     pub fn is_read(self) -> bool {
         matches!(
             self,
-            Operation::GetMany | Operation::Scan | Operation::Resolve | Operation::GetText | Operation::Sites
+            Operation::GetMany
+                | Operation::Scan
+                | Operation::Resolve
+                | Operation::GetText
+                | Operation::Sites
+                | Operation::Closed
+                | Operation::Projects
         )
     }
 }
@@ -334,5 +356,38 @@ where
 
     fn sites<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
         self.layer.around(Operation::Sites, deadline, move |deadline| self.inner.sites(deadline))
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.inner.seen()
+    }
+
+    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
+        self.layer
+            .around(Operation::RenewIdentity, deadline, move |deadline| self.inner.renew_identity(deadline))
+    }
+
+    fn set_closed<'a>(
+        &'a self,
+        message: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+        self.layer
+            .around(Operation::SetClosed, deadline, move |deadline| self.inner.set_closed(message, deadline))
+    }
+
+    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        self.layer.around(Operation::Closed, deadline, move |deadline| self.inner.closed(deadline))
+    }
+
+    fn projects<'a>(
+        &'a self,
+        after: Option<&'a Project>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        self.layer.around(Operation::Projects, deadline, move |deadline| {
+            self.inner.projects(after, limit, deadline)
+        })
     }
 }

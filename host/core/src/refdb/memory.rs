@@ -5,12 +5,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{
-    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, LockToken, Lookup, Outcome, Page,
-    RefDbError, RefDbErrorKind, RefLock, TextOutcome, check_text,
+    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, LockToken, Lookup, Mark, Outcome, Page,
+    RefDbError, RefDbErrorKind, RefLock, TextOutcome, check_message, check_text,
 };
 use crate::{BoxFuture, Clock, Deadline, Entry, GlobalRef, Project, RefName, future::ready};
 
@@ -26,13 +27,34 @@ pub struct MemoryRefDb {
     clock: Option<Arc<dyn Clock>>,
 }
 
-#[derive(Default)]
 struct State {
     projects: BTreeMap<Project, BTreeMap<RefName, Stored>>,
     sites: BTreeSet<String>,
     locks: HashMap<(Project, RefName), Hold>,
     /// The last fence that was handed out.
     fence: u64,
+    mark: Mark,
+    /// Why nothing is written, while that is so.
+    closed: Option<String>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            projects: BTreeMap::new(),
+            sites: BTreeSet::new(),
+            locks: HashMap::new(),
+            fence: 0,
+            mark: Mark { identity: new_identity(), revision: 0 },
+            closed: None,
+        }
+    }
+}
+
+/// Nothing outlives the process, so a number that is its own within it will do.
+fn new_identity() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("memory-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[derive(Clone)]
@@ -72,11 +94,25 @@ impl MemoryRefDb {
 
     /// Sets a whole entry, list of superseded values included: for tests. An untracked one forgets the ref.
     pub fn set(&self, project: &Project, name: &RefName, entry: Entry) {
-        self.state().restore(project, name, entry);
+        let mut state = self.state();
+        state.mark.revision += 1;
+        state.restore(project, name, entry);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
+    }
+
+    /// The state to write to, if the store is open.
+    fn writing(&self) -> Result<MutexGuard<'_, State>, RefDbError> {
+        let mut state = self.state();
+        match &state.closed {
+            Some(message) => Err(RefDbError::closed("memory:", message)),
+            None => {
+                state.mark.revision += 1;
+                Ok(state)
+            }
+        }
     }
 }
 
@@ -199,7 +235,10 @@ impl GlobalRefDb for MemoryRefDb {
                 return ready(Err(e));
             }
         }
-        let mut state = self.state();
+        let mut state = match self.writing() {
+            Ok(state) => state,
+            Err(e) => return ready(Err(e)),
+        };
         let now = self.clock.as_ref().map(|clock| clock.now());
         // In order, so that a name that occurs twice sees its first edit; taken back as a whole.
         let mut before: BTreeMap<RefName, Entry> = BTreeMap::new();
@@ -260,7 +299,12 @@ impl GlobalRefDb for MemoryRefDb {
         value: GlobalRef,
         _: Deadline,
     ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        ready(refuse_untracked(value, name).map(|()| self.set(project, name, Entry::new(value))))
+        let put = || {
+            refuse_untracked(value, name)?;
+            self.writing()?.restore(project, name, Entry::new(value));
+            Ok(())
+        };
+        ready(put())
     }
 
     fn swap_entry<'a>(
@@ -271,15 +315,15 @@ impl GlobalRefDb for MemoryRefDb {
         to: &'a Entry,
         _: Deadline,
     ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        let mut state = self.state();
-        let there = match state.entry(project, name) {
-            Ok(entry) => entry == *from,
-            Err(e) => return ready(Err(e)),
+        let swap = || {
+            let mut state = self.writing()?;
+            let there = state.entry(project, name)? == *from;
+            if there {
+                state.restore(project, name, to.clone());
+            }
+            Ok(there)
         };
-        if there {
-            state.restore(project, name, to.clone());
-        }
-        ready(Ok(there))
+        ready(swap())
     }
 
     fn remove_ref<'a>(
@@ -288,9 +332,12 @@ impl GlobalRefDb for MemoryRefDb {
         name: &'a RefName,
         _: Deadline,
     ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        let mut state = self.state();
-        let refs = state.projects.get_mut(project);
-        ready(Ok(refs.is_some_and(|refs| refs.remove(name).is_some())))
+        let remove = || {
+            let mut state = self.writing()?;
+            let refs = state.projects.get_mut(project);
+            Ok(refs.is_some_and(|refs| refs.remove(name).is_some()))
+        };
+        ready(remove())
     }
 
     fn remove_project<'a>(
@@ -298,8 +345,8 @@ impl GlobalRefDb for MemoryRefDb {
         project: &'a Project,
         _: Deadline,
     ) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        let removed = self.state().projects.remove(project);
-        ready(Ok(removed.map_or(0, |refs| refs.len() as u64)))
+        let removed = self.writing().map(|mut state| state.projects.remove(project));
+        ready(removed.map(|removed| removed.map_or(0, |refs| refs.len() as u64)))
     }
 
     fn get_text<'a>(
@@ -322,13 +369,16 @@ impl GlobalRefDb for MemoryRefDb {
         if let Err(why) = check_text(new) {
             return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, format!("`{name}`: {why}"))));
         }
-        let mut state = self.state();
-        let actual = state.text(project, name);
-        if actual.as_deref() != expected {
-            return ready(Ok(TextOutcome::Mismatch { actual }));
-        }
-        state.set(project, name, Stored::Text(new.to_owned()));
-        ready(Ok(TextOutcome::Applied))
+        let put = || {
+            let mut state = self.writing()?;
+            let actual = state.text(project, name);
+            if actual.as_deref() != expected {
+                return Ok(TextOutcome::Mismatch { actual });
+            }
+            state.set(project, name, Stored::Text(new.to_owned()));
+            Ok(TextOutcome::Applied)
+        };
+        ready(put())
     }
 
     fn lock<'a>(
@@ -375,12 +425,53 @@ impl GlobalRefDb for MemoryRefDb {
         site: &'a str,
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        self.state().sites.insert(site.to_owned());
+        match self.writing() {
+            Ok(mut state) => drop(state.sites.insert(site.to_owned())),
+            Err(e) => return ready(Err(e)),
+        }
         self.sites(deadline)
     }
 
     fn sites<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
         ready(Ok(self.state().sites.iter().cloned().collect()))
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        Some(self.state().mark.clone())
+    }
+
+    fn renew_identity<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
+        self.state().mark.identity = new_identity();
+        ready(Ok(()))
+    }
+
+    fn set_closed<'a>(
+        &'a self,
+        message: Option<&'a str>,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+        if let Some(Err(why)) = message.map(check_message) {
+            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, why)));
+        }
+        self.state().closed = message.map(str::to_owned);
+        ready(Ok(()))
+    }
+
+    fn closed<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        ready(Ok(self.state().closed.clone()))
+    }
+
+    fn projects<'a>(
+        &'a self,
+        after: Option<&'a Project>,
+        limit: usize,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state();
+        let stored = state.projects.range::<Project, _>((from, Bound::Unbounded));
+        let stored = stored.filter(|(_, refs)| !refs.is_empty());
+        ready(Ok(stored.map(|(project, _)| project.clone()).take(limit.max(1)).collect()))
     }
 }
 

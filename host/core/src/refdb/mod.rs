@@ -3,6 +3,7 @@
 mod error;
 mod layer;
 mod lock;
+mod mark;
 mod memory;
 mod noop;
 #[cfg(test)]
@@ -14,11 +15,12 @@ use std::time::Duration;
 pub use error::{RefDbError, RefDbErrorKind};
 pub use layer::{Layer, Layered, Operation, Plain, whole};
 pub use lock::{LockToken, RefLock, lock_many, while_renewed};
+pub use mark::{Mark, Seen};
 pub use memory::MemoryRefDb;
 pub use noop::NoopRefDb;
 pub use value::{
     Atomicity, Cursor, Edit, Expected, Freshness, Lookup, MAX_TEXT, Outcome, Page, Reach, TextOutcome,
-    check_text,
+    check_message, check_text,
 };
 
 use crate::future::ready;
@@ -194,6 +196,49 @@ pub trait GlobalRefDb: Entries {
         lacks(self.capabilities(), "list of sites")
     }
 
+    /// The newest identity and revision that an answer to this handle carried, the one of its opening included; `None` when
+    /// the store has no such thing. Asks nobody.
+    fn seen(&self) -> Option<Mark> {
+        None
+    }
+
+    /// Gives the store another identity: for whoever goes on with one that was put back. Its revision may pass what others
+    /// saw before, and they are to notice all the same.
+    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
+        let _ = deadline;
+        lacks(self.capabilities(), "identity")
+    }
+
+    /// Refuses every write of an entry from now on, whoever asks, with [`RefDbErrorKind::Closed`] and `message` (see
+    /// [`check_message`]); with `None` takes them again. None that began before is applied after this has returned. Locks
+    /// go on.
+    fn set_closed<'a>(
+        &'a self,
+        message: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+        let _ = (message, deadline);
+        lacks(self.capabilities(), "way to close it")
+    }
+
+    /// The message of a store that is closed.
+    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        let _ = deadline;
+        ready(Ok(None))
+    }
+
+    /// Projects of which something is stored, each once and in an order of the store's own, beginning after `after`. About
+    /// `limit` of them; none is the end. There may be some of which nothing is stored any more.
+    fn projects<'a>(
+        &'a self,
+        after: Option<&'a Project>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        let _ = (after, limit, deadline);
+        lacks(self.capabilities(), "list of projects")
+    }
+
     /// How each local value (`None`: no such ref) compares with the ref-db, in the same order.
     fn is_up_to_date_many<'a>(
         &'a self,
@@ -288,5 +333,21 @@ pub async fn scan_all(
             Some(next) => cursor = Some(next),
             None => return Ok(rows),
         }
+    }
+}
+
+/// Every project of which something is stored, page by page.
+pub async fn all_projects(
+    db: &dyn GlobalRefDb,
+    deadline: impl Fn() -> Deadline + Send,
+) -> Result<Vec<Project>, RefDbError> {
+    const PAGE: usize = 1_000;
+    let mut all: Vec<Project> = Vec::new();
+    loop {
+        let page = db.projects(all.last(), PAGE, deadline()).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
     }
 }

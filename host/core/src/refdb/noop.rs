@@ -124,4 +124,13 @@ impl GlobalRefDb for NoopRefDb {
     fn sites<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
         ready(Ok(Vec::new()))
     }
+
+    fn projects<'a>(
+        &'a self,
+        _: Option<&'a Project>,
+        _: usize,
+        _: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        ready(Ok(Vec::new()))
+    }
 }

@@ -232,6 +232,17 @@ impl fmt::Display for Reach {
     }
 }
 
+/// What a backend refuses as the message of a store that is closed, and why: anything but 1 to [`MAX_TEXT`] bytes in one
+/// line.
+pub fn check_message(message: &str) -> Result<(), &'static str> {
+    match message {
+        "" => Err("an empty message says nothing"),
+        _ if message.len() > MAX_TEXT => Err("a message has at most 4096 bytes"),
+        _ if message.chars().any(char::is_control) => Err("a message is one line"),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +271,14 @@ mod tests {
         assert!(check_text(&"x".repeat(MAX_TEXT)).is_ok());
         for bad in ["", "tab\t", "é", &"a".repeat(40), &"0".repeat(64), &"x".repeat(MAX_TEXT + 1)] {
             assert!(check_text(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_one_line() {
+        assert!(check_message("we move to etcd, back at 18:00 — é").is_ok());
+        for bad in ["", "two\nlines", "\u{1b}[2J", &"x".repeat(MAX_TEXT + 1)] {
+            assert!(check_message(bad).is_err(), "{bad:?}");
         }
     }
 }

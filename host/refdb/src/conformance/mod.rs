@@ -21,6 +21,7 @@ mod remove;
 mod scan;
 mod sites;
 mod texts;
+mod whole;
 
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ pub fn cases() -> Vec<Case> {
         texts::CASES,
         scan::CASES,
         sites::CASES,
+        whole::CASES,
     ];
     let mut all = groups.concat();
     all.sort_by_key(|case| case.number);

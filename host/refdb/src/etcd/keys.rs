@@ -3,6 +3,8 @@
 //! | key | what |
 //! |---|---|
 //! | `ROOT/format` | that a ref-db is here, and its format |
+//! | `ROOT/identity` | what tells it from every other one |
+//! | `ROOT/closed` | why nobody may write, while that is so |
 //! | `ROOT/entry/PROJECT//REF` | an entry |
 //! | `ROOT/site/NAME` | a site that used it |
 //! | `ROOT/lock/PROJECT//REF//ID` | a hold of a lock, or somebody who waits for it |
@@ -29,6 +31,19 @@ impl Keys {
 
     pub(super) fn format(&self) -> Vec<u8> {
         self.below("format")
+    }
+
+    pub(super) fn identity(&self) -> Vec<u8> {
+        self.below("identity")
+    }
+
+    pub(super) fn closed(&self) -> Vec<u8> {
+        self.below("closed")
+    }
+
+    /// What all entries begin with; the rest is the project, `//` and the name.
+    pub(super) fn all_entries(&self) -> Vec<u8> {
+        self.below("entry/")
     }
 
     /// What all entries of a project begin with; the rest is the name of the ref.

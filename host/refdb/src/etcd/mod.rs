@@ -18,10 +18,11 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use refgate_core::refdb::{Mark, check_message};
 use refgate_core::{
     Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
-    GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefLock, RefName, TextOutcome,
-    future::ready,
+    GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
+    TextOutcome, future::ready,
 };
 
 use crate::url::Remote;
@@ -216,5 +217,40 @@ impl GlobalRefDb for EtcdRefDb {
 
     fn sites<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
         self.driver.call(deadline, |call| async move { read::sites(&call).await })
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.driver.shared.seen.newest()
+    }
+
+    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
+        self.driver.call(deadline, |call| async move { write::renew_identity(&call).await })
+    }
+
+    fn set_closed<'a>(
+        &'a self,
+        message: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+        if let Some(Err(why)) = message.map(check_message) {
+            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, why)));
+        }
+        let message = message.map(str::to_owned);
+        self.driver.call(deadline, |call| async move { write::set_closed(&call, message.as_deref()).await })
+    }
+
+    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        self.driver.call(deadline, |call| async move { read::closed(&call).await })
+    }
+
+    fn projects<'a>(
+        &'a self,
+        after: Option<&'a Project>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        let after = after.cloned();
+        self.driver
+            .call(deadline, move |call| async move { read::projects(&call, after.as_ref(), limit).await })
     }
 }

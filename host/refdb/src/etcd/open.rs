@@ -8,6 +8,7 @@ use refgate_core::{Clock, Deadline, RefDbError, RefDbErrorKind, escape};
 
 use super::driver::{self, Driver};
 use super::error::{Failure, about};
+use super::keys::end_of;
 use super::servers::{Servers, limited};
 use super::shared::Shared;
 use crate::OpenMode;
@@ -44,10 +45,13 @@ pub(super) fn open(
 }
 
 async fn check(shared: &Shared, mode: OpenMode, deadline: Deadline) -> Result<bool, Failure> {
-    let key = shared.keys.format();
-    let found = shared.get(deadline, &key, GetOptions::new()).await?;
-    let format = match (found.kvs().first(), mode) {
-        (Some(found), _) => found.value().to_vec(),
+    let (key, identity) = (shared.keys.format(), shared.keys.identity());
+    // Nothing else lies between the two, so one answer has both.
+    let both = GetOptions::new().with_range(end_of(&identity));
+    let found = shared.get(deadline, &key, both).await?;
+    let of = |key: &[u8]| found.kvs().iter().find(|kv| kv.key() == key).map(|kv| kv.value().to_vec());
+    let format = match (of(&key), mode) {
+        (Some(format), _) => format,
         (None, OpenMode::Existing) => {
             let what = format!(
                 "there is no ref-db below `{}`; correct the url, or make one with `refgate refdb seed PROJECT`",
@@ -63,6 +67,7 @@ async fn check(shared: &Shared, mode: OpenMode, deadline: Deadline) -> Result<bo
             // Whoever makes it writes the same.
             let made = shared.txn(deadline, true, &make).await?;
             if made.succeeded() {
+                identify(shared, deadline).await?;
                 return Ok(true);
             }
             let mut seen = super::read::collect(&made);
@@ -70,6 +75,11 @@ async fn check(shared: &Shared, mode: OpenMode, deadline: Deadline) -> Result<bo
         }
     };
     if format == FORMAT {
+        match of(&identity) {
+            Some(found_identity) => shared.identified(&found, &found_identity),
+            // One that an older program made.
+            None => identify(shared, deadline).await?,
+        }
         return Ok(false);
     }
     let what = format!(
@@ -78,4 +88,18 @@ async fn check(shared: &Shared, mode: OpenMode, deadline: Deadline) -> Result<bo
         escape(&format)
     );
     Err(shared.about(RefDbErrorKind::Config, &what).into())
+}
+
+/// Gives the store an identity, unless somebody was faster.
+async fn identify(shared: &Shared, deadline: Deadline) -> Result<(), Failure> {
+    let key = shared.keys.identity();
+    let new = uuid::Uuid::new_v4().simple().to_string();
+    let make = Txn::new()
+        .when([Compare::create_revision(key.clone(), CompareOp::Equal, 0)])
+        .and_then([TxnOp::put(key.clone(), new.clone(), None)])
+        .or_else([TxnOp::get(key.clone(), None)]);
+    let answer = shared.txn(deadline, true, &make).await?;
+    let there = super::read::collect(&answer).remove(&key).map(|found| found.value);
+    shared.identified(&answer, &there.unwrap_or_else(|| new.into_bytes()));
+    Ok(())
 }

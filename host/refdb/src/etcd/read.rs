@@ -230,14 +230,50 @@ pub(super) async fn scan(
     Ok(Page { rows, next })
 }
 
-/// The sites that ever used the store, in byte order.
+/// The sites that ever used the store, in byte order. Every session asks for them, so the identity comes along.
 pub(super) async fn sites(call: &Call) -> Result<Vec<String>, Failure> {
-    let prefix = call.shared.keys.sites();
-    let options = GetOptions::new().with_range(end_of(&prefix)).with_keys_only();
-    let found = call.shared.get(call.deadline, &prefix, options).await?;
-    Ok(found
-        .kvs()
-        .iter()
-        .map(|one| String::from_utf8_lossy(&one.key()[prefix.len()..]).into_owned())
-        .collect())
+    let shared = &call.shared;
+    let (prefix, identity) = (shared.keys.sites(), shared.keys.identity());
+    let all = GetOptions::new().with_range(end_of(&prefix)).with_keys_only();
+    let gets = [TxnOp::get(identity.clone(), None), TxnOp::get(prefix.clone(), Some(all))];
+    let answer = shared.txn(call.deadline, true, &Txn::new().and_then(gets)).await?;
+    let mut seen = collect(&answer);
+    let identity = seen.remove(&identity).map_or_else(|| b"none".to_vec(), |found| found.value);
+    shared.identified(&answer, &identity);
+    let mut sites: Vec<String> =
+        seen.keys().map(|key| String::from_utf8_lossy(&key[prefix.len()..]).into_owned()).collect();
+    sites.sort_unstable();
+    Ok(sites)
+}
+
+/// The message of a store that is closed.
+pub(super) async fn closed(call: &Call) -> Result<Option<String>, Failure> {
+    let found = call.shared.get(call.deadline, &call.shared.keys.closed(), GetOptions::new()).await?;
+    Ok(found.kvs().first().map(|one| String::from_utf8_lossy(one.value()).into_owned()))
+}
+
+/// Projects with entries, in the order of their keys: one step per project, not per entry.
+pub(super) async fn projects(
+    call: &Call,
+    after: Option<&Project>,
+    limit: usize,
+) -> Result<Vec<Project>, Failure> {
+    let shared = &call.shared;
+    let all = shared.keys.all_entries();
+    let end = end_of(&all);
+    let mut from = after.map_or_else(|| all.clone(), |project| end_of(&shared.keys.entries(project)));
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let first = GetOptions::new().with_range(end.clone()).with_keys_only().with_limit(1);
+        let answer = shared.get(call.deadline, &from, first).await?;
+        let Some(key) = answer.kvs().first().map(|one| one.key()[all.len()..].to_vec()) else { break };
+        let name = key.windows(2).position(|two| two == b"//").map_or(key.as_slice(), |at| &key[..at]);
+        let project = Project::new(String::from_utf8_lossy(name)).map_err(|e| {
+            let what = format!("it holds entries of `{}`, which no project can be called: {e}", escape(name));
+            shared.about(RefDbErrorKind::Corrupt, &what)
+        })?;
+        from = end_of(&shared.keys.entries(&project));
+        found.push(project);
+    }
+    Ok(found)
 }

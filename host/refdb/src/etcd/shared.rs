@@ -1,10 +1,11 @@
 //! What all calls share: the servers, the keys, the sessions; and the few requests that everything is made of.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_client::{GetOptions, GetResponse, LeaseGrantResponse, Txn, TxnResponse};
+use etcd_client::{GetOptions, GetResponse, LeaseGrantResponse, ResponseHeader, Txn, TxnResponse};
+use refgate_core::refdb::{Mark, Seen};
 use refgate_core::{Clock, Deadline, RefDbError, RefDbErrorKind};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -27,6 +28,10 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
+    /// What is at [`Keys::identity`], as it was read last.
+    identity: Mutex<String>,
+    /// The newest mark. Answers carry the revision and the cluster, and those that look for it the identity.
+    pub(super) seen: Seen,
     /// Most operations in one transaction that nobody has refused yet.
     txn_ops: AtomicUsize,
     background: Background,
@@ -59,6 +64,8 @@ impl Shared {
             clock,
             servers,
             sessions: Sessions::default(),
+            identity: Mutex::default(),
+            seen: Seen::default(),
             txn_ops: AtomicUsize::new(TXN_OPS),
             background: Background { handle, tasks: Mutex::default() },
         }
@@ -71,6 +78,28 @@ impl Shared {
 
     pub(super) fn told(&self, failure: Failure, wrote: bool) -> RefDbError {
         failure.told(&self.shown, wrote, self.servers.proven())
+    }
+
+    fn identity(&self) -> MutexGuard<'_, String> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An answer said what is at [`Keys::identity`].
+    pub(super) fn identified(&self, answer: &impl Answer, identity: &[u8]) {
+        *self.identity() = refgate_core::escape(identity).replace(' ', "%20");
+        self.note(None, answer);
+    }
+
+    /// Takes the mark of an answer whose question was sent when `before` was the newest.
+    fn note(&self, before: Option<&Mark>, answer: &impl Answer) {
+        let Some(header) = answer.head() else { return };
+        let identity = self.identity().clone();
+        // Until the identity is known there is nothing to compare.
+        if !identity.is_empty() {
+            let identity = format!("{identity}@{:016x}", header.cluster_id());
+            let revision = u64::try_from(header.revision()).unwrap_or(0);
+            self.seen.note(before, Mark { identity, revision });
+        }
     }
 
     /// Most operations in one transaction.
@@ -113,7 +142,10 @@ impl Shared {
             let mut kv = client.kv_client().max_decoding_message_size(usize::MAX);
             async move { kv.get(key, Some(options)).await }
         };
-        self.servers.ask(&*self.clock, deadline, true, request).await
+        let before = self.seen.newest();
+        let answer = self.servers.ask(&*self.clock, deadline, true, request).await?;
+        self.note(before.as_ref(), &answer);
+        Ok(answer)
     }
 
     /// A transaction. `again`: see [`Servers::ask`].
@@ -128,7 +160,10 @@ impl Shared {
             let mut kv = client.kv_client().max_decoding_message_size(usize::MAX);
             async move { kv.txn(txn).await }
         };
-        self.servers.ask(&*self.clock, deadline, again, request).await
+        let before = self.seen.newest();
+        let answer = self.servers.ask(&*self.clock, deadline, again, request).await?;
+        self.note(before.as_ref(), &answer);
+        Ok(answer)
     }
 
     /// A new lease of `seconds`. One that nobody hears of any more holds no key and runs out.
@@ -159,5 +194,22 @@ impl Shared {
             Err(Failure::NoLease) => Ok(()),
             other => other,
         }
+    }
+}
+
+/// An answer that says which cluster gave it, and at which revision.
+pub(super) trait Answer {
+    fn head(&self) -> Option<&ResponseHeader>;
+}
+
+impl Answer for GetResponse {
+    fn head(&self) -> Option<&ResponseHeader> {
+        self.header()
+    }
+}
+
+impl Answer for TxnResponse {
+    fn head(&self) -> Option<&ResponseHeader> {
+        self.header()
     }
 }

@@ -16,9 +16,18 @@ use super::read::{Seen, collect, exactly, get_many};
 use super::session;
 use super::shared::{Call, TXN_OPS};
 
-/// Most edits that stand or fall together. In the worst case each has an entry and a lock of its own to compare, and one
-/// comparison is for the session.
-pub(super) const ATOMIC_EDITS: usize = (TXN_OPS - 1) / 2;
+/// Most edits that stand or fall together. In the worst case each has an entry and a lock of its own to compare, and
+/// [`OTHERS`] are compared with every write.
+pub(super) const ATOMIC_EDITS: usize = (TXN_OPS - OTHERS) / 2;
+/// The session, and that the store is not closed.
+const OTHERS: usize = 2;
+
+/// Whether something is written while the store is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Open,
+    Always,
+}
 
 /// What follows from what is there.
 enum Plan<T> {
@@ -28,15 +37,26 @@ enum Plan<T> {
     Write(Vec<TxnOp>, T),
 }
 
-/// Reads `keys`, lets `decide` say what to write, and writes it if none of them changed meanwhile; else once more.
-///
-/// Gives the answer of the write, too, if there was one.
+/// [`transact_when`] the store is open.
 async fn transact<T>(
     call: &Call,
     keys: &[Vec<u8>],
     decide: impl Fn(&Seen) -> Result<Plan<T>, RefDbError>,
 ) -> Result<(T, Option<TxnResponse>), Failure> {
+    transact_when(call, When::Open, keys, decide).await
+}
+
+/// Reads `keys`, lets `decide` say what to write, and writes it if none of them changed meanwhile; else once more.
+///
+/// Gives the answer of the write, too, if there was one.
+async fn transact_when<T>(
+    call: &Call,
+    when: When,
+    keys: &[Vec<u8>],
+    decide: impl Fn(&Seen) -> Result<Plan<T>, RefDbError>,
+) -> Result<(T, Option<TxnResponse>), Failure> {
     let shared = &call.shared;
+    let closed = shared.keys.closed();
     let mut seen = exactly(call, keys).await?;
     loop {
         let (writes, done) = match decide(&seen)? {
@@ -53,8 +73,11 @@ async fn transact<T>(
             })
             .collect();
         unchanged.push(session::alive(shared, session));
+        if when == When::Open {
+            unchanged.push(Compare::create_revision(closed.clone(), CompareOp::Equal, 0));
+        }
         let ops = unchanged.len().max(writes.len());
-        let look = keys.iter().cloned().chain([shared.keys.session(session)]);
+        let look = keys.iter().cloned().chain([shared.keys.session(session), closed.clone()]);
         let look: Vec<TxnOp> = look.map(|key| TxnOp::get(key, None)).collect();
         let txn = Txn::new().when(unchanged).and_then(writes).or_else(look);
         if !call.ticket.send(session) {
@@ -84,6 +107,10 @@ async fn transact<T>(
         seen = collect(&answer);
         if seen.remove(&shared.keys.session(session)).is_none() {
             shared.sessions.over(session);
+        }
+        if let Some(message) = seen.remove(&closed).filter(|_| when == When::Open) {
+            let message = String::from_utf8_lossy(&message.value);
+            return Err(RefDbError::closed(&shared.shown, &message).into());
         }
     }
 }
@@ -161,8 +188,7 @@ pub(super) async fn compare_and_put(
 /// How many of `edits` fit into one transaction; at least one.
 fn fitting(call: &Call, project: &Project, edits: &[Edit]) -> usize {
     let mut keys = BTreeSet::new();
-    // One comparison is for the session.
-    let room = call.shared.txn_ops().saturating_sub(1);
+    let room = call.shared.txn_ops().saturating_sub(OTHERS);
     let fits = edits.iter().take_while(|edit| {
         keys.extend(keys_of(call, project, edit));
         keys.len() <= room
@@ -374,5 +400,31 @@ pub(super) async fn note_site(call: &Call, site: &str) -> Result<(), Failure> {
         })
     };
     transact(call, std::slice::from_ref(&key), decide).await?;
+    Ok(())
+}
+
+/// Gives the store another identity.
+pub(super) async fn renew_identity(call: &Call) -> Result<(), Failure> {
+    let key = call.shared.keys.identity();
+    let new = uuid::Uuid::new_v4().simple().to_string();
+    let write = |_: &Seen| Ok(Plan::Write(vec![TxnOp::put(key.clone(), new.clone(), None)], ()));
+    let (_, answer) = transact_when(call, When::Always, std::slice::from_ref(&key), write).await?;
+    if let Some(answer) = answer {
+        call.shared.identified(&answer, new.as_bytes());
+    }
+    Ok(())
+}
+
+/// Closes the store, or opens it. Every write compares, so none that comes after this is applied.
+pub(super) async fn set_closed(call: &Call, message: Option<&str>) -> Result<(), Failure> {
+    let key = call.shared.keys.closed();
+    let write = |seen: &Seen| {
+        Ok(match (message, seen.contains_key(&key)) {
+            (Some(message), _) => Plan::Write(vec![TxnOp::put(key.clone(), message, None)], ()),
+            (None, true) => Plan::Write(vec![TxnOp::delete(key.clone(), None)], ()),
+            (None, false) => Plan::Done(()),
+        })
+    };
+    transact_when(call, When::Always, std::slice::from_ref(&key), write).await?;
     Ok(())
 }

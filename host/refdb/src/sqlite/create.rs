@@ -46,6 +46,36 @@ pub(super) fn create_if_missing(path: &Path, network: bool) -> Result<bool, RefD
     Ok(true)
 }
 
+/// Makes the directory of `path` and those that are missing above it.
+pub(crate) fn make_place(path: &Path) -> Result<(), RefDbError> {
+    let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) else { return Ok(()) };
+    make_dir(dir).map_err(|e| {
+        about(RefDbErrorKind::Config, path, &format!("its directory `{}` cannot be made: {e}", dir.display()))
+    })
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(above)?;
+    match fs::create_dir(dir) {
+        Ok(()) => give_away(&fs::File::open(dir)?, above),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// What root makes in another user's directory is that user's, else nobody but root could write.
+fn give_away(made: &fs::File, dir: &Path) -> io::Result<()> {
+    let owner = fs::metadata(dir)?;
+    match made.metadata()?.uid() == 0 && owner.uid() != 0 {
+        true => Ok(fchown(made, Some(owner.uid()), Some(owner.gid()))?),
+        false => Ok(()),
+    }
+}
+
 fn fill(path: &Path) -> Result<(), rusqlite::Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -72,12 +102,8 @@ impl Scratch {
             match fs::OpenOptions::new().write(true).create_new(true).open(&half) {
                 Ok(file) => {
                     let scratch = Scratch(half);
-                    // What root makes in another user's directory is that user's, else nobody but root could write.
                     // SQLite gives the files beside it to whom this one belongs to.
-                    let owner = fs::metadata(dir)?;
-                    if file.metadata()?.uid() == 0 && owner.uid() != 0 {
-                        fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-                    }
+                    give_away(&file, dir)?;
                     return Ok(scratch);
                 }
                 // Left behind by a dead process with this id.

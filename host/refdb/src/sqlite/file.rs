@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use refgate_core::refdb::{Mark, Seen};
 use refgate_core::{RefDbError, RefDbErrorKind};
 use rusqlite::{Connection, OpenFlags};
 
@@ -26,6 +27,8 @@ pub(super) struct StoreFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
+    /// The newest mark that was read from it.
+    pub(super) seen: Seen,
 }
 
 impl StoreFile {
@@ -54,7 +57,11 @@ impl StoreFile {
         }
         let probe = open_immutable(path).map_err(|e| before_commit(path, &e))?;
         check_marks(&probe, path)?;
-        Ok(StoreFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+        Ok(StoreFile {
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            seen: Seen::default(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -77,6 +84,7 @@ impl StoreFile {
             schema::upgrade(&mut connection).map_err(failed)?;
         }
         schema::all_is_there(&connection).map_err(failed)?;
+        self.seen.note(None, mark(&connection).map_err(failed)?);
         Ok(connection)
     }
 
@@ -92,6 +100,16 @@ impl StoreFile {
             Err(e) => Err(about(RefDbErrorKind::Unavailable, &self.path, &format!("the file is gone: {e}"))),
         }
     }
+}
+
+/// Who the store is, and how far it has come.
+pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Mark> {
+    let sql = "SELECT meta.value, counter.value FROM meta, counter \
+               WHERE meta.name = 'identity' AND counter.name = 'revision'";
+    connection.prepare_cached(sql)?.query_row([], |row| {
+        // The column is signed, and what it counts begins at 1.
+        Ok(Mark { identity: row.get(0)?, revision: row.get::<_, i64>(1)?.max(0).cast_unsigned() })
+    })
 }
 
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::refdb::check_text;
+use refgate_core::refdb::{Mark, check_message, check_text};
 use refgate_core::{
     Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
     GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
@@ -30,6 +30,7 @@ use refgate_core::{
 };
 
 use crate::{OpenMode, Opened};
+pub(crate) use create::make_place;
 use file::StoreFile;
 use lock::Locks;
 use machine::Machine;
@@ -37,6 +38,7 @@ use worker::Worker;
 
 /// A store in one file.
 struct SqliteRefDb {
+    file: Arc<StoreFile>,
     reader: Arc<Worker>,
     writer: Arc<Worker>,
     machine: Arc<Machine>,
@@ -51,7 +53,7 @@ impl SqliteRefDb {
         let rng = Mutex::new(SmallRng::seed_from_u64(crate::seed(&*clock)));
         let locks =
             Locks { reader: reader.clone(), writer: writer.clone(), machine: machine.clone(), clock, rng };
-        Ok(SqliteRefDb { reader, writer, machine, locks })
+        Ok(SqliteRefDb { file, reader, writer, machine, locks })
     }
 }
 
@@ -249,5 +251,39 @@ impl GlobalRefDb for SqliteRefDb {
 
     fn sites<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
         self.reader.call(deadline, ops::sites)
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.file.seen.newest()
+    }
+
+    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
+        self.writer.call(deadline, ops::renew_identity)
+    }
+
+    fn set_closed<'a>(
+        &'a self,
+        message: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+        if let Some(Err(why)) = message.map(check_message) {
+            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, why)));
+        }
+        let message = message.map(str::to_owned);
+        self.writer.call(deadline, move |call| ops::set_closed(call, message.as_deref()))
+    }
+
+    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        self.reader.call(deadline, ops::closed)
+    }
+
+    fn projects<'a>(
+        &'a self,
+        after: Option<&'a Project>,
+        limit: usize,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        let after = after.cloned();
+        self.reader.call(deadline, move |call| ops::projects(call, after.as_ref(), limit.max(1)))
     }
 }

@@ -14,7 +14,7 @@ use super::error::about;
 use super::file::StoreFile;
 use super::lock;
 use super::machine::Machine;
-use super::worker::{Call, Failure};
+use super::worker::{self, Call, Failure};
 
 const ONE: &str = "SELECT value, superseded, text FROM entry WHERE project = ?1 AND name = ?2";
 
@@ -82,7 +82,7 @@ fn write(tx: &Transaction<'_>, project: &Project, name: &RefName, entry: &Entry)
 
 fn unreadable(file: &StoreFile, project: &Project, name: &[u8], why: &str) -> Failure {
     let name = escape(name);
-    Failure::Entry(about(
+    Failure::Told(about(
         RefDbErrorKind::Corrupt,
         file.path(),
         &format!(
@@ -155,7 +155,7 @@ pub(super) fn compare_and_put(
     machine: &Machine,
 ) -> Result<Vec<Outcome>, RefDbError> {
     let file = call.file();
-    call.write(|tx| {
+    call.record(|tx| {
         let mut outcomes = Vec::with_capacity(edits.len());
         let mut first_seen = HashMap::new();
         for edit in edits {
@@ -193,7 +193,7 @@ pub(super) fn put(
     name: &RefName,
     value: GlobalRef,
 ) -> Result<(), RefDbError> {
-    call.write(|tx| Ok((write(tx, project, name, &Entry::new(value))?, true)))
+    call.record(|tx| Ok((write(tx, project, name, &Entry::new(value))?, true)))
 }
 
 pub(super) fn swap_entry(
@@ -204,7 +204,7 @@ pub(super) fn swap_entry(
     to: &Entry,
 ) -> Result<bool, RefDbError> {
     let file = call.file();
-    call.write(|tx| {
+    call.record(|tx| {
         let there = read_entry(tx, file, project, name)? == *from;
         match to.value {
             _ if !there => {}
@@ -249,7 +249,7 @@ pub(super) fn compare_and_put_text(
     new: &str,
 ) -> Result<TextOutcome, RefDbError> {
     let file = call.file();
-    call.write(|tx| {
+    call.record(|tx| {
         let actual = read_text(tx, file, project, name)?;
         if actual.as_deref() != expected {
             return Ok((TextOutcome::Mismatch { actual }, false));
@@ -269,21 +269,21 @@ fn forget(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::
 }
 
 pub(super) fn remove_ref(call: &mut Call<'_>, project: &Project, name: &RefName) -> Result<bool, RefDbError> {
-    call.write(|tx| {
+    call.record(|tx| {
         let removed = forget(tx, project, name)?;
         Ok((removed, removed))
     })
 }
 
 pub(super) fn remove_project(call: &mut Call<'_>, project: &Project) -> Result<u64, RefDbError> {
-    call.write(|tx| {
+    call.record(|tx| {
         let removed = tx.execute("DELETE FROM entry WHERE project = ?1", [project.as_str()])?;
         Ok((removed as u64, removed > 0))
     })
 }
 
 pub(super) fn add_site(call: &mut Call<'_>, site: &str) -> Result<(), RefDbError> {
-    call.write(|tx| {
+    call.record(|tx| {
         let added = tx.execute("INSERT OR IGNORE INTO site (name) VALUES (?1)", [site])?;
         Ok(((), added > 0))
     })
@@ -294,5 +294,55 @@ pub(super) fn sites(call: &mut Call<'_>) -> Result<Vec<String>, RefDbError> {
         let mut statement = tx.prepare_cached("SELECT name FROM site ORDER BY name")?;
         let names = statement.query_map([], |row| row.get(0))?;
         Ok(names.collect::<rusqlite::Result<_>>()?)
+    })
+}
+
+pub(super) fn renew_identity(call: &mut Call<'_>) -> Result<(), RefDbError> {
+    call.write(|tx| {
+        tx.execute("UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'identity'", [])?;
+        worker::count(tx)?;
+        Ok(((), true))
+    })
+}
+
+/// What begins to write after this has committed finds the message in its own transaction; SQLite has one writer at a time.
+pub(super) fn set_closed(call: &mut Call<'_>, message: Option<&str>) -> Result<(), RefDbError> {
+    call.write(|tx| {
+        match message {
+            Some(message) => {
+                tx.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('closed', ?1)", [message])?
+            }
+            None => tx.execute("DELETE FROM meta WHERE name = 'closed'", [])?,
+        };
+        worker::count(tx)?;
+        Ok(((), true))
+    })
+}
+
+pub(super) fn closed(call: &mut Call<'_>) -> Result<Option<String>, RefDbError> {
+    call.read(|tx| Ok(worker::closed(tx)?))
+}
+
+pub(super) fn projects(
+    call: &mut Call<'_>,
+    after: Option<&Project>,
+    limit: usize,
+) -> Result<Vec<Project>, RefDbError> {
+    let file = call.file();
+    call.read(|tx| {
+        let mut found: Vec<Project> = Vec::new();
+        // One step per project, not per entry.
+        let mut next =
+            tx.prepare_cached("SELECT project FROM entry WHERE project > ?1 ORDER BY project LIMIT 1")?;
+        while found.len() < limit {
+            let last = found.last().or(after).map_or("", Project::as_str);
+            let Some(name) = next.query_row([last], |row| row.get::<_, String>(0)).optional()? else { break };
+            let project = Project::new(name.clone()).map_err(|e| {
+                let what = format!("it holds entries of `{name}`, which no project can be called: {e}");
+                Failure::Told(about(RefDbErrorKind::Corrupt, file.path(), &what))
+            })?;
+            found.push(project);
+        }
+        Ok(found)
     })
 }

@@ -7,8 +7,8 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// Marks a file as a ref-db of refgate (`rgdb`).
 pub(super) const APPLICATION_ID: i32 = 0x7267_6462;
-/// The version of the tables below. Version 1 had `entry` without `text`, and `site`.
-pub(super) const VERSION: i32 = 2;
+/// The version of the tables below. Version 1 had `entry` without `text`, and `site`; version 2 all but `meta`.
+pub(super) const VERSION: i32 = 3;
 
 /// What version 1 had.
 const FIRST: &str = "
@@ -37,19 +37,32 @@ CREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WI
 INSERT INTO counter (name, value) VALUES ('fence', 0);
 ";
 
+/// What version 3 added: who the store is, how far it has come, and under `closed` why nobody may write. Older programs
+/// would neither count nor ask.
+const THIRD: &str = "
+CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
+INSERT INTO meta (name, value) VALUES ('identity', lower(hex(randomblob(16))));
+INSERT INTO counter (name, value) VALUES ('revision', 1);
+";
+
 /// Makes the tables in an empty file.
 pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
     // The same steps as an upgrade, so that old and new files cannot differ.
     connection.execute_batch(&format!(
-        "BEGIN; {FIRST} {SECOND} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        "BEGIN; {FIRST} {SECOND} {THIRD} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
     ))
 }
 
 /// Brings the tables to [`VERSION`]: all of it or nothing, and once when several processes try.
 pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if tx.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? == 1 {
-        tx.execute_batch(SECOND)?;
+    let found = tx.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))?;
+    for (version, what) in [(2, SECOND), (3, THIRD)] {
+        if found < version {
+            tx.execute_batch(what)?;
+        }
+    }
+    if found < VERSION {
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
     }
@@ -69,6 +82,7 @@ pub(super) fn all_is_there(connection: &Connection) -> rusqlite::Result<()> {
             "SELECT text FROM entry",
             "SELECT project, name, fence, owner, expires FROM lock",
             "SELECT value FROM counter",
+            "SELECT name, value FROM meta",
         ],
     )
 }

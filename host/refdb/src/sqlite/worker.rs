@@ -14,11 +14,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use refgate_core::{BoxFuture, Clock, Deadline, RefDbError, RefDbErrorKind};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::error;
-use super::file::StoreFile;
+use super::file::{StoreFile, mark};
 
 /// What is left of the deadline for the answer to travel back when another process holds the file.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -179,7 +179,29 @@ impl<'a> Call<'a> {
         self.in_transaction(TransactionBehavior::Deferred, |tx| read(tx).map(|value| (value, false)))
     }
 
-    /// Runs `write` in one transaction and commits when it says that it changed something.
+    /// Runs `write` in one transaction and commits when it says that it changed something, unless the store is closed; what
+    /// sites compare counts with it.
+    pub(super) fn record<T>(
+        &mut self,
+        write: impl FnOnce(&Transaction<'_>) -> Result<(T, bool), Failure>,
+    ) -> Result<T, RefDbError> {
+        let path = self.file.path();
+        self.write(|tx| {
+            if let Some(message) = closed(tx)? {
+                return Err(Failure::Told(RefDbError::closed(
+                    &format!("sqlite:{}", path.display()),
+                    &message,
+                )));
+            }
+            let (value, changed) = write(tx)?;
+            if changed {
+                count(tx)?;
+            }
+            Ok((value, changed))
+        })
+    }
+
+    /// The same for what is no entry, also while the store is closed.
     pub(super) fn write<T>(
         &mut self,
         write: impl FnOnce(&Transaction<'_>) -> Result<(T, bool), Failure>,
@@ -193,31 +215,48 @@ impl<'a> Call<'a> {
         work: impl FnOnce(&Transaction<'_>) -> Result<(T, bool), Failure>,
     ) -> Result<T, RefDbError> {
         let path = self.file.path();
+        let before = self.file.seen.newest();
         let tx = self
             .connection
             .transaction_with_behavior(behavior)
             .map_err(|e| error::before_commit(path, &e))?;
         let (value, changed) = work(&tx).map_err(|failure| match failure {
             Failure::Sqlite(e) => error::before_commit(path, &e),
-            Failure::Entry(e) => e,
+            Failure::Told(e) => e,
         })?;
+        let now = mark(&tx).map_err(|e| error::before_commit(path, &e))?;
         if changed {
             if !self.ticket.begin_commit() {
                 // Rolled back; nobody listens to this.
                 return Err(error::about(RefDbErrorKind::Unavailable, path, "the caller gave up"));
             }
             tx.commit().map_err(|e| error::at_commit(path, &e))?;
+        } else {
+            drop(tx);
         }
+        self.file.seen.note(before.as_ref(), now);
         Ok(value)
     }
+}
+
+/// The message of a store that is closed.
+pub(super) fn closed(tx: &Transaction<'_>) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT value FROM meta WHERE name = 'closed'";
+    tx.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()
+}
+
+/// One more write.
+pub(super) fn count(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE counter SET value = value + 1 WHERE name = 'revision'")?.execute([])?;
+    Ok(())
 }
 
 /// Why a transaction is rolled back.
 pub(super) enum Failure {
     /// SQLite refused a step.
     Sqlite(rusqlite::Error),
-    /// An entry that is in the way cannot be read.
-    Entry(RefDbError),
+    /// An entry that is in the way cannot be read, or the store is closed.
+    Told(RefDbError),
 }
 
 impl From<rusqlite::Error> for Failure {

@@ -6,6 +6,8 @@
 //! | `ROOT/locks/PROJECT/REF/_c_UUID-lock-N` | one who holds or waits for a lock, as Curator has it |
 //! | `ROOT-refgate/superseded/PROJECT/REF/:` | the superseded values of a ref; no ref or project has a part `:` |
 //! | `ROOT-refgate/sites/NAME` | a site that used this store |
+//! | `ROOT-refgate/identity` | what tells this store from every other one, and after a line feed why nobody may write; every write checks its version |
+//! | `ROOT-refgate/revision` | changed by every write, so that its last change is the store's |
 //! | `ROOT-refgate/removals` | changes with every removal of a value, because a node that is made anew counts from 0 |
 //! | `ROOT-refgate/sessions/UUID` | a client that writes; every write checks that it is there |
 //!
@@ -56,6 +58,14 @@ impl Layout {
 
     pub(super) fn removals(&self) -> String {
         format!("{}/removals", self.own)
+    }
+
+    pub(super) fn identity(&self) -> String {
+        format!("{}/identity", self.own)
+    }
+
+    pub(super) fn revision(&self) -> String {
+        format!("{}/revision", self.own)
     }
 
     pub(super) fn superseded(&self) -> String {
@@ -121,8 +131,8 @@ impl Place {
     }
 }
 
-/// The node for humans' names and the name again.
-pub(super) fn decode_site(node: &str) -> Option<String> {
+/// The name that [`encode`] made a node of.
+pub(super) fn decode(node: &str) -> Option<String> {
     let node = node.replace('+', " ");
     String::from_utf8(refgate_core::unescape(&node)).ok()
 }
@@ -286,7 +296,7 @@ mod tests {
             let node = layout().site(site);
             let node = node.strip_prefix("/gerrit/multi-site-refgate/sites/").unwrap();
             assert!(!node.contains('/') && !node.contains('.'), "{node}");
-            assert_eq!(decode_site(node).as_deref(), Some(site));
+            assert_eq!(decode(node).as_deref(), Some(site));
         }
     }
 }

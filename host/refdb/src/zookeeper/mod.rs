@@ -24,7 +24,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refgate_core::refdb::check_text;
+use refgate_core::refdb::{Mark, check_message, check_text};
 use refgate_core::{
     Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
     GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
@@ -73,25 +73,31 @@ async fn open_by(
     let shown = settings.shown.clone();
     let ready = by(&*clock, deadline, async {
         let link = connect(&settings).await?;
-        let found = found(&settings, &link).await.map_err(|e| error::before_write(&settings.shown, &e))?;
-        if !found {
-            if mode == OpenMode::Existing {
-                let what = format!(
-                    "the node `{}` does not exist; correct the root in `ref-database.url`, or make it with \
-                     `refgate refdb seed PROJECT`",
-                    settings.layout.root
-                );
-                return Err(error::about(RefDbErrorKind::Unavailable, &settings.shown, &what));
-            }
-            let made = commit::make_roots(&settings, link.client()).await;
-            made.map_err(|e| error::before_write(&settings.shown, &e))?;
+        let failed = |e: zookeeper_client::Error| error::before_write(&settings.shown, &e);
+        let mut mark = commit::known(&settings, link.client()).await.map_err(failed)?;
+        let found = mark.is_some() || found(&settings, &link).await.map_err(failed)?;
+        if !found && mode == OpenMode::Existing {
+            let what = format!(
+                "the node `{}` does not exist; correct the root in `ref-database.url`, or make it with \
+                 `refgate refdb seed PROJECT`",
+                settings.layout.root
+            );
+            return Err(error::about(RefDbErrorKind::Unavailable, &settings.shown, &what));
         }
-        Ok((link, !found))
+        // Gerrit, or an older refgate, makes no identity.
+        if mark.is_none() {
+            commit::make_roots(&settings, link.client()).await.map_err(failed)?;
+            mark = commit::known(&settings, link.client()).await.map_err(failed)?;
+        }
+        Ok((link, mark, !found))
     });
-    let (link, created) = ready.await.unwrap_or_else(|| Err(error::too_late(&shown)))?;
+    let (link, mark, created) = ready.await.unwrap_or_else(|| Err(error::too_late(&shown)))?;
     let lease = link.lease;
     let address = own_address(&settings.servers);
     let store = Store::new(settings, clock, link, address);
+    if let Some(mark) = mark {
+        store.seen.note(None, mark);
+    }
     Ok(Opened { db: Arc::new(ZooKeeperRefDb { store, lease }), created })
 }
 
@@ -405,5 +411,51 @@ impl GlobalRefDb for ZooKeeperRefDb {
             Box::pin(async move { self.store.sites(&link).await })
         };
         Box::pin(async move { self.store.read(deadline, read).await })
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.store.seen.newest()
+    }
+
+    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
+        Box::pin(async move {
+            let doubt = Doubt::default();
+            self.store.write(deadline, &doubt, self.store.renew_identity(&doubt)).await
+        })
+    }
+
+    fn set_closed<'a>(
+        &'a self,
+        message: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+        Box::pin(async move {
+            message.map_or(Ok(()), check_message).map_err(|why| invalid(why.to_owned()))?;
+            let doubt = Doubt::default();
+            self.store.write(deadline, &doubt, self.store.set_closed(message, &doubt)).await
+        })
+    }
+
+    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
+        let read = move |link: Arc<link::Link>| -> BoxFuture<'a, _> {
+            Box::pin(async move { self.store.closed(&link).await })
+        };
+        Box::pin(async move { self.store.read(deadline, read).await })
+    }
+
+    fn projects<'a>(
+        &'a self,
+        after: Option<&'a Project>,
+        _limit: usize,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+        Box::pin(async move {
+            let after = after.map(|project| self.place(project)).transpose()?.map(|place| place.values);
+            let read = |link: Arc<link::Link>| -> BoxFuture<'a, _> {
+                let after = after.clone();
+                Box::pin(async move { self.store.projects(&link, after.as_deref()).await })
+            };
+            self.store.read(deadline, read).await
+        })
     }
 }

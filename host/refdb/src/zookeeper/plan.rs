@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn node(data: &str, version: i32) -> Node {
-        Node { data: data.into(), version, children: 0 }
+        Node { data: data.into(), version, children: 0, changed: 0 }
     }
 
     fn name(name: &str) -> RefName {

@@ -28,11 +28,13 @@ pub(super) struct Node {
     /// Grows with every change of the data.
     pub version: i32,
     pub children: i32,
+    /// The transaction that changed the data last.
+    pub changed: i64,
 }
 
 impl Node {
     pub(super) fn new(data: Vec<u8>, stat: &Stat) -> Node {
-        Node { data, version: stat.version, children: stat.num_children }
+        Node { data, version: stat.version, children: stat.num_children, changed: stat.mzxid }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use refgate_core::refdb::Seen;
 use refgate_core::{BoxFuture, Clock, Deadline, RefDbError, RefDbErrorKind};
 use tokio::sync::oneshot;
 use zookeeper_client::Error;
@@ -31,6 +32,8 @@ pub(super) struct Store {
     pub address: String,
     reader: Slot,
     writer: Slot,
+    /// The newest mark.
+    pub seen: Seen,
     /// Session nodes of killed writers. While one is there, something of that writer could still arrive.
     retired: Mutex<Vec<String>>,
     /// Most operations that the server took in one read; 0 when it knows no such reads.
@@ -45,6 +48,7 @@ impl Store {
             address,
             reader: Slot::new(Some(Arc::new(reader))),
             writer: Slot::default(),
+            seen: Seen::default(),
             retired: Mutex::default(),
             batch: AtomicUsize::new(BATCH),
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use refgate_core::{Cursor, Page, RefDbError, RefName};
+use refgate_core::{Cursor, Page, Project, RefDbError, RefName};
 use zookeeper_client::Error;
 
-use super::layout::{Place, is_pseudo_ref};
+use super::layout::{Place, decode, is_pseudo_ref};
 use super::link::Link;
 use super::plan::Change;
 use super::read::{Answer, Ask, Node};
@@ -105,14 +105,47 @@ impl Store {
         Ok(paths.into_iter().zip(nodes).filter_map(|(path, node)| Some((path, node?))).collect())
     }
 
-    /// The sites that ever used this store.
+    /// The sites that ever used this store. Every session asks for them, so the mark comes along; and a member of the
+    /// ensemble that is behind would look like a store that went back, so this always catches up first.
     pub(super) async fn sites(&self, link: &Link) -> Result<Vec<String>, Error> {
-        let dir = self.settings.layout.sites();
-        let answers = self.ask(link, &[Ask::Children(&dir)], self.settings.sync).await?;
-        let nodes = answers.into_iter().flat_map(Answer::children);
-        let mut sites: Vec<String> = nodes.filter_map(|node| super::layout::decode_site(&node)).collect();
+        let layout = &self.settings.layout;
+        let (dir, identity, revision) = (layout.sites(), layout.identity(), layout.revision());
+        let asks = [Ask::Data(&identity), Ask::Data(&revision), Ask::Children(&dir)];
+        let mut answers = self.ask(link, &asks, true).await?.into_iter();
+        let mut node = || answers.next().and_then(Answer::node);
+        self.note(node().as_ref(), node().as_ref());
+        let nodes = answers.flat_map(Answer::children);
+        let mut sites: Vec<String> = nodes.filter_map(|node| decode(&node)).collect();
         sites.sort_unstable();
         Ok(sites)
+    }
+
+    /// The projects whose directories hold refs, or did until lately, in byte order of their nodes; only those behind the
+    /// node `after`.
+    pub(super) async fn projects(&self, link: &Link, after: Option<&str>) -> Result<Vec<Project>, Error> {
+        let root = self.settings.layout.root.as_str();
+        let (mut found, mut level, mut sync) = (Vec::new(), vec![root.to_owned()], self.settings.sync);
+        while !level.is_empty() {
+            let asks: Vec<Ask<'_>> = level.iter().map(|path| Ask::Children(path)).collect();
+            let answers = self.ask(link, &asks, sync).await?;
+            let mut next = Vec::new();
+            for (path, answer) in level.iter().zip(answers) {
+                let is_ref = |child: &str| path != root && (child == "refs" || is_pseudo_ref(child));
+                let children = answer.children();
+                if children.iter().any(|child| is_ref(child)) {
+                    found.push(path.clone());
+                }
+                // Beside the projects are Gerrit's locks.
+                let below = |child: &&String| !is_ref(child) && !(path == root && *child == "locks");
+                next.extend(children.iter().filter(below).map(|child| format!("{path}/{child}")));
+            }
+            level = next;
+            sync = false;
+        }
+        found.retain(|path| after.is_none_or(|after| path.as_str() > after));
+        found.sort_unstable();
+        let name = |path: &String| decode(path.strip_prefix(root)?.strip_prefix('/')?);
+        Ok(found.iter().filter_map(name).filter_map(|name| Project::new(name).ok()).collect())
     }
 }
 

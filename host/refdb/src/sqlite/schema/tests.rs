@@ -1,4 +1,4 @@
-//! Files of version 1 become files of today, once and as a whole.
+//! Files of older versions become files of today, once and as a whole.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,6 +87,21 @@ fn an_old_file_keeps_what_it_holds_and_gets_texts_and_locks() {
     let value: Vec<u8> =
         connection.query_row("SELECT value FROM entry WHERE text IS NOT NULL", [], |row| row.get(0)).unwrap();
     assert!(!value.is_empty() && Oid::from_bytes(&value).is_err());
+}
+
+#[test]
+fn a_file_of_version_2_becomes_a_store_with_an_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = first(dir.path());
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(&format!("BEGIN; {SECOND} PRAGMA user_version = 2; COMMIT;")).unwrap();
+    drop(connection);
+    let location = Location::new("sqlite:r.sqlite", dir.path());
+    let seen = || open(&location, OpenMode::Existing, Arc::new(StepClock::new())).unwrap().db.seen().unwrap();
+    let mark = seen();
+    assert_eq!((mark.identity.len(), mark.revision), (32, 1));
+    assert_eq!(seen(), mark, "made once");
+    assert_eq!(version(&path), VERSION);
 }
 
 #[test]
