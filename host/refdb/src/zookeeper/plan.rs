@@ -49,17 +49,42 @@ impl From<GlobalRef> for Wanted {
     }
 }
 
-/// The operations that put `wanted` in the place of `record` at `nodes`.
+/// What keeps the server from removing a value where an empty directory was a moment before.
+///
+/// The server looks for empty containers now and then, and removes each by its path alone: by then the node may have been
+/// made anew, with a value. It only leaves alone what is ephemeral or has children, so this is a child. No ref has such a
+/// part, so Gerrit and a scan pass it by.
+pub(super) fn guard(path: &str) -> String {
+    format!("{path}/:")
+}
+
+/// Whether the server may be about to remove what is there: a directory without anything in it.
+pub(super) fn is_empty_directory(node: &Node) -> bool {
+    node.data.is_empty() && node.children == 0
+}
+
+/// The operations that put `wanted` in the place of `record` at `nodes`. `was_directory`: an empty directory was there a
+/// moment before.
 ///
 /// The value node changes in any case, so that its version guards the list too.
-pub(super) fn changes(nodes: &(String, String), record: &Record, wanted: &Wanted) -> Vec<Change> {
+pub(super) fn changes(
+    nodes: &(String, String),
+    record: &Record,
+    wanted: &Wanted,
+    was_directory: bool,
+) -> Vec<Change> {
     let (value, list) = match wanted {
         Wanted::Entry(entry) => (codec::value(entry.value), codec::superseded(&entry.superseded)),
         Wanted::Text(text) => (Some(text.clone()), String::new()),
     };
     let mut changes = Vec::with_capacity(2);
     match value {
-        Some(data) => put(&nodes.0, record.value.as_ref(), data.into(), &mut changes),
+        Some(data) => {
+            put(&nodes.0, record.value.as_ref(), data.into(), &mut changes);
+            if record.value.as_ref().map_or(was_directory, is_empty_directory) {
+                changes.push(Change::Create { path: guard(&nodes.0), data: Vec::new() });
+            }
+        }
         None => match &record.value {
             None => {}
             // Others are below it; without data it is a directory.
@@ -78,13 +103,21 @@ pub(super) fn changes(nodes: &(String, String), record: &Record, wanted: &Wanted
     changes
 }
 
+/// What takes a value away together with its guard, which has this version, where nothing else is below it.
+pub(super) fn clear(path: &str, node: &Node, guard_version: i32) -> Vec<Change> {
+    vec![
+        Change::Delete { path: guard(path), version: guard_version },
+        Change::Delete { path: path.to_owned(), version: node.version },
+    ]
+}
+
 fn put(path: &str, node: Option<&Node>, data: Vec<u8>, changes: &mut Vec<Change>) {
     let path = path.to_owned();
     match node {
         None => changes.push(Change::Create { path, data }),
         // It may be a container, which a client cannot see. Those the server removes once they have lost their last
         // child, with whatever was written into them meanwhile.
-        Some(node) if node.data.is_empty() && node.children == 0 => {
+        Some(node) if is_empty_directory(node) => {
             changes.push(Change::Delete { path: path.clone(), version: node.version });
             changes.push(Change::Create { path, data });
         }
@@ -100,7 +133,8 @@ pub(super) fn rescue(above: Vec<(String, Option<Node>)>) -> Vec<Change> {
         let Some(node) = node.filter(|node| node.children == 1) else { break };
         changes.push(Change::Delete { path: path.clone(), version: node.version });
         if !node.data.is_empty() {
-            changes.push(Change::Create { path, data: node.data });
+            let guard = Change::Create { path: guard(&path), data: Vec::new() };
+            changes.extend([Change::Create { path, data: node.data }, guard]);
             return changes;
         }
     }
@@ -218,22 +252,26 @@ mod tests {
         let both = Wanted::Entry(Entry { value: at(b'a'), superseded: vec![oid(b'b')] });
         let lines = format!("{}\n", "b".repeat(40));
         let empty = Record::default();
-        assert_eq!(changes(&nodes(), &empty, &both), [create(&value, &a), create(&list, &lines)]);
-        assert_eq!(changes(&nodes(), &empty, &at(b'a').into()), [create(&value, &a)]);
+        assert_eq!(changes(&nodes(), &empty, &both, false), [create(&value, &a), create(&list, &lines)]);
+        assert_eq!(changes(&nodes(), &empty, &at(b'a').into(), false), [create(&value, &a)]);
         let full = Record { value: Some(node(&a, 7)), list: Some(node(&lines, 3)) };
-        assert_eq!(changes(&nodes(), &full, &both), [set(&value, &a, 7)], "the version guards the list too");
-        assert_eq!(changes(&nodes(), &full, &at(b'a').into()), [set(&value, &a, 7), delete(&list, 3)]);
         assert_eq!(
-            changes(&nodes(), &full, &GlobalRef::Untracked.into()),
+            changes(&nodes(), &full, &both, false),
+            [set(&value, &a, 7)],
+            "the version guards the list too"
+        );
+        assert_eq!(changes(&nodes(), &full, &at(b'a').into(), false), [set(&value, &a, 7), delete(&list, 3)]);
+        assert_eq!(
+            changes(&nodes(), &full, &GlobalRef::Untracked.into(), false),
             [delete(&value, 7), delete(&list, 3)]
         );
         assert_eq!(
-            changes(&nodes(), &full, &Wanted::Text("12".into())),
+            changes(&nodes(), &full, &Wanted::Text("12".into()), false),
             [set(&value, "12", 7), delete(&list, 3)]
         );
         let list_of_nothing = Record { value: None, list: Some(node(&lines, 3)) };
         assert_eq!(
-            changes(&nodes(), &list_of_nothing, &at(b'a').into()),
+            changes(&nodes(), &list_of_nothing, &at(b'a').into(), false),
             [create(&value, &a), delete(&list, 3)]
         );
     }
@@ -243,13 +281,18 @@ mod tests {
         let (value, _) = nodes();
         let a = "a".repeat(40);
         let of = |children| Record { value: Some(Node { children, ..node("", 2) }), list: None };
-        assert_eq!(changes(&nodes(), &of(1), &at(b'a').into()), [set(&value, &a, 2)]);
+        assert_eq!(changes(&nodes(), &of(1), &at(b'a').into(), false), [set(&value, &a, 2)]);
         assert_eq!(
-            changes(&nodes(), &of(0), &at(b'a').into()),
-            [delete(&value, 2), create(&value, &a)],
+            changes(&nodes(), &of(0), &at(b'a').into(), false),
+            [delete(&value, 2), create(&value, &a), create(&format!("{value}/:"), "")],
             "an empty container is about to be removed"
         );
-        assert_eq!(changes(&nodes(), &of(1), &GlobalRef::Untracked.into()), [set(&value, "", 2)]);
+        assert_eq!(
+            changes(&nodes(), &Record::default(), &at(b'a').into(), true),
+            [create(&value, &a), create(&format!("{value}/:"), "")],
+            "it was removed just now, and may be once more"
+        );
+        assert_eq!(changes(&nodes(), &of(1), &GlobalRef::Untracked.into(), false), [set(&value, "", 2)]);
     }
 
     #[test]
@@ -257,7 +300,7 @@ mod tests {
         let above = |data: &str, children| Some(Node { children, ..node(data, 1) });
         let full = ("/r/p/refs/a".to_owned(), above("v", 1));
         let dir = ("/r/p/refs/a/b".to_owned(), above("", 1));
-        let kept = [delete(&dir.0, 1), delete(&full.0, 1), create(&full.0, "v")];
+        let kept = [delete(&dir.0, 1), delete(&full.0, 1), create(&full.0, "v"), create("/r/p/refs/a/:", "")];
         assert_eq!(rescue(vec![dir.clone(), full.clone()]), kept);
         assert_eq!(rescue(vec![full.clone()]), kept[1..]);
         for stays in [above("v", 2), None] {

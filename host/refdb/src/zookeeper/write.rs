@@ -1,6 +1,6 @@
 //! Conditional and unconditional writes of refs: read, plan, commit, and again when somebody was faster.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::commit::{Commit, fits};
 use super::error::{Trouble, trouble};
 use super::layout::{Place, directories};
 use super::link::Link;
-use super::plan::{Change, Wanted, changes, entry, plan, rescue};
+use super::plan::{Change, Wanted, changes, clear, entry, guard, is_empty_directory, plan, rescue};
 use super::read::{Ask, Record};
 use super::store::{Doubt, Store};
 
@@ -71,6 +71,7 @@ impl Store {
             edits.iter().map(|edit| &edit.name).zip(nodes).collect();
         // A read without catching up first is enough for what is then written by version.
         let mut caught_up = false;
+        let mut directories = HashSet::new();
         loop {
             let link = self.writer().await?;
             self.session(&link).await?;
@@ -97,7 +98,8 @@ impl Store {
             let mut wanted = Vec::new();
             for (name, entry) in plan.writes {
                 if let (Some(nodes), Some(record)) = (nodes.get(&name), there.get(&name)) {
-                    wanted.extend(changes(nodes, record, &Wanted::Entry(entry)));
+                    let was_directory = look_for_directory(&mut directories, nodes, record);
+                    wanted.extend(changes(nodes, record, &Wanted::Entry(entry), was_directory));
                 }
             }
             if wanted.is_empty() {
@@ -152,6 +154,7 @@ impl Store {
         step: impl Fn(Lookup) -> Result<Step<T>, RefDbError>,
     ) -> Result<T, RefDbError> {
         let mut caught_up = false;
+        let mut directories = HashSet::new();
         loop {
             let link = self.writer().await?;
             self.session(&link).await?;
@@ -167,9 +170,20 @@ impl Store {
                 Ok(Step::Leave(value)) => return Ok(value),
                 Err(e) => return Err(e),
             };
-            let mut changes = changes(nodes, &record, &wanted);
+            let was_directory = look_for_directory(&mut directories, nodes, &record);
+            let mut changes = changes(nodes, &record, &wanted, was_directory);
             if changes.is_empty() {
                 return Ok(value);
+            }
+            if wanted == Wanted::from(GlobalRef::Untracked)
+                && let Some(node) = record.value.as_ref().filter(|node| node.children == 1)
+            {
+                let guard = guard(&nodes.0);
+                let found = self.ask(&link, &[Ask::Data(&guard)], false).await;
+                let found = found.map_err(|e| self.set_aside(&link, &e))?;
+                if let Some(guard) = found.into_iter().find_map(|answer| answer.node()) {
+                    drop(changes.splice(..1, clear(&nodes.0, node, guard.version)));
+                }
             }
             let removed = |change: &Change| matches!(change, Change::Delete { path, .. } if *path == nodes.0);
             if wanted == Wanted::from(GlobalRef::Untracked) && changes.iter().any(removed) {
@@ -270,6 +284,14 @@ impl Store {
         );
         self.about(RefDbErrorKind::Corrupt, &what)
     }
+}
+
+/// Whether an empty directory was where a value belongs, now or at an earlier look of the same call.
+fn look_for_directory(seen: &mut HashSet<String>, nodes: &(String, String), record: &Record) -> bool {
+    if record.value.as_ref().is_some_and(is_empty_directory) {
+        seen.insert(nodes.0.clone());
+    }
+    seen.contains(&nodes.0)
 }
 
 const NOTHING: Lookup = Lookup::Entry(Entry { value: GlobalRef::Untracked, superseded: Vec::new() });

@@ -158,6 +158,16 @@ fn containers_are_reaped() {
     for n in 0..8 {
         assert_eq!(t.value("p", &format!("refs/heads/d{n}")), at(5));
     }
+    // What keeps them there is no ref, and goes with them.
+    assert_eq!(t.scan("p", "refs/heads/d", None, 99).len(), 8);
+    assert_eq!(raw.children(&format!("{ROOT}/p/refs/heads/d0")), [":"]);
+    assert!(t.remove_ref("p", "refs/heads/d0"));
+    assert_eq!(raw.data(&format!("{ROOT}/p/refs/heads/d0")), None);
+    t.put("p", "refs/heads/d1/x", at(6));
+    assert!(t.remove_ref("p", "refs/heads/d1/x"));
+    assert_eq!(t.value("p", "refs/heads/d1"), at(5));
+    t.remove_project("p");
+    assert_eq!(raw.data(&format!("{ROOT}/p/refs/heads/d1")), None);
 }
 
 fn nested_projects() {
