@@ -232,3 +232,15 @@ fn cured(command: &str) {
 fn give(path: &Path) {
     cured(&format!("chown -R {SOMEBODY}:{SOMEBODY} {}", path.display()));
 }
+
+#[test]
+fn what_lies_beside_the_repositories_is_read_by_all_and_written_by_whom_the_directory_says() {
+    for (base, dir, file) in [(0o755, 0o2755, 0o644), (0o700, 0o2755, 0o644), (0o775, 0o2775, 0o664)] {
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(base)).unwrap();
+        let path = place.path().join(".state/what");
+        refgate_git::Files::as_in(place.path()).unwrap().replace(&path, b"1").unwrap();
+        assert_eq!((mode(path.parent().unwrap()), mode(&path)), (dir, file), "{base:o}");
+    }
+    assert!(refgate_git::Files::as_in("/nowhere/at/all").unwrap_err().message.contains("/nowhere/at/all"));
+}

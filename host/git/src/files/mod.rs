@@ -22,7 +22,7 @@ use nix::libc;
 
 use crate::GitError;
 use owner::Owner;
-use settings::Core;
+use settings::{Core, Shared};
 
 /// The set-group-id bit: what is made in such a directory gets its group.
 const SET_GROUP: u32 = 0o2000;
@@ -39,6 +39,18 @@ impl Files {
     /// For what is to be made below `git_dir`. Nothing is read yet.
     pub fn below(git_dir: impl Into<PathBuf>) -> Files {
         Files { git_dir: git_dir.into(), core: OnceLock::new() }
+    }
+
+    /// For what is to be made below a directory that is no repository, for those who may write in it.
+    ///
+    /// # Errors
+    /// The directory cannot be looked at.
+    pub fn as_in(dir: impl Into<PathBuf>) -> Result<Files, GitError> {
+        let dir = dir.into();
+        let meta = fs::metadata(&dir).map_err(|e| GitError::io("look at", &dir, &e))?;
+        // Read by everybody: nothing in it is secret, and whoever cannot read it can do nothing.
+        let shared = Shared::More(if meta.mode() & 0o020 != 0 { 0o664 } else { 0o644 });
+        Ok(Files { git_dir: dir, core: OnceLock::from(Core { shared, fsync: None }) })
     }
 
     /// The settings of the repository that say how files are made in it.

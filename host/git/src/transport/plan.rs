@@ -118,8 +118,10 @@ impl<'a> Plan<'a> {
                 pktline::write(&mut to, &line)?;
             }
             pktline::write_flush(&mut to)?;
-            if let Some(option) = &self.facts.option {
-                pktline::write(&mut to, option.as_bytes())?;
+            if !self.facts.options.is_empty() {
+                for option in &self.facts.options {
+                    pktline::write(&mut to, option.as_bytes())?;
+                }
                 pktline::write_flush(&mut to)?;
             }
             to.flush()
@@ -237,7 +239,7 @@ fn capabilities(facts: &Facts) -> Result<String, GitError> {
         used += " ";
         used += ATOMIC;
     }
-    if facts.option.is_some() {
+    if !facts.options.is_empty() {
         used += " ";
         used += PUSH_OPTIONS;
     }

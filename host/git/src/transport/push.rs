@@ -42,8 +42,8 @@ pub(super) struct Facts {
     pub(super) url: RemoteUrl,
     pub(super) format: ObjectFormat,
     pub(super) listing: Advertisement,
-    /// A push option for the remote's hooks, when the remote takes any.
-    pub(super) option: Option<String>,
+    /// Push options for the remote's hooks, when the remote takes any.
+    pub(super) options: Vec<String>,
     /// All commands or none.
     pub(super) atomic: bool,
 }
@@ -83,7 +83,7 @@ impl PushSession {
         };
         connection.listed();
         let (git_dir, url) = (local_git_dir.into(), url.clone());
-        let facts = Facts { git_dir, url, format, listing, option: None, atomic: false };
+        let facts = Facts { git_dir, url, format, listing, options: Vec::new(), atomic: false };
         Ok(PushSession { facts, connection })
     }
 
@@ -106,10 +106,12 @@ impl PushSession {
         list::symbolic(&self.facts.url, self.facts.format)
     }
 
-    /// The same session, in which `option` (one line) goes to the hooks of a remote that takes push options.
+    /// The same session, in which `option` (one line), too, goes to the hooks of a remote that takes push options.
     #[must_use]
     pub fn with_option(mut self, option: impl Into<String>) -> PushSession {
-        self.facts.option = Some(option.into()).filter(|_| self.facts.listing.can(PUSH_OPTIONS));
+        if self.facts.listing.can(PUSH_OPTIONS) {
+            self.facts.options.push(option.into());
+        }
         self
     }
 
@@ -143,14 +145,11 @@ impl PushSession {
         commands: &[PushCommand],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<PushStatus>, GitError> {
-        let Facts { git_dir, url, format, option, .. } = &self.facts;
-        let (git_dir, url, format, option) = (git_dir.clone(), url.clone(), *format, option.clone());
+        let Facts { git_dir, url, format, options, .. } = &self.facts;
+        let (git_dir, url, format, options) = (git_dir.clone(), url.clone(), *format, options.clone());
         let open = || {
             let session = PushSession::open_at(&git_dir, &url, format)?;
-            Ok::<_, GitError>(match &option {
-                Some(option) => session.with_option(option.clone()),
-                None => session,
-            })
+            Ok::<_, GitError>(options.iter().fold(session, |session, option| session.with_option(option)))
         };
         let mut next = Some(self);
         let mut attempt = |some: &[PushCommand]| {
