@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Usage,
     /// Whoever runs the repository, the remote or the ref-db. Exit code 1.
     Failed,
+    /// The operators of all sites: the ref-db is not the one that this site knows. Exit code 1.
+    Doubt,
 }
 
 impl Error {
@@ -64,6 +66,9 @@ impl From<RefDbError> for Error {
             RefDbErrorKind::Unavailable => Error::failed(e.message),
             RefDbErrorKind::Indeterminate => Error::failed(e.message)
                 .hint("nobody knows whether it was written; read it with `refgate refdb get`"),
+            RefDbErrorKind::Closed => Error::failed(e.message).hint(
+                "an operator closed it for all sites; it takes writes again after `refgate refdb open`",
+            ),
             _ => Error::failed(e.message),
         }
     }

@@ -15,6 +15,7 @@
 pub mod anew;
 pub mod cases;
 pub mod config;
+pub mod copy;
 mod error;
 pub mod explain;
 pub mod filters;
@@ -22,6 +23,7 @@ pub mod forget;
 mod gate;
 pub mod gated;
 pub mod heal;
+pub mod known;
 pub mod live;
 pub mod names;
 mod open;

@@ -12,6 +12,7 @@ use refgate_runtime::{LogLevel, LogSink};
 use crate::config::Config;
 use crate::filters::Loader;
 use crate::gated::Witness;
+use crate::known::Known;
 use crate::record::Recorder;
 use crate::{Error, Gate, GateParts, Site};
 
@@ -70,7 +71,8 @@ impl Site {
     /// From a configuration: its ref-db, its repositories and its filters.
     ///
     /// # Errors
-    /// Anything that would leave the gate incomplete: nothing is replicated with half of it.
+    /// Anything that would leave the gate incomplete: nothing is replicated with half of it. A ref-db that is not the one
+    /// that this site [knows](crate::known).
     pub async fn open(config: Config, system: &System) -> Result<Site, Error> {
         let mut filters = Loader::for_config(system, &config)?.load(&config)?;
         let recorder = recorder(&config, system)?;
@@ -108,11 +110,14 @@ impl Site {
         filters: Arc<dyn FilterSource>,
     ) -> Result<Site, Error> {
         refgate_git::set_local_limit(config.site.git_timeout);
+        let known = Known::of(&config);
+        let before = known.read();
         let refdb: Arc<dyn GlobalRefDb> = match config.ref_database.enabled {
             true => open_refdb(&config, false, system.clock.clone()).await?.db,
             // Nothing is read, so nothing needs to be there.
             false => Arc::new(NoopRefDb),
         };
+        known.check(before, refdb.as_ref())?;
         let repositories = GitRepositories::new(config.site.base_path.clone());
         let gate = Gate::new(GateParts {
             refdb,

@@ -255,6 +255,29 @@ pub enum RefdbCommand {
     Heal(HealArgs),
     /// Forget deletions and superseded values that no site can need any more
     Forget(ForgetArgs),
+    /// Show what this site knows of its ref-db and what is there, and go on with that
+    Accept {
+        /// Really go on with it; without this only show
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Let no write land any more, at any site, until it is opened
+    Close {
+        /// What those read whose pushes are refused
+        #[arg(long, value_name = "TEXT", default_value = "an operator stopped writes; try again later")]
+        message: String,
+    },
+    /// Take writes again
+    Open,
+    /// Copy a whole ref-db into an empty one, and compare the two
+    Copy {
+        /// The URL of the one that is copied
+        #[arg(value_name = "FROM-URL")]
+        from: String,
+        /// The URL of the copy
+        #[arg(value_name = "TO-URL")]
+        to: String,
+    },
     /// Give up what the ref-db records of a project whose repository was made anew, at all sites
     StartOver {
         /// The project
@@ -454,6 +477,10 @@ impl Command {
                 RefdbCommand::Conformance(_) => "refdb conformance",
                 RefdbCommand::Heal(_) => "refdb heal",
                 RefdbCommand::Forget(_) => "refdb forget",
+                RefdbCommand::Accept { .. } => "refdb accept",
+                RefdbCommand::Close { .. } => "refdb close",
+                RefdbCommand::Open => "refdb open",
+                RefdbCommand::Copy { .. } => "refdb copy",
                 RefdbCommand::StartOver { .. } => "refdb start-over",
             },
             Command::Hook(hook) => match hook {

@@ -210,7 +210,7 @@ pub fn tell_error(error: &Error) -> u8 {
     }
     match error.kind {
         ErrorKind::Usage => 2,
-        ErrorKind::Failed => 1,
+        ErrorKind::Failed | ErrorKind::Doubt => 1,
     }
 }
 

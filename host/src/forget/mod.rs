@@ -108,6 +108,8 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
     }
     if options.yes {
         notes::write(&repository, kept_notes).await?;
+        // What it wrote counts; whether that can be remembered, the next push says.
+        drop(site.remember().await);
     }
     Ok(Report { project: project.clone(), dry_run: !options.yes, rows, unknown_sites })
 }

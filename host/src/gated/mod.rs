@@ -26,3 +26,6 @@ pub use witness::{Doubt, Kind, Witness, doubt};
 
 /// The push option that marks replication, with the name of the sending site behind it.
 pub const REPLICATION: &str = "refgate.replication=";
+
+/// The push option that says which ref-db the sending site uses, with its identity behind it.
+pub const REFDB: &str = "refgate.refdb=";

@@ -25,10 +25,11 @@ use super::journal::{Journal, Record, RecordedRef};
 use super::refused::Refused;
 use super::rows::{Row, Rows};
 use super::why::Why;
-use super::{REPLICATION, failpoint, judge, policy, write};
+use super::{REFDB, REPLICATION, failpoint, judge, policy, write};
+use crate::known::{TO_PUSHERS, mark_of};
 use crate::replicate::catch_up::{deadline, read, rest_of_changes};
 use crate::replicate::{blocking, catch_up_refs};
-use crate::{Error, Site, anew, names};
+use crate::{Error, ErrorKind, Site, anew, names};
 
 /// How long a push waits for refs that another process of this site holds.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -44,6 +45,8 @@ pub struct Push {
     pub atomic: bool,
     /// Sent by replication: no compare-and-put, the ref-db moved when a client wrote.
     pub replication: bool,
+    /// The identity of the sender's ref-db, when it says so.
+    pub refdb: Option<String>,
     /// What is to be moved.
     pub commands: Vec<Command>,
 }
@@ -52,10 +55,12 @@ impl Push {
     /// From what git hands on.
     pub fn new(id: impl Into<String>, request: &Request) -> Push {
         let marks = |option: &Vec<u8>| option.starts_with(REPLICATION.as_bytes());
+        let refdb = |option: &Vec<u8>| Some(String::from_utf8_lossy(option).strip_prefix(REFDB)?.to_owned());
         Push {
             id: id.into(),
             atomic: request.atomic,
             replication: request.options.iter().any(marks),
+            refdb: request.options.iter().find_map(refdb),
             commands: request.commands.clone(),
         }
     }
@@ -85,7 +90,10 @@ impl Received {
     pub fn unable(commands: usize, error: &Error, time: u64) -> Received {
         let hint = error.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
         let why = format!("{}{hint}", error.message);
-        let refused = "this site takes no pushes now: ask its operators";
+        let refused = match error.kind {
+            ErrorKind::Doubt => TO_PUSHERS,
+            ErrorKind::Usage | ErrorKind::Failed => "this site takes no pushes now: ask its operators",
+        };
         Received {
             operators: vec![Refused { time, name: None, why }],
             ..Received::refused(commands, refused, None)
@@ -122,6 +130,9 @@ pub async fn receive(
     let mut rows = Rows::new(&push.commands, push.atomic, gate, project, &config.rules);
     let mut received = Received::default();
     failpoint::at("begun", site.gate.clock().as_ref()).await;
+    if gate && push.replication {
+        refuse_another_refdb(site, push.refdb.as_deref())?;
+    }
     if gate {
         // What a kill left is finished before anything else. The refs of this push catch up when local policy has let them
         // through: the objects that make it possible may have come with the push itself.
@@ -153,7 +164,20 @@ pub async fn receive(
     }
     writer.look_for_another_project(&mut rows).await;
     writer.tell(&rows, &mut received);
+    // When it cannot, pushers have no part in it: this site's own pushes and fetches say so to its operators.
+    drop(site.remember().await);
     Ok(received)
+}
+
+/// What replication sends was recorded in the sender's ref-db, which says nothing about values in another one.
+fn refuse_another_refdb(site: &Site, theirs: Option<&str>) -> Result<(), Error> {
+    let ours = mark_of(site.gate.refdb().as_ref()).map(|mark| mark.identity);
+    match (theirs, ours) {
+        (Some(theirs), Some(ours)) if theirs != ours => Err(Error::failed(
+            "the receiving site uses another ref-db than the sending one: both have to name the same in `ref-database.url`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A push whose local policy is settled.
@@ -178,7 +202,7 @@ impl Writer<'_> {
             self.refuse_impossible(rows).await?;
             self.refuse_names(rows).await;
             if let Some(record) = self.record(rows) {
-                self.site.note_use().await;
+                self.site.note_use().await?;
                 let journal = Journal::of(self.repository);
                 let (begun, what) = (journal.clone(), record.clone());
                 blocking(move || begun.begin(&what)).await?;

@@ -67,6 +67,8 @@ pub(super) enum Why {
     Unreadable(String),
     /// The ref-db does not answer.
     RefDbDown(String),
+    /// An operator closed the ref-db, with this message.
+    Closed(String),
     /// Another site was faster.
     Lost(GlobalRef),
     /// Nobody knows whether the ref-db took it, or what became of it.
@@ -147,6 +149,7 @@ impl Why {
             Why::Locked => "locked in the ref-db by another writer: try again".into(),
             Why::Unreadable(_) => "what all sites together have of it cannot be read".into(),
             Why::RefDbDown(_) => "the ref-db does not answer: try again later".into(),
+            Why::Closed(message) => format!("writes are stopped at all sites: {message}"),
             Why::Lost(actual) => format!("another site was first: it is {} now", value(*actual)),
             Why::Unknown(_) => "outcome unknown: fetch to see what became of it".into(),
             Why::Busy => "busy: another process of this site moves it, try again".into(),

@@ -110,6 +110,11 @@ async fn put_once(
         Ok(outcomes) => return Ok(outcomes),
         Err(e) => e,
     };
+    if error.kind == RefDbErrorKind::Closed {
+        // The pusher reads what the operator wrote, without our words around it.
+        let message = refdb.closed(Deadline::after(clock, timeout)).await.ok().flatten();
+        return Err(Why::Closed(message.unwrap_or_else(|| "try again later".into())));
+    }
     // Nothing was applied, and nothing will be, says the contract. Of a call for each, some may have been.
     if error.kind != RefDbErrorKind::Indeterminate
         && (atomicity == Atomicity::AllOrNothing || edits.len() == 1)

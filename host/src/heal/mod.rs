@@ -61,7 +61,7 @@ pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<R
         report.problems.extend(doubt);
         return Ok(report);
     }
-    site.note_use().await;
+    site.note_use().await?;
     // First, because a lock that nobody holds stops every write of its ref.
     let files = left_over::remove(&repository, files).await?;
     // What a record still says of keeps its ref away from the rest, so this comes before the other rows.
@@ -82,6 +82,8 @@ pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<R
     let after = look::look(site, project, &repository, kind).await?;
     report.did(before, after, caught_up, done, files);
     report.problems.extend(doubt);
+    // What it wrote counts; whether that can be remembered, the next push says.
+    drop(site.remember().await);
     Ok(report)
 }
 

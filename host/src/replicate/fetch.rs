@@ -90,6 +90,8 @@ pub async fn fetch(
         progress.stage("moving refs");
         bring_kept(&source, &decision, &mut results).await;
         move_kept(site, project, &repository, remote, &decision, &mut results).await;
+        // From a source of truth the ref-db has moved.
+        decision.problems.extend(site.remember().await);
     }
     let catch_up = options.rows(&caught_up, &decision);
     let stuck = options.stuck(caught_up.stuck, &decision, &results);

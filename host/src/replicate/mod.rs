@@ -20,6 +20,7 @@ use refgate_core::{Deadline, Oid, Project, RefName, Refspecs, SiteKind};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
 use crate::gated::{Kind, REPLICATION, Witness};
+use crate::known::Known;
 use crate::record::Recorder;
 use crate::report::RefResult;
 use crate::{Error, Gate};
@@ -134,7 +135,7 @@ impl Site {
             .hint("nothing is lost: the next run sends what this one would have; start replication from a hook in the background, or from cron"),
             _ => e,
         })?;
-        self.note_use().await;
+        self.note_use().await?;
         Ok(Some(lock))
     }
 
@@ -157,18 +158,46 @@ impl Site {
             }),
         };
         caught_up.problems.extend(doubt.map(|doubt| doubt.to_string()));
+        if !dry_run {
+            caught_up.problems.extend(self.remember().await);
+        }
         Ok((writes, caught_up))
     }
 
-    /// Leaves this site's name in the ref-db, once: a ref-db that only one site ever used is probably a wrong one.
-    pub async fn note_use(&self) {
-        let Some(name) = &self.gate.config().site.name else { return };
+    /// Leaves this site's name in the ref-db, once: a ref-db that only one site ever used is probably a wrong one. What it
+    /// answers says, too, whether it is still the one that this site knows.
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn note_use(&self) -> Result<(), Error> {
         let (refdb, clock) = (self.gate.refdb(), self.gate.clock().as_ref());
         let deadline = || Deadline::after(clock, self.gate.config().ref_database.timeout);
+        let known = Known::of(self.gate.config());
+        let before = known.read();
         // A ref-db that cannot be read makes itself heard in the decision.
-        if refdb.sites(deadline()).await.is_ok_and(|sites| !sites.contains(name)) {
+        let sites = refdb.sites(deadline()).await;
+        known.check(before, refdb.as_ref())?;
+        if let (Some(name), Ok(sites)) = (&self.gate.config().site.name, sites)
+            && !sites.contains(name)
+        {
             drop(refdb.note_site(name, deadline()).await);
         }
+        Ok(())
+    }
+
+    /// Remembers how far the ref-db has come, or says why it cannot: then only the next backup that is put back goes
+    /// unnoticed, so nothing stops for it.
+    pub(crate) async fn remember(&self) -> Option<String> {
+        let (known, refdb) = (Known::of(self.gate.config()), self.gate.refdb().clone());
+        let now = self.gate.clock().unix_time();
+        let noted = tokio::task::spawn_blocking(move || known.note(refdb.as_ref(), now)).await;
+        let why = match noted {
+            Ok(noted) => noted.err()?.message,
+            Err(died) => format!("a worker thread died: {died}"),
+        };
+        Some(format!(
+            "this site cannot remember how far its ref-db has come, so an old copy would not be noticed: {why}"
+        ))
     }
 }
 

@@ -12,7 +12,8 @@ use refgate_git::{
 use super::offers::{Listing, Sides, Value};
 use super::{Options, Progress, Site, blocking, planned, whole};
 use crate::gated::install::unanswered;
-use crate::gated::{REPLICATION, Witness};
+use crate::gated::{REFDB, REPLICATION, Witness};
+use crate::known::mark_of;
 use crate::report::{RefResult, Report};
 use crate::{Error, names};
 
@@ -158,10 +159,15 @@ fn explain(results: &mut [RefResult], remote: &str, damaged: &RefName) {
     }
 }
 
-/// Tells the hook of a gated remote that this is replication: the ref-db moved already, when a client wrote.
+/// Tells the hook of a gated remote that this is replication: the ref-db moved already, when a client wrote. And which
+/// ref-db that is, because the mark says nothing about another one.
 fn mark(session: PushSession, site: &Site) -> PushSession {
     let name = site.gate.config().site.name.as_deref().unwrap_or("unnamed");
-    session.with_option(format!("{REPLICATION}{}", escape(name.as_bytes())))
+    let session = session.with_option(format!("{REPLICATION}{}", escape(name.as_bytes())));
+    match mark_of(site.gate.refdb().as_ref()) {
+        Some(mark) => session.with_option(format!("{REFDB}{}", mark.identity)),
+        None => session,
+    }
 }
 
 /// Kept refs have not been sent yet.

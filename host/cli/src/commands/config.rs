@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::{Clock, Deadline};
+use refgate_host::known::Known;
 use refgate_host::{Config, Error, ErrorKind, filters, open_refdb};
 use serde_json::{Value, json};
 
@@ -62,14 +63,25 @@ async fn refdb_warnings(config: &Config, clock: Arc<dyn Clock>) -> Result<Vec<St
     if !config.ref_database.enabled {
         return Ok(Vec::new());
     }
+    let known = Known::of(config);
+    let before = known.read();
     let opened = match open_refdb(config, false, clock.clone()).await {
         Ok(opened) => opened,
         Err(e) if e.kind == ErrorKind::Usage => return Err(e),
         Err(e) => return Ok(vec![e.message]),
     };
     let deadline = Deadline::after(clock.as_ref(), config.ref_database.timeout);
-    Ok(match opened.db.sites(deadline).await.as_deref() {
+    let mut warnings = match opened.db.sites(deadline).await.as_deref() {
         Ok(sites) => config.lonely(sites).into_iter().collect(),
         Err(e) => vec![e.message.clone()],
-    })
+    };
+    if let Err(e) = known.check(before, opened.db.as_ref()) {
+        warnings.push(e.hint.iter().fold(e.message.clone(), |text, hint| format!("{text}; {hint}")));
+    }
+    match opened.db.closed(deadline).await {
+        Ok(Some(message)) => warnings.push(format!("the ref-db is closed, and takes no writes: {message}")),
+        Ok(None) => {}
+        Err(e) => warnings.push(e.message),
+    }
+    Ok(warnings)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use refgate_host::config::Config;
 use refgate_host::projects::{self, is_repository, walk};
 use refgate_host::{Error, open_refdb};
-use refgate_refdb::Opened;
+use refgate_refdb::{Location, Opened, make_place};
 use serde_json::json;
 
 use crate::args::InitArgs;
@@ -188,7 +188,15 @@ async fn make(
         .map_err(|e| io("write in", &args.dir, e))?;
     std::io::Write::write_all(&mut temporary, text.as_bytes()).map_err(|e| io("write", file, e))?;
     temporary.persist_noclobber(file).map_err(|e| io("write", file, e.error))?;
-    let opened = async { open_refdb(&Config::load(file)?, true, system()?.clock).await }.await;
+    let opened = async {
+        let config = Config::load(file)?;
+        if let Some(url) = config.ref_database.url.clone() {
+            let place = Location::new(url, config.ref_database.base_dir.clone());
+            make_place(&place)?;
+        }
+        open_refdb(&config, true, system()?.clock).await
+    };
+    let opened = opened.await;
     opened.inspect_err(|_| drop(fs::remove_file(file)))
 }
 

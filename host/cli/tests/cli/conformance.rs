@@ -66,9 +66,9 @@ fn what_cannot_be_tested_is_refused() {
         all.extend(args);
         lab.run("a", &all)
     };
-    // Nothing is made to be tested.
+    // The store of the configuration is not made to be tested.
     run(&[]).fails(1, &["no such file", "refdb.sqlite"]);
-    run(&["--url", "sqlite:other.sqlite"]).fails(1, &["no such file", "a/other.sqlite"]);
+    run(&["--url", "sqlite:refgate.config/r.sqlite"]).fails(2, &["its directory", "cannot be made"]);
     run(&["--url", "noop:"]).fails(2, &["nothing to test", "--url"]);
     run(&["--url", "mysql://u:secret@h/db"]).fails(2, &["`mysql` is not a kind of store"]);
     run(&["--url", "memory:", "--only", "999"]).fails(2, &["no case matches `999`", "*lock*"]);
@@ -110,4 +110,20 @@ fn a_store_that_does_something_else_is_exit_code_1() {
     assert!(text.contains(&format!("\n5: failed: {why}\n")), "{text}");
     assert!(text.ends_with("1 passed, 2 failed, 0 not promised; seed 3\n"), "{text}");
     assert_eq!(lab.run("a", &["refdb", "get", PROJECT]).ok().lines().count(), 2, "what was there stays");
+}
+
+#[test]
+fn a_url_on_the_command_line_may_name_an_empty_place() {
+    let lab = Lab::new();
+    let url = "sqlite:../trial/below/r.sqlite";
+    let ran = lab.run("a", &["refdb", "conformance", "--url", url, "--only", "13"]);
+    assert!(ran.ok().contains("1 passed, 0 failed"), "{}", ran.out);
+    ran.says(&["created the ref-db sqlite:../trial/below/r.sqlite"]);
+    assert!(lab.path("trial/below/r.sqlite").is_file());
+    // The store of the configuration is there, or the configuration is wrong: the hint is the line that makes it.
+    lab.commit("a", MAIN, &[]);
+    let ran = lab.run("a", &["refdb", "conformance", "--only", "13"]);
+    ran.fails(1, &["refdb.sqlite", "no such file", "make it with `refgate refdb seed PROJECT`"]);
+    lab.run("a", &["refdb", "seed", PROJECT]).ok();
+    lab.run("a", &["refdb", "conformance", "--only", "13"]).ok();
 }

@@ -116,7 +116,7 @@ fn a_failed_init_leaves_nothing_behind() {
         (&["--name", "c", "--remote", "x=ftp://h/y"], "`ftp`"),
         (&["--name", "c", "--remote", "x=y", "--remote", "x=z"], "`x` is given twice"),
         (&["--name", "c", "--refdb", "redis:x"], "`redis`"),
-        (&["--name", "c", "--refdb", "sqlite:none/x.sqlite"], "directory"),
+        (&["--name", "c", "--refdb", "sqlite:refgate.config/x.sqlite"], "its directory"),
         (&[], "--name"),
     ] {
         let mut all = vec!["init", "c"];
@@ -128,6 +128,17 @@ fn a_failed_init_leaves_nothing_behind() {
     lab.mkdir("c/git/old.git");
     lab.run("", &["init", "c", "--name", "c", "--refdb", "redis:x"]).exits(2);
     assert!(lab.path("c/git/old.git").exists() && !lab.path("c/plugins").exists());
+}
+
+#[test]
+fn the_directory_of_a_new_ref_db_is_made() {
+    let lab = Lab::new();
+    let refdb = format!("sqlite:{}", lab.path("srv/refgate/refdb.sqlite").display());
+    assert!(
+        lab.run("", &["init", "c", "--name", "c", "--refdb", &refdb]).ok().contains("created the ref-db")
+    );
+    assert!(lab.path("srv/refgate/refdb.sqlite").is_file());
+    assert!(!lab.run("", &["init", "d", "--name", "d", "--refdb", &refdb]).ok().contains("created"));
 }
 
 #[test]

@@ -167,11 +167,19 @@ fn only_commands_that_fill_it_make_a_store() {
         assert!(!lab.path("refdb.sqlite").exists(), "{args:?} made one");
     }
     lab.run("a", &["config", "check"]).says(&gone);
+    // This site knows the one that is lost, so an operator has to say that a new one is meant.
+    let ran = lab.run("a", &["refdb", "seed", PROJECT]);
+    assert_eq!(ran.code, 1);
+    ran.says(&["created the ref-db", "is another one than this site knows", "refgate refdb accept"]);
+    lab.run("a", &["refdb", "accept", "--yes"]).ok();
+    lab.run("a", &["refdb", "seed", PROJECT]).ok();
+    other();
     for args in [
         &["refdb", "seed", PROJECT] as &[&str],
         &["refdb", "put", PROJECT, MAIN, &first],
         &["refdb", "cas", PROJECT, MAIN, "absent", &first],
     ] {
+        std::fs::remove_file(lab.path("a/git/.refgate/refdb")).unwrap();
         let ran = lab.run("a", args);
         ran.ok();
         ran.says(&["created the ref-db"]);

@@ -9,8 +9,10 @@ mod common;
 
 mod anew;
 mod changes;
+mod closed;
 mod crash;
 mod install;
+mod known;
 mod lab;
 mod local_policy;
 mod looked_at;

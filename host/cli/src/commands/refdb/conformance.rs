@@ -9,7 +9,7 @@ use rand::Rng;
 use refgate_core::{GlobalRefDb, Reach};
 use refgate_host::Error;
 use refgate_refdb::conformance::{Bench, Case, Connect, Report, Verdict, cases};
-use refgate_refdb::{Location, OpenMode, redacted};
+use refgate_refdb::{Location, OpenMode, make_place, redacted};
 use serde_json::{Value, json};
 
 use super::site;
@@ -21,6 +21,8 @@ use crate::system::system;
 /// Runs the cases one after the other and tells how each came out.
 pub async fn run(file: &Path, args: ConformanceArgs, output: &Output) -> Result<u8, Error> {
     let chosen = choose(args.only.as_deref())?;
+    // A place that somebody names for it may be empty; the store of the configuration is there, or the url is wrong.
+    let mode = if args.url.is_some() { OpenMode::Create } else { OpenMode::Existing };
     let location = location(file, args.url)?;
     if location.url == "noop:" {
         return Err(Error::usage("`noop:` remembers nothing, so there is nothing to test")
@@ -34,10 +36,18 @@ pub async fn run(file: &Path, args: ConformanceArgs, output: &Output) -> Result<
     // An error here is the user's to correct; later ones are failures of cases.
     let first = blocking({
         let (location, clock) = (location.clone(), system.clock.clone());
-        move || refgate_refdb::open(&location, OpenMode::Existing, clock)
+        move || {
+            if mode == OpenMode::Create {
+                make_place(&location)?;
+            }
+            refgate_refdb::open(&location, mode, clock)
+        }
     })
-    .await??
-    .db;
+    .await??;
+    if first.created {
+        note(&format!("created the ref-db {shown}"));
+    }
+    let first = first.db;
     let name = first.capabilities().name;
     let bench = Bench::new(connect(first, location, &system.clock), system.clock.clone(), run, seed);
     note(&format!("writes to {shown}, into projects below `{}`, and forgets them again", bench.prefix()));

@@ -8,6 +8,7 @@ mod heal;
 mod lock;
 mod policy;
 mod start_over;
+mod store;
 mod text;
 mod write;
 
@@ -23,33 +24,34 @@ use refgate_core::{
     RefName,
 };
 use refgate_host::config::Config;
+use refgate_host::known::{Known, Record, Standing, mark_of};
 use refgate_host::{Error, filters, open_refdb};
 
 use super::many::{self, Place, Several};
 use super::site;
 use crate::args::RefdbCommand;
-use crate::output::{Output, note, warn};
+use crate::output::{Output, hint, note, warn};
 use crate::system::system;
 
 /// `refgate refdb …`.
 pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<u8, Error> {
     match command {
         RefdbCommand::Get { project, refs } => {
-            let db = Db::open(file, false).await?;
+            let db = Db::open(file, LOOK).await?;
             entries::get(&db, &parse_project(project)?, &parse_names(refs)?, output).await
         }
         RefdbCommand::Ls { project } => {
-            let db = Db::open(file, false).await?;
+            let db = Db::open(file, LOOK).await?;
             entries::ls(&db, &parse_project(project)?, output).await
         }
         RefdbCommand::Put { project, name, value } => {
             let (project, name) = (parse_project(project)?, parse_name(name)?);
             match Value::parse(&value)? {
                 Value::Ref(value) => {
-                    write::put(&Db::open(file, true).await?, &project, &name, value, output).await
+                    write::put(&Db::open(file, MAKE_OR_MEND).await?, &project, &name, value, output).await
                 }
                 Value::Text(text) => {
-                    text::put(&Db::open(file, true).await?, &project, &name, &text, output).await
+                    text::put(&Db::open(file, MAKE_OR_MEND).await?, &project, &name, &text, output).await
                 }
             }
         }
@@ -64,16 +66,16 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
                 (Value::Ref(expected), Value::Ref(new)) => {
                     let mut edit = Edit::new(name, Expected::Exactly(expected), new);
                     edit.fence = fence;
-                    write::cas(&Db::open(file, true).await?, &project, edit, expected, output).await
+                    write::cas(&Db::open(file, MAKE).await?, &project, edit, expected, output).await
                 }
                 (_, Value::Text(_)) if fence.is_some() => {
                     Err(Error::usage("a text cannot be written with a fence"))
                 }
                 (Value::Ref(GlobalRef::Untracked), Value::Text(new)) => {
-                    text::cas(&Db::open(file, true).await?, &project, &name, None, &new, output).await
+                    text::cas(&Db::open(file, MAKE).await?, &project, &name, None, &new, output).await
                 }
                 (Value::Text(old), Value::Text(new)) => {
-                    text::cas(&Db::open(file, true).await?, &project, &name, Some(&old), &new, output).await
+                    text::cas(&Db::open(file, MAKE).await?, &project, &name, Some(&old), &new, output).await
                 }
                 _ => Err(Error::usage("a text can only take the place of a text, or of nothing")
                     .hint("`refgate refdb rm` forgets what is there")),
@@ -82,7 +84,7 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
         RefdbCommand::Lock { project, name, wait, lease, command } => {
             let (project, name) = (parse_project(project)?, parse_name(name)?);
             let (wait, lease) = (Duration::from_millis(wait), Duration::from_millis(lease));
-            lock::run(&Db::open(file, false).await?, &project, &name, wait, lease, command).await
+            lock::run(&Db::open(file, WRITE).await?, &project, &name, wait, lease, command).await
         }
         RefdbCommand::Policy { project, refs } => {
             policy::run(file, &parse_project(project)?, &parse_names(refs)?, output).await
@@ -90,7 +92,7 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
         RefdbCommand::Rm { project, name, yes } => {
             let project = parse_project(project)?;
             let name = name.map(parse_name).transpose()?;
-            write::rm(&Db::open(file, false).await?, &project, name.as_ref(), yes, output).await
+            write::rm(&Db::open(file, MEND).await?, &project, name.as_ref(), yes, output).await
         }
         RefdbCommand::Seed { projects, several, force, yes } => {
             several.check(&projects, "refdb seed PROJECT...")?;
@@ -98,60 +100,131 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
                 return Err(Error::usage("`seed --force` overwrites what other sites wrote")
                     .hint("see what differs with `refgate refdb check`, then run it again with --yes"));
             }
-            let db = Db::open(file, true).await?;
+            let db = Db::open(file, MAKE).await?;
             let work =
                 async |project: &Project, output: &Output| fill::seed(&db, project, force, output).await;
             many::run(output, (&several, &projects), &db.place(&several)?, work).await
         }
         RefdbCommand::Check { projects, several } => {
             several.check(&projects, "refdb check PROJECT...")?;
-            let db = Db::open(file, false).await?;
+            let db = Db::open(file, LOOK).await?;
             fill::warn_of_one_site(&db).await?;
             let work = async |project: &Project, output: &Output| fill::check(&db, project, output).await;
             many::run(output, (&several, &projects), &db.place(&several)?, work).await
         }
         RefdbCommand::Publish { project, refs } => {
             let (project, names) = (parse_project(project)?, parse_names(refs)?);
-            let db = Db::open(file, false).await?;
+            let db = Db::open(file, MEND).await?;
             db.note_use().await?;
             fill::publish(&db, &project, &names, output).await
         }
         RefdbCommand::Conformance(args) => conformance::run(file, args, output).await,
         RefdbCommand::Forget(args) => forget::run(file, args, output).await,
         RefdbCommand::Heal(args) => heal::run(file, args, output).await,
+        RefdbCommand::Accept { yes } => store::accept(file, yes, output).await,
+        RefdbCommand::Close { message } => {
+            store::set_closed(&Db::open(file, LOOK).await?, Some(&message), output).await
+        }
+        RefdbCommand::Open => store::set_closed(&Db::open(file, LOOK).await?, None, output).await,
+        RefdbCommand::Copy { from, to } => store::copy(from, to, output).await,
         RefdbCommand::StartOver { project, yes, not_new } => {
             let project = parse_project(project)?;
-            let db = Db::open(file, false).await?;
+            let db = Db::open(file, WRITE).await?;
             db.note_use().await?;
             start_over::run(&db, &project, (yes, not_new), output).await
         }
     }
 }
 
+/// What a command does with the ref-db.
+#[derive(Clone, Copy)]
+struct Use {
+    /// A store that is not there yet is made.
+    create: bool,
+    in_doubt: InDoubt,
+}
+
+/// What happens when the ref-db is not the one that this site knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InDoubt {
+    /// The command ends.
+    Stop,
+    /// It says so and goes on: it only looks.
+    Look,
+    /// It says so and goes on: operators put things right with it.
+    Mend,
+}
+
+const LOOK: Use = Use { create: false, in_doubt: InDoubt::Look };
+const WRITE: Use = Use { create: false, in_doubt: InDoubt::Stop };
+const MAKE: Use = Use { create: true, in_doubt: InDoubt::Stop };
+const MEND: Use = Use { create: false, in_doubt: InDoubt::Mend };
+const MAKE_OR_MEND: Use = Use { create: true, in_doubt: InDoubt::Mend };
+
 /// The ref-db of the configuration.
 pub struct Db {
     config: Config,
     refdb: Arc<dyn GlobalRefDb>,
     clock: Arc<dyn Clock>,
+    /// Where what this command wrote is remembered.
+    known: Option<Known>,
+}
+
+/// A command may end early, and what it has written by then counts.
+impl Drop for Db {
+    fn drop(&mut self) {
+        if let Some(known) = &self.known
+            && let Err(e) = known.note(self.refdb.as_ref(), self.clock.unix_time())
+        {
+            warn(&format!("this site cannot remember how far its ref-db has come: {}", e.message));
+        }
+    }
 }
 
 impl Db {
-    /// Opens it; `create` makes a store that is not there yet, and says so.
-    async fn open(file: &Path, create: bool) -> Result<Db, Error> {
+    /// Opens it; says so when it makes one.
+    async fn open(file: &Path, how: Use) -> Result<Db, Error> {
         let config = site::config(file)?;
         let clock = system()?.clock;
-        let opened = open_refdb(&config, create, clock.clone()).await?;
+        let known = Known::of(&config);
+        let before = known.read();
+        let opened = open_refdb(&config, how.create, clock.clone()).await?;
         if opened.created {
             note(&format!("created the ref-db {}", config.ref_database.url.as_deref().unwrap_or_default()));
         }
         if !opened.db.capabilities().durable {
             warn(&format!("the ref-db `{}:` keeps nothing", opened.db.capabilities().name));
         }
-        let db = Db { refdb: opened.db, config, clock };
-        if create {
+        let mut db = Db { refdb: opened.db, config, clock, known: None };
+        match (known.check(before.clone(), db.refdb.as_ref()), how.in_doubt) {
+            (Ok(()), InDoubt::Look) => {}
+            (Ok(()), _) => db.known = Some(known),
+            (Err(e), InDoubt::Stop) => return Err(e),
+            (Err(e), InDoubt::Look | InDoubt::Mend) => {
+                warn(&e.message);
+                e.hint.iter().for_each(|text| hint(text));
+                if how.in_doubt == InDoubt::Mend {
+                    db.renew_older(before).await?;
+                }
+            }
+        }
+        if how.create {
             db.note_use().await?;
         }
         Ok(db)
+    }
+
+    /// What is about to be written takes an old copy's revision on, and past what other sites saw: they are to notice all
+    /// the same.
+    async fn renew_older(&self, before: Result<Option<Record>, Error>) -> Result<(), Error> {
+        let (Some(mark), Ok(before)) = (mark_of(self.refdb.as_ref()), before) else { return Ok(()) };
+        if let Standing::Older(_) = Standing::of(before, &mark) {
+            self.refdb.renew_identity(self.deadline()).await?;
+            note(
+                "the ref-db has another identity now, so that every site asks: `refgate refdb accept` there",
+            );
+        }
+        Ok(())
     }
 
     /// Whoever writes leaves the name of its site.
