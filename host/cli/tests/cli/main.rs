@@ -5,6 +5,7 @@ mod broken;
 mod common;
 mod config;
 mod conformance;
+mod copy;
 mod demo;
 mod docs;
 mod explain;
