@@ -180,7 +180,7 @@ mod tests {
                     let expected = if operation.is_write() { of_writes } else { RefDbErrorKind::Unavailable };
                     assert_eq!(kind, Some(expected), "{operation:?}");
                 }
-                assert_eq!(faults.record().len(), 13);
+                assert_eq!(faults.record().len(), Operation::ALL.len());
             }
             let (db, _) = faulty(Faults::new(clock(), 1).at(Operation::Lock, 1, Fault::After));
             let soon = || Deadline::after(&*clock(), SECOND / 2);

@@ -246,7 +246,7 @@ mod tests {
                 Step::never(),
             ]);
             let (db, metrics) = Metrics::around(store.db.clone(), clock());
-            assert_eq!(metrics.snapshot().operations.len(), 13);
+            assert_eq!(metrics.snapshot().operations.len(), Operation::ALL.len());
             sites(&*db, SECOND).await.unwrap();
             assert_eq!(sites(&*db, SECOND).await, Err(RefDbErrorKind::Auth));
             sites(&*db, SECOND).await.unwrap();

@@ -158,12 +158,12 @@ mod tests {
                 LockTimeout,
                 LeaseLost,
             ] {
-                let store = Scripted::new([Step::err(kind); 13]);
+                let store = Scripted::new([Step::err(kind); Operation::ALL.len()]);
                 let db = around(store.db.clone(), retry(POLICY));
                 for (operation, (found, took)) in each_operation(&*db, SECOND).await {
                     assert_eq!((found, took), (Some(kind), Duration::ZERO), "{operation:?}");
                 }
-                assert_eq!(store.calls(), 13, "{kind:?}");
+                assert_eq!(store.calls(), Operation::ALL.len(), "{kind:?}");
             }
         });
     }

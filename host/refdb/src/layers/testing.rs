@@ -178,6 +178,10 @@ pub(super) async fn each_operation(
             Operation::Lock => db.lock(&p, &a, SECOND, deadline).await.map(drop),
             Operation::NoteSite => db.note_site("here", deadline).await.map(drop),
             Operation::Sites => db.sites(deadline).await.map(drop),
+            Operation::RenewIdentity => db.renew_identity(deadline).await,
+            Operation::SetClosed => db.set_closed(None, deadline).await,
+            Operation::Closed => db.closed(deadline).await.map(drop),
+            Operation::Projects => db.projects(None, 9, deadline).await.map(drop),
         };
         all.push((operation, (answer.err().map(|e| e.kind), PausedClock.now() - start)));
     }

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_store_that_never_answers_is_answered_for() {
         run(async {
-            let store = Scripted::new([Step::never(); 3 * 13]);
+            let store = Scripted::new([Step::never(); 3 * Operation::ALL.len()]);
             let db = around(store.db.clone(), Timeout::new(clock(), BOUND));
             for (wait, takes) in [(SECOND, SECOND), (Duration::ZERO, Duration::ZERO), (10 * BOUND, BOUND)] {
                 for (operation, kind) in each_operation(&*db, wait).await {

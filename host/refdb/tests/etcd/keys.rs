@@ -29,10 +29,11 @@ fn keys_and_values_byte_by_byte() {
     let mut found = all_keys(&server, "");
     let session = found.iter().position(|key| key.starts_with(b"refs/session/")).expect("one that writes");
     assert_eq!(found.remove(session).len(), "refs/session/".len() + 16);
-    let expected: [&[u8]; 4] = [
+    let expected: [&[u8]; 5] = [
         b"refs/entry/a/b//refs/heads/x",
         b"refs/entry/a/b//refs/heads/\xff",
         b"refs/format",
+        b"refs/identity",
         "refs/site/Ünï".as_bytes(),
     ];
     assert_eq!(found, expected);
@@ -53,7 +54,12 @@ fn only_create_makes_a_ref_db_and_says_so() {
     assert!(open_url(&there, Create).unwrap().created);
     assert!(!open_url(&there, Create).unwrap().created);
     assert!(!open_url(&there, Existing).unwrap().created);
-    assert_eq!(keys(&server, ""), ["some/where/format"]);
+    assert_eq!(keys(&server, ""), ["some/where/format", "some/where/identity"]);
+    // One that an older program made gets an identity when it is opened, and keeps it.
+    server.control(["del", "some/where/identity"]);
+    let identity = || open_url(&there, Existing).unwrap().db.seen().unwrap().identity;
+    assert_eq!(identity(), identity());
+    assert_eq!(keys(&server, ""), ["some/where/format", "some/where/identity"]);
 }
 
 fn an_unknown_format_is_refused() {
