@@ -86,17 +86,19 @@ impl Received {
         Received { answers, details: hint.into_iter().map(str::to_owned).collect(), ..Received::default() }
     }
 
-    /// The same where only an operator helps: `time` is in seconds since 1970.
-    pub fn unable(commands: usize, error: &Error, time: u64) -> Received {
+    /// The same where only an operator helps: `time` is in seconds since 1970. Who reads what replication is told is one.
+    pub fn unable(push: &Push, error: &Error, time: u64) -> Received {
         let hint = error.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
         let why = format!("{}{hint}", error.message);
-        let refused = match error.kind {
-            ErrorKind::Doubt => TO_PUSHERS,
-            ErrorKind::Usage | ErrorKind::Failed => "this site takes no pushes now: ask its operators",
+        let told = match (push.replication, error.kind) {
+            (true, _) => error.message.as_str(),
+            (_, ErrorKind::Doubt) => TO_PUSHERS,
+            (_, ErrorKind::Usage | ErrorKind::Failed) => "this site takes no pushes now: ask its operators",
         };
+        let hint = error.hint.as_deref().filter(|_| push.replication);
         Received {
             operators: vec![Refused { time, name: None, why }],
-            ..Received::refused(commands, refused, None)
+            ..Received::refused(push.commands.len(), told, hint)
         }
     }
 

@@ -26,6 +26,7 @@ fn shell(lab: &Lab, line: &str) -> Ran {
 #[test]
 fn the_unit_pushes_all_projects_and_takes_exit_code_3_for_no_failure() {
     let (lab, first) = Lab::seeded();
+    lab.hooks();
     let unit = recipe("refgate-push@.service");
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
     let second = lab.commit("a", "refs/heads/main", &[&first]);

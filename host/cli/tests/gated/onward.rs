@@ -12,6 +12,8 @@ use crate::lab::{Gated, Kind, until};
 fn both() -> Gated {
     let g = Gated::new(Kind::Files);
     for (site, other) in [("a", "b"), ("b", "a")] {
+        // What the lab saves time with is something to look at.
+        g.git(site, &["config", "core.fsync", "committed"]);
         g.lab.run(site, &["hook", "install", PROJECT, "--replicate", other]).ok();
     }
     g

@@ -28,7 +28,7 @@ pub async fn run(file: &Path, project: &Project) -> Result<u8, Error> {
         ),
         false => work(file, project, &request)
             .await
-            .unwrap_or_else(|e| Received::unable(request.commands.len(), &e, unix_time().as_secs())),
+            .unwrap_or_else(|e| Received::unable(&Push::new("", &request), &e, unix_time().as_secs())),
     };
     note_for_operators(&received.operators);
     received.details.iter().for_each(|line| output::note(&format!("refgate: {line}")));
