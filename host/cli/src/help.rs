@@ -10,7 +10,10 @@ type Group = (&'static str, &'static [&'static str]);
 const ALL: &[Group] = &[
     (
         "Commands for operators",
-        &["demo", "init", "config", "push", "fetch", "project", "refdb", "hook", "plugins", "verify"],
+        &[
+            "demo", "init", "config", "push", "fetch", "explain", "project", "refdb", "hook", "plugins",
+            "verify",
+        ],
     ),
     ("Commands for authors of filters", &["new", "build", "test", "bench", "replay", "sign", "wit"]),
 ];
@@ -20,7 +23,7 @@ const REFDB: &[Group] = &[
     ("Commands that fill", &["seed", "publish"]),
     ("Commands that repair", &["heal", "forget", "start-over"]),
     ("Commands that write by hand", &["cas", "put", "rm", "lock"]),
-    ("Commands about the store", &["conformance"]),
+    ("Commands that move or judge a store", &["copy", "close", "open", "accept", "conformance"]),
 ];
 
 const EXAMPLES: &str = "  refgate demo                              see what it is for
