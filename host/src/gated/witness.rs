@@ -181,6 +181,7 @@ mod tests {
             project: Project::new("team/app").unwrap(),
             audit: false,
             backstop: false,
+            replicate: Default::default(),
         };
         let read = command(&hooks.script(PROC_RECEIVE));
         assert_eq!(read, Some((hooks.program, hooks.config)));

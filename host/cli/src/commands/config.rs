@@ -3,14 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use refgate_core::{Clock, Deadline};
+use refgate_core::{Clock, Deadline, FilterSet, SiteKind};
+use refgate_git::GitRepositories;
 use refgate_host::known::Known;
-use refgate_host::{Config, Error, ErrorKind, filters, open_refdb};
+use refgate_host::projects::{Found, walk};
+use refgate_host::{Config, Error, ErrorKind, filters, gated, open_refdb};
 use serde_json::{Value, json};
 
 use super::site;
 use crate::output::{Cell, Mood, Output, warn};
 use crate::system::system;
+
+/// So many repositories that are not gated are named.
+const NAMED: usize = 10;
 
 /// `refgate config check`: also compiles the patterns and loads the filters, as a push would.
 pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
@@ -19,6 +24,7 @@ pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     let set = filters::Loader::for_config(&system, &config)?.load(&config)?;
     let mut warnings = config.warnings();
     warnings.extend(refdb_warnings(&config, system.clock).await?);
+    warnings.extend(ungated(&config, &set).await?);
     let unused: Vec<String> =
         config.unused.iter().map(|item| format!("{} ({})", item.full_key(), item.origin)).collect();
     if output.json {
@@ -55,6 +61,50 @@ pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     warnings.iter().for_each(|w| warn(w));
     output.text(&format!("{} is valid", file.display()));
     Ok(0)
+}
+
+/// The repositories below `site.basePath` that do not count as gated although the configuration says so, and why: the first
+/// ones, and how many more there are.
+async fn ungated(config: &Config, set: &FilterSet) -> Result<Vec<String>, Error> {
+    if config.site.writes != SiteKind::Gated || !config.ref_database.enabled {
+        return Ok(Vec::new());
+    }
+    let base = config.site.base_path.clone();
+    let found = blocking(move || walk(&base).collect::<Vec<Found>>()).await?;
+    let (mut out, mut more) = (Vec::new(), 0usize);
+    for one in found {
+        let why = match one {
+            Found::Project(project) if !filters::matches(set, &project).await? => continue,
+            Found::Project(project) => {
+                let (config, name) = (config.clone(), project.clone());
+                let looked = blocking(move || {
+                    let repository = GitRepositories::new(config.site.base_path.clone()).repository(&name)?;
+                    gated::doubt(&config, &name, &repository)
+                });
+                match looked.await? {
+                    Ok(None) => continue,
+                    Ok(Some(doubt)) => doubt.to_string(),
+                    Err(e) => format!("the repository of `{project}` cannot be looked at: {}", e.message),
+                }
+            }
+            Found::Unreadable(path, why) => format!("`{path}` below `site.basePath` cannot be looked at: {why}"),
+            // It is no project, or was looked at under another name.
+            Found::Unnamed(..) | Found::Again(_) => continue,
+        };
+        match out.len() < NAMED {
+            true => out.push(why),
+            false => more += 1,
+        }
+    }
+    if more > 0 {
+        out.push(format!("{more} more repositories count as ungated: `refgate hook status --all` lists them"));
+    }
+    Ok(out)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|died| Error::failed(format!("a worker thread died: {died}")))
 }
 
 /// A ref-db that cannot be opened now, or that one site alone ever used, makes no configuration invalid; one that the

@@ -133,7 +133,9 @@ fn every_row_of_check_is_one_of_heal() {
         lab.hooks();
         lab.configure("a", &format!("[site]\n    writes = {kind}"));
         let refdb = |args: &[&str]| lab.run("a", &[&["refdb"], args].concat());
-        let put = |name: &str, value: &str| drop(refdb(&["put", PROJECT, name, value]).ok());
+        let put = |name: &str, value: &str| {
+            refdb(&["put", PROJECT, name, value]).ok();
+        };
         let name = |last: &str| format!("refs/heads/{last}");
         for one in ["ahead", "behind", "diverged", "elsewhere", "nowhere", "deleted", "broken"] {
             git(&lab.repo("a"), &["update-ref", &name(one), &first]);

@@ -67,6 +67,9 @@ fn a_push_into_a_repository_that_lost_its_hook_is_not_taken_back() {
         assert_eq!(ran.code, 3, "{why}: {}", ran.err);
         ran.says(&["counts as ungated", why]);
         g.lab.run("b", &["refdb", "check", PROJECT]).says(&["counts as ungated", why]);
+        let ran = g.lab.run("b", &["config", "check"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.says(&["counts as ungated", PROJECT, why]);
         let status = g.status("b");
         assert!(status["doubt"].as_str().unwrap().contains(why) && status["good"] == false, "{status}");
         assert_eq!(g.value("b", "refs/heads/f"), second, "{why}");

@@ -79,7 +79,7 @@ async fn install_one(here: &Here, project: &Project, wanted: &Wanted, output: &O
         output.summary("a test push was refused by the hook, as it must be");
     }
     // From here on this site writes through the ref-db.
-    site.note_use().await;
+    site.note_use().await?;
     if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
         tell_made_anew(site, project, &repository).await;
     }
