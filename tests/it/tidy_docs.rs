@@ -18,7 +18,8 @@ fn read(path: &str) -> String {
 /// The pages for people, by their path from the root.
 fn pages() -> BTreeMap<String, String> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let docs = docs.map(|name| format!("docs/{}", name.to_string_lossy()));
+    let docs =
+        docs.map(|name| format!("docs/{}", name.to_string_lossy())).filter(|path| path.ends_with(".md"));
     let others = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned);
     let pages: BTreeMap<_, _> = docs.chain(others).map(|path| (path.clone(), read(&path))).collect();
     assert!(pages.len() > 12, "{:?}", pages.keys());
