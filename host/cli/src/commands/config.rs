@@ -87,7 +87,9 @@ async fn ungated(config: &Config, set: &FilterSet) -> Result<Vec<String>, Error>
                     Err(e) => format!("the repository of `{project}` cannot be looked at: {}", e.message),
                 }
             }
-            Found::Unreadable(path, why) => format!("`{path}` below `site.basePath` cannot be looked at: {why}"),
+            Found::Unreadable(path, why) => {
+                format!("`{path}` below `site.basePath` cannot be looked at: {why}")
+            }
             // It is no project, or was looked at under another name.
             Found::Unnamed(..) | Found::Again(_) => continue,
         };
@@ -97,7 +99,9 @@ async fn ungated(config: &Config, set: &FilterSet) -> Result<Vec<String>, Error>
         }
     }
     if more > 0 {
-        out.push(format!("{more} more repositories count as ungated: `refgate hook status --all` lists them"));
+        out.push(format!(
+            "{more} more repositories count as ungated: `refgate hook status --all` lists them"
+        ));
     }
     Ok(out)
 }
