@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use refgate_core::{Clock, FilterSet, FilterSource, Project};
+use refgate_core::{
+    Answer, BoxFuture, Clock, FilterError, FilterSet, FilterSource, Project, RefBatch, RefFilter,
+};
 use refgate_filters::EMBEDDED;
 use refgate_runtime::{
     Cache, EmbeddedPlugin, Event, Fault, Limits, LoadError, LogLevel, LogSink, NewBuild, PluginInfo,
@@ -36,6 +38,21 @@ impl Source {
             Some(dir) => Source::Directory(dir.clone()),
             None => Source::Shipped,
         }
+    }
+}
+
+/// Stands for plugins that do not load and never did: what they would say of what other sites wrote nobody knows, so a hook
+/// takes none of it over. What a client writes here is not its business.
+struct UnknownPolicy;
+
+impl RefFilter for UnknownPolicy {
+    fn name(&self) -> &str {
+        "unknown-policy"
+    }
+
+    fn look(&self, _: Arc<RefBatch>) -> BoxFuture<'_, Result<Answer, FilterError>> {
+        let why = "a plugin of this site does not load and never did; its operator finds it by `refgate plugins list`";
+        Box::pin(std::future::ready(Err(FilterError(why.into()))))
     }
 }
 
@@ -111,7 +128,8 @@ impl Loader {
     }
 
     /// The set for writes of this site's own clients: the same where it loads; else the set that was live last, or what does
-    /// load. No file in the plugin directory can stop a client's push: what is wrong is a warning here.
+    /// load. No file in the plugin directory can stop a client's push: what is wrong is a warning here. Where a plugin never
+    /// loaded nobody knows its policy, so the set holds back whatever catch-up would take over from other sites.
     ///
     /// # Errors
     /// The machine can run no plugin; or `projects.pattern` is refused, and no set was live that could say what is meant.
@@ -125,7 +143,11 @@ impl Loader {
         match Swapper::start_for_writes(&self.runtime, options) {
             Ok((swapper, events)) => {
                 events.iter().filter(|event| event.is_warning()).for_each(|event| self.report(event));
-                Ok((*swapper.current()).clone())
+                let mut set = (*swapper.current()).clone();
+                if events.iter().any(|event| matches!(event, Event::KeptForWrites { generation: None, .. })) {
+                    set.fetch.push(Arc::new(UnknownPolicy));
+                }
+                Ok(set)
             }
             Err(e) if e.fault == Fault::Machine => Err(refused(e)),
             Err(e) => {

@@ -87,10 +87,7 @@ fn that_a_file_went_can_be_taken_back() {
     let (running, _) = lab.start();
     assert_eq!((reasons(&running.current())[0].as_str(), running.scan()), ("policy", vec![]));
     let live = |s: &refgate_runtime::PluginStatus| s.name == "a" && s.standing == Standing::Live;
-    assert_eq!(
-        running.status().iter().filter(|s| s.name == "a").map(|s| live(s)).collect::<Vec<_>>(),
-        [true]
-    );
+    assert_eq!(running.status().iter().filter(|s| s.name == "a").map(live).collect::<Vec<_>>(), [true]);
     // The file is there again: the directory decides.
     lab.place("a.wasm", &discards(0, "policy"));
     assert!(running.scan().is_empty() && decides(&lab) == "policy");

@@ -162,3 +162,27 @@ fn a_restored_site_gives_up_nothing_that_another_site_has() {
     assert_eq!(g.value("b", "refs/heads/main"), replicated);
     g.lab.run("b", &["refdb", "check", PROJECT]).ok();
 }
+
+/// What a plugin that never loaded would say is unknown, so a hook takes over nothing of what other sites wrote; its own
+/// clients are not stopped.
+#[test]
+fn a_policy_that_nobody_knows_holds_back_what_others_wrote() {
+    for known in [true, false] {
+        let g = Gated::new(Kind::Files);
+        if !known {
+            g.lab.write("b/plugins/policy.wasm", "no component");
+        }
+        let c1 = g.commit(&[&g.c0], "c1");
+        g.accepted("a", &format!("{c1}:refs/heads/main"));
+        // Its objects come with this push, which is refused either way: `main` is another one by now.
+        let c2 = g.commit(&[&c1], "c2");
+        let ran = g.push("b", &[&format!("{c2}:refs/heads/main")]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        let want = if known { &c1 } else { &g.c0 };
+        assert_eq!(&g.value("b", "refs/heads/main"), want, "{}", ran.err);
+        if !known {
+            ran.says(&["holds that back here", "filter-failed"]);
+        }
+        g.accepted("b", &format!("{c2}:refs/heads/other"));
+    }
+}

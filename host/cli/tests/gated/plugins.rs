@@ -93,8 +93,9 @@ fn patterns_that_are_wrong_are_the_configurations_matter() {
     let c1 = g.commit(&[&g.c0], "c1");
     let ran = g.push("a", &[&format!("{c1}:refs/heads/main")]);
     assert_eq!(ran.code, 1, "{}", ran.err);
-    ran.says(&["[remote rejected]", "cannot tell which projects replicate", "refgate config check"]);
+    ran.says(&["[remote rejected]", "this site takes no pushes now: ask its operators"]);
     assert!(!ran.err.contains("project-matcher") && !ran.err.contains("^("), "{}", ran.err);
+    g.lab.run("a", &["config", "check"]).fails(2, &["^("]);
     assert_eq!((g.value("a", "refs/heads/main"), g.global("refs/heads/main")), (g.c0.clone(), g.c0.clone()));
     // Once there was a set that could tell, that one does.
     fs::write(&config, format!("{text}[projects]\n    pattern = team/*\n")).unwrap();

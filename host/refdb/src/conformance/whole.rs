@@ -16,6 +16,9 @@ pub(super) const CASES: &[Case] = &[
     case(112, "every project with an entry is listed once", |run| Box::pin(projects(run))),
 ];
 
+/// More than any store takes to show four writes, or to refuse four writers.
+const MOST_STEPS: u64 = 10_000;
+
 /// What can only be done to a store that nobody else uses.
 fn is_ours(run: &Run, what: &str) -> Checked {
     match run.is_disposable() {
@@ -163,9 +166,10 @@ async fn closing(run: &Run) -> Checked {
     let (closer, writers) = (run.client("p")?, run.others(4, "p")?);
     let names: Vec<String> = (0..writers.len()).map(|i| format!("refs/{i}")).collect();
     let refs: Vec<&str> = names.iter().map(String::as_str).collect();
-    // Each writes as fast as it can until it is refused, and tells the last value that it was told is there.
+    // Each writes as fast as it can until it is refused, and tells the last value that it was told is there. A store that
+    // never refuses, or never shows what was written, must not keep the suite for ever.
     let write = async |client: &Client<'_>, name: &str| -> Checked<u64> {
-        for n in 1.. {
+        for n in 1..MOST_STEPS {
             let expected = if n == 1 { Expected::Absent } else { Expected::Exactly(at(n - 1)) };
             match client.try_edits(&[edit(name, expected, at(n))?], Atomicity::Each).await {
                 Err(e) if e.kind == RefDbErrorKind::Closed => return Ok(n - 1),
@@ -173,10 +177,14 @@ async fn closing(run: &Run) -> Checked {
             }
             step().await;
         }
+        ensure(false, || format!("{MOST_STEPS} writes were taken, and none was refused by closing"))?;
         Ok(0)
     };
     let close = async || -> Checked<Vec<GlobalRef>> {
+        let mut steps = 0;
         while closer.values(&refs).await?.contains(&GlobalRef::Untracked) {
+            steps += 1;
+            ensure(steps < MOST_STEPS, || "what was written does not show".to_owned())?;
             step().await;
         }
         closer.db.set_closed(Some("closed by the suite"), run.deadline()).await?;

@@ -136,7 +136,7 @@ impl Store {
                     found.push(path.clone());
                 }
                 // Beside the projects are Gerrit's locks.
-                let below = |child: &&String| !is_ref(child) && !(path == root && *child == "locks");
+                let below = |child: &&String| !(is_ref(child) || path == root && *child == "locks");
                 next.extend(children.iter().filter(below).map(|child| format!("{path}/{child}")));
             }
             level = next;

@@ -140,7 +140,7 @@ fn what_is_required_decides_and_a_pin_always_counts() {
     for require in ["none", "checksum", "signature"] {
         let require = Require::from_name(require).unwrap();
         let demands = Provenance { require, signers: place.signers() };
-        let error = demands.check("p", WASM, &[other.clone()], sig).unwrap_err();
+        let error = demands.check("p", WASM, std::slice::from_ref(&other), sig).unwrap_err();
         assert!(error.contains(&pin) && error.contains(&other) && error.contains("p.toml"), "{error}");
         assert!(
             demands.check("p", WASM, &["sha256:abc".to_owned()], sig).unwrap_err().contains("64 hex digits")

@@ -91,7 +91,7 @@ pub fn rolled_back(
             .any(|m| m.name == q.name && (q.wasm.is_empty() || (m.wasm == q.wasm && m.policy == q.policy)))
     };
     let again = |q: &Quarantined| taken.iter().any(|t| t.name == q.name && t.wasm == q.wasm);
-    saved.quarantine.retain(|q| !again(q) && !(q.rolled_back && wanted(q)));
+    saved.quarantine.retain(|q| !(again(q) || q.rolled_back && wanted(q)));
     saved.quarantine.extend(taken);
     saved.last += 1;
     saved.previous.insert(0, Generation { taken_back: true, ..live });
