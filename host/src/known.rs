@@ -4,7 +4,7 @@
 //! A store that is older than that lost what was written since, and another one never had it. Either would look as if
 //! sites were ahead, or as if live refs were deleted; so nothing moves until an operator has looked.
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -172,10 +172,13 @@ impl Known {
         if !self.base.is_dir() || !self.is_news(&mark)? {
             return Ok(());
         }
-        let _lock = self.lock()?;
-        match self.is_news(&mark)? {
-            true => self.write(&mark, now),
-            false => Ok(()),
+        let file = self.lock_file()?;
+        match file.try_lock() {
+            Ok(()) if self.is_news(&mark)? => self.write(&mark, now),
+            // Another process of this site remembers something at this moment, as new as this within moments. A push does
+            // not wait for it: it may have been stopped.
+            Ok(()) | Err(TryLockError::WouldBlock) => Ok(()),
+            Err(TryLockError::Error(e)) => Err(self.not_locked(&e)),
         }
     }
 
@@ -191,7 +194,8 @@ impl Known {
     /// # Errors
     /// A file that cannot be written.
     pub fn accept(&self, mark: &Mark, now: Duration) -> Result<(), Error> {
-        let _lock = self.lock()?;
+        let file = self.lock_file()?;
+        file.lock().map_err(|e| self.not_locked(&e))?;
         self.write(mark, now)
     }
 
@@ -207,12 +211,13 @@ impl Known {
         Ok(Files::as_in(&self.base)?.replace(&self.path(), &text)?)
     }
 
-    /// Two processes that write at once must not put the older one last. Goes with its process.
-    fn lock(&self) -> Result<fs::File, Error> {
-        let path = self.path().with_extension("lock");
-        let file = Files::as_in(&self.base)?.open_or_make(&path)?;
-        file.lock().map_err(|e| Error::from(GitError::io("lock", &path, &e)))?;
-        Ok(file)
+    /// Two processes that write at once must not put the older one last. A lock on it goes with its process.
+    fn lock_file(&self) -> Result<fs::File, Error> {
+        Ok(Files::as_in(&self.base)?.open_or_make(&self.path().with_extension("lock"))?)
+    }
+
+    fn not_locked(&self, e: &io::Error) -> Error {
+        GitError::io("lock", &self.path().with_extension("lock"), e).into()
     }
 }
 

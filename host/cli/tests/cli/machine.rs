@@ -80,10 +80,11 @@ fn as_root_a_ref_db_that_does_not_fit_is_not_begun() {
     let lab = Lab::new();
     lab.commit("a", "refs/heads/main", &[]);
     lab.configure("a", "[ref-database]\n    url = sqlite:../tiny/refdb.sqlite");
-    // From no room at all to nearly enough: what is there in the end is a whole ref-db or none.
+    // From no room at all to nearly enough: what is there in the end is a whole ref-db or none. Each is one that the site does
+    // not know.
     for room in (0..=96).step_by(4) {
         let script = format!(
-            "head -c $(((96 - {room}) * 1024)) /dev/zero > ../tiny/fill\n\"$0\" refdb seed {PROJECT}; echo $?\n\
+            "rm -rf git/.refgate; head -c $(((96 - {room}) * 1024)) /dev/zero > ../tiny/fill\n\"$0\" refdb seed {PROJECT}; echo $?\n\
              rm ../tiny/fill; ls -A ../tiny; \"$0\" refdb ls {PROJECT}"
         );
         let ran = with_little_room(&lab, "96k", &script);

@@ -45,9 +45,9 @@ fn a_closed_ref_db_takes_no_write_and_replication_goes_on() {
         ran.says(&["is closed, nothing was written: we move at noon", "refgate refdb open"]);
     }
     assert_eq!(g.globals(), before);
-    g.lab
-        .run("a", &["config", "check"])
-        .says(&["the ref-db is closed, and takes no writes: we move at noon"]);
+    for args in [&["config", "check"][..], &["refdb", "check", PROJECT]] {
+        g.lab.run("a", args).says(&["the ref-db is closed, and takes no writes: we move at noon"]);
+    }
     // What was accepted before still goes where it is missing.
     g.git("a", &["update-ref", "-d", "refs/heads/past"]);
     g.lab.run("a", &["push", PROJECT, "b"]).ok();

@@ -96,11 +96,17 @@ fn refuse_names(
     }
 }
 
-/// A ref-db that only one site ever used is what a mistyped path looks like.
-pub async fn warn_of_one_site(db: &Db) -> Result<(), Error> {
+/// Says what counts for all projects: a ref-db that only one site ever used is what a mistyped path looks like, and a closed
+/// one takes no writes.
+pub async fn warn_of_refdb(db: &Db) -> Result<(), Error> {
     let sites = db.refdb.sites(db.deadline()).await?;
     if let Some(text) = db.config.lonely(&sites) {
         warn(&text);
+    }
+    match db.refdb.closed(db.deadline()).await {
+        Ok(Some(message)) => warn(&format!("the ref-db is closed, and takes no writes: {message}")),
+        Ok(None) => {}
+        Err(e) => warn(&e.message),
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
         RefdbCommand::Check { projects, several } => {
             several.check(&projects, "refdb check PROJECT...")?;
             let db = Db::open(file, LOOK).await?;
-            fill::warn_of_one_site(&db).await?;
+            fill::warn_of_refdb(&db).await?;
             let work = async |project: &Project, output: &Output| fill::check(&db, project, output).await;
             many::run(output, (&several, &projects), &db.place(&several)?, work).await
         }
