@@ -62,7 +62,7 @@ impl Site {
     /// site what its [`Witness`] shows.
     ///
     /// # Errors
-    /// A repository whose hooks and settings cannot be looked at.
+    /// Nobody could look.
     pub async fn kind(&self, project: &Project, repository: &Repository) -> Result<Kind, Error> {
         let config = self.gate.config();
         let looked_at = config.site.writes == SiteKind::Gated && self.witness == Witness::Hook;
@@ -70,26 +70,25 @@ impl Site {
             return Ok(Kind { writes: config.site.writes, doubt: None });
         }
         let (here, name, config) = (repository.clone(), project.clone(), config.clone());
-        let doubt = blocking(move || doubt(&config, &name, &here)).await?;
+        let doubt = blocking(move || Ok(doubt(&config, &name, &here))).await?;
         let writes = if doubt.is_some() { SiteKind::Ungated } else { SiteKind::Gated };
         Ok(Kind { writes, doubt })
     }
 }
 
 /// Why the repository of `project` is not gated although `config` says so; `None` when its hook is as it must be, or when
-/// `config` does not say so.
-///
-/// # Errors
-/// A repository whose hooks and settings cannot be looked at.
-pub fn doubt(config: &Config, project: &Project, repository: &Repository) -> Result<Option<Doubt>, GitError> {
+/// `config` does not say so. A hook that cannot be looked at shows nothing.
+pub fn doubt(config: &Config, project: &Project, repository: &Repository) -> Option<Doubt> {
     if config.site.writes != SiteKind::Gated || !config.ref_database.enabled {
-        return Ok(None);
+        return None;
     }
-    let why = match of_hook(config, project, repository)? {
-        None => install::unheard(repository)?.into_iter().next(),
-        why => why,
-    };
-    Ok(why.map(|why| Doubt { project: project.clone(), why }))
+    let looked = of_hook(config, project, repository).and_then(|why| match why {
+        None => Ok(install::unheard(repository)?.into_iter().next()),
+        why => Ok(why),
+    });
+    // What this user may not read shows nothing. That is no reason to replicate nothing.
+    let why = looked.unwrap_or_else(|e| Some(format!("its hook cannot be looked at: {}", e.message)));
+    why.map(|why| Doubt { project: project.clone(), why })
 }
 
 /// What is wrong with the hook itself.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use refgate_core::{Clock, Deadline, FilterSet, SiteKind};
-use refgate_git::GitRepositories;
+use refgate_git::{GitError, GitRepositories};
 use refgate_host::known::Known;
 use refgate_host::projects::{Found, walk};
 use refgate_host::{Config, Error, ErrorKind, filters, gated, open_refdb};
@@ -79,7 +79,7 @@ async fn ungated(config: &Config, set: &FilterSet) -> Result<Vec<String>, Error>
                 let (config, name) = (config.clone(), project.clone());
                 let looked = blocking(move || {
                     let repository = GitRepositories::new(config.site.base_path.clone()).repository(&name)?;
-                    gated::doubt(&config, &name, &repository)
+                    Ok::<_, GitError>(gated::doubt(&config, &name, &repository))
                 });
                 match looked.await? {
                     Ok(None) => continue,

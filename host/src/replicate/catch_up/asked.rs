@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use refgate_core::decision::{RefDecision, RefUpdate};
-use refgate_core::{Direction, FilterSet, Lookup, Oid, Project, Reason, RefName, SiteKind};
+use refgate_core::{Direction, FilterSet, Lookup, Oid, Project, Reason, RefName, SiteKind, meta_of};
 use refgate_git::Repository;
 
 use super::changes::{change_of, updates};
@@ -45,7 +45,11 @@ impl Asked {
         if open.is_empty() {
             return asked;
         }
-        let entries: HashMap<RefName, Lookup> = known.0.iter().cloned().collect();
+        // All of a large project is not copied for the few that are behind.
+        let needed: HashSet<RefName> =
+            open.keys().flat_map(|name| meta_of(name).into_iter().chain([name.clone()])).collect();
+        let entries: HashMap<RefName, Lookup> =
+            known.0.iter().filter(|(name, _)| needed.contains(name)).cloned().collect();
         let updates = updates(site, project, &open, &entries, known.1);
         let filters = match site.gate.is_on(Direction::Fetch) {
             true => site.gate.filters(),

@@ -121,7 +121,7 @@ pub async fn check(db: &Db, project: &Project, output: &Output) -> Result<u8, Er
     let ours: HashSet<RefName> = local.keys().cloned().collect();
     let in_the_way = names::pairs(names::held(&entries, &ours));
     let repository = GitRepositories::new(db.config.site.base_path.clone()).repository(project)?;
-    if let Some(doubt) = gated::doubt(&db.config, project, &repository)? {
+    if let Some(doubt) = gated::doubt(&db.config, project, &repository) {
         warn(&doubt.to_string());
     }
     let found = anew::count(&entries, project, &db.config.rules, &repository, &ours).await?;
