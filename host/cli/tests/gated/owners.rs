@@ -192,3 +192,20 @@ fn as_root_status_names_the_files_that_stop_the_owner_and_what_mends_it() {
     o.run(Some(OWNER), "a", &["hook", "status", PROJECT]).ok();
     assert_eq!(o.push(OWNER, &c1, "refs/heads/main").code, 0);
 }
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_hook_that_the_user_may_not_read_counts_as_none_and_stops_nothing() {
+    let o = Owned::new(Kind::Files, None);
+    let c1 = o.commit(&o.g.c0, "1");
+    o.g.git("b", &["fetch", "-q", o.g.lab.path("client").to_str().unwrap(), &c1]);
+    sh(&o.g.lab.path(""), &format!("chown -R {OWNER}:{OWNER} b/git"));
+    assert_eq!(Ran::of(o.g.pushing("b", &[&format!("{c1}:refs/heads/main")]).uid(OWNER).gid(OWNER)).code, 0);
+    let hook = o.g.lab.repo("a").join("hooks/proc-receive");
+    sh(&o.g.lab.path(""), &format!("chown root:root {} && chmod 700 {0}", hook.display()));
+    let ran = o.run(Some(OWNER), "a", &["fetch", PROJECT, "b"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    ran.says(&["counts as ungated", "its hook cannot be looked at", "proc-receive"]);
+    assert_eq!(o.g.value("a", "refs/heads/main"), c1);
+    o.run(Some(OWNER), "a", &["config", "check"]).says(&["its hook cannot be looked at"]);
+}
