@@ -296,7 +296,7 @@ async fn a_gated_write_is_acknowledged_only_when_the_store_says_what_became_of_i
                 new: Some(lab.new),
             };
             let commands = names().map(wanted).to_vec();
-            let push = Push { id: "1".into(), atomic: false, replication: false, refdb: None, commands };
+            let push = Push { id: "1".into(), atomic: false, mark: None, refdb: None, seal: None, commands };
             lab.answers(how);
             let received = receive(&lab.site, &lab.project, &repository, push).await.unwrap();
             let is_ok = received.answers.contains(&Answer::Ok);

@@ -43,6 +43,7 @@ rules! {
     fn a_deletion_made_anew_looks_like_the_one_before() ForgetOnce: "P7" in "forget-again";
     fn catch_up_asks_the_filters_of_its_site() Policies: "H1" in "policies";
     fn a_write_to_an_untracked_ref_is_refused() RefuseUntracked: "P4" in "gated";
+    fn the_mark_of_replication_makes_no_second_winner() MarkedPut: "P4" in "marked";
 }
 
 /// Nothing here shows what these are for.

@@ -53,6 +53,11 @@ pub fn changes(world: &mut World, branches: &[Ref], site: usize, op: Op) -> Vec<
             let op = pick(world, &kinds);
             plain(world, site, SCRATCH, op).into_iter().collect()
         }
+        Op::Forge => {
+            let kinds = [(Op::Create, 4), (Op::Child, 3), (Op::Reset, 2), (Op::Recreate, 1), (Op::Delete, 2)];
+            let op = pick(world, &kinds);
+            plain(world, site, branch, op).into_iter().collect()
+        }
         Op::Seed | Op::Forget => Vec::new(),
         _ => plain(world, site, branch, op).into_iter().collect(),
     }

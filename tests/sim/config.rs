@@ -63,6 +63,8 @@ pub enum Rule {
     OneSession,
     /// A gated write to an existing ref that the ref-db does not know is refused.
     RefuseUntracked,
+    /// What comes under the mark of replication, and the ref-db does not know, is a client's write.
+    MarkedPut,
 }
 
 /// All of them.
@@ -95,6 +97,7 @@ pub const RULES: &[Rule] = &[
     Rule::Policies,
     Rule::OneSession,
     Rule::RefuseUntracked,
+    Rule::MarkedPut,
 ];
 
 /// What one operation is.
@@ -122,6 +125,8 @@ pub enum Op {
     Atomic,
     /// A child or another forced value on the ignored branch.
     Scratch,
+    /// A client pushes with the mark of replication.
+    Forge,
     /// An operator seeds the ref-db from a site.
     Seed,
     /// An operator forgets the records of deletions.
@@ -219,7 +224,7 @@ pub const BASE: Config = Config {
     without: &[],
 };
 
-/// Every family. Everything holds in each of them with all rules on; the last five show what one rule is for.
+/// Every family. Everything holds in each of them with all rules on; the last ones show what one rule is for.
 pub const CONFIGS: &[Config] = &[
     BASE,
     Config { name: "unlocked", locked: false, ..BASE },
@@ -291,6 +296,12 @@ pub const CONFIGS: &[Config] = &[
         policies: true,
         mix: &[(Op::Child, 4), (Op::Reset, 2), (Op::Delete, 2), (Op::Upload, 3), (Op::DeleteChange, 1)],
         sessions: (2, 12),
+        ..BASE
+    },
+    Config {
+        name: "marked",
+        starts: &[Start::Nothing, Start::Nothing, Start::Tracked, Start::Deleted],
+        mix: &[(Op::Forge, 5), (Op::Create, 3), (Op::Child, 3), (Op::Delete, 1), (Op::Atomic, 1)],
         ..BASE
     },
 ];

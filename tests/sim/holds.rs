@@ -42,6 +42,7 @@ families! {
     fn forgetting_again() "forget-again",
     fn deleted_changes() "deleted-changes",
     fn policies() "policies",
+    fn marked() "marked",
 }
 
 #[test]
@@ -88,6 +89,7 @@ const EVENTS: &[&str] = &[
     "push: meta held back, a patch set was refused",
     "push: moved meanwhile",
     "push: refused by the check",
+    "push: created under the mark",
     "put: answer lost",
     "put: applied late",
     "put: too late",
@@ -95,6 +97,7 @@ const EVENTS: &[&str] = &[
     "record rolled forward",
     "seed",
     "write: behind the ref-db",
+    "write: marked",
     "write: lost the race",
     "write: moved meanwhile",
     "write: outcome unknown",

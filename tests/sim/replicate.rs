@@ -12,6 +12,7 @@ use crate::refs::{self, COUNT, META, NAMES, Ref, short};
 use crate::say;
 use crate::task::step;
 use crate::world::{Change, Shared, World};
+use crate::write::{Told, gated as gated_write};
 
 /// `from` pushes to `to`.
 pub async fn push(sim: Shared, from: usize, to: usize) {
@@ -171,8 +172,24 @@ pub async fn lock(sim: &Shared, site: usize, names: &[Ref]) {
     }
 }
 
-/// The check under the local lock: G must be what comes; an untracked ref must still be one, and fit its table.
-async fn checked(sim: &Shared, site: usize, changes: &[Change]) -> Vec<bool> {
+/// What the check under the local lock says of one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    Refused,
+    Set,
+    /// The ref-db does not know it: it goes on as a client's write.
+    Put,
+}
+
+impl Pass {
+    fn of(fits: bool) -> Pass {
+        if fits { Pass::Set } else { Pass::Refused }
+    }
+}
+
+/// The check under the local lock: G must be what comes; an untracked ref must still be one, and fit its table. One that
+/// was `pushed`, and is to be recorded, is a client's write.
+async fn checked(sim: &Shared, site: usize, changes: &[Change], pushed: bool) -> Vec<Pass> {
     let names: Vec<Ref> = changes.iter().map(|c| c.name).chain([META]).collect();
     let entries = sim.entries(&names).await;
     let world = sim.world();
@@ -186,22 +203,32 @@ async fn checked(sim: &Shared, site: usize, changes: &[Change]) -> Vec<bool> {
             false => world.dag.contains(change.new, local),
         };
         if refs::is_patch_set(change.name) && dead && sim.has(Rule::DeletedChange) {
-            return change.new.is_none() && meta_goes;
+            return Pass::of(change.new.is_none() && meta_goes);
         }
         if !refs::is_checked(change.name) {
-            return change.new.is_some() && extends;
+            return Pass::of(change.new.is_some() && extends);
         }
         match entries.as_ref().map(|e| e[i].value) {
-            None => false,
-            Some(GlobalRef::Untracked) => change.new.is_some() && extends,
-            Some(value) => commit(value) == change.new,
+            None => Pass::Refused,
+            Some(GlobalRef::Untracked) if pushed && change.new.is_some() && sim.has(Rule::MarkedPut) => {
+                Pass::Put
+            }
+            Some(GlobalRef::Untracked) => Pass::of(change.new.is_some() && extends),
+            Some(value) => Pass::of(commit(value) == change.new),
         }
     };
     changes.iter().enumerate().map(fits).collect()
 }
 
 /// The other side of a push: one round of commands.
-async fn receive(sim: &Shared, from: usize, to: usize, kept: &[Kept], which: &[usize], arrived: &mut [bool]) {
+pub async fn receive(
+    sim: &Shared,
+    from: usize,
+    to: usize,
+    kept: &[Kept],
+    which: &[usize],
+    arrived: &mut [bool],
+) {
     if which.is_empty() {
         return;
     }
@@ -209,18 +236,31 @@ async fn receive(sim: &Shared, from: usize, to: usize, kept: &[Kept], which: &[u
     let gated = sim.world().sites[to].kind == refgate_core::SiteKind::Gated && sim.is_locked();
     let mut names: Vec<Ref> = which.iter().map(|i| kept[*i].change.name).collect();
     names.sort_unstable();
-    let mut passed = vec![true; which.len()];
+    let mut passed = vec![Pass::Set; which.len()];
     if gated {
         lock(sim, to, &names).await;
         let changes: Vec<Change> = which.iter().map(|i| kept[*i].change).collect();
-        passed = checked(sim, to, &changes).await;
+        passed = checked(sim, to, &changes, true).await;
     }
     for (i, pass) in which.iter().zip(passed) {
         step().await;
+        if pass == Pass::Put {
+            arrived[*i] = put(sim, (from, to), kept[*i].change).await;
+            sim.world().count(if arrived[*i] {
+                "push: created under the mark"
+            } else {
+                "push: refused by the check"
+            });
+            continue;
+        }
         let (Kept { change, seen }, mut world) = (kept[*i], sim.world());
         let expected = world.value(to, change.name) == change.old || !sim.has(Rule::ExpectedOld);
-        if !pass || !expected {
-            world.count(if pass { "push: moved meanwhile" } else { "push: refused by the check" });
+        if pass == Pass::Refused || !expected {
+            world.count(if pass == Pass::Set {
+                "push: moved meanwhile"
+            } else {
+                "push: refused by the check"
+            });
             say!(world, "{} refuses {} -> {}", World::site_name(to), short(change.name), show(change.new));
             continue;
         }
@@ -246,6 +286,22 @@ async fn receive(sim: &Shared, from: usize, to: usize, kept: &[Kept], which: &[u
     sim.world().unlock(to, &names);
 }
 
+/// What the ref-db does not know arrives as a client's write. It is none, unless a client forged the mark: what comes back
+/// by it was not asked for.
+async fn put(sim: &Shared, (from, to): (usize, usize), change: Change) -> bool {
+    let revived = {
+        let world = sim.world();
+        world.ledger.gone[change.name] & world.dag.reach(change.new)
+    };
+    let done = matches!(gated_write(sim, to, &[change]).await, Told::Success);
+    let mut world = sim.world();
+    if done && from != to && revived != 0 {
+        let text = format!("{} came back as {}", short(change.name), show(change.new));
+        world.ledger.breaks("P7", text);
+    }
+    done
+}
+
 /// The end of a fetch: a local transaction, the refs of the change together.
 async fn take(sim: &Shared, to: usize, from: usize, mut kept: Vec<Kept>) {
     if kept.is_empty() {
@@ -262,11 +318,11 @@ async fn take(sim: &Shared, to: usize, from: usize, mut kept: Vec<Kept>) {
         }
     }
     let names: Vec<Ref> = kept.iter().map(|k| k.change.name).collect();
-    let mut passed = vec![true; kept.len()];
+    let mut passed = vec![Pass::Set; kept.len()];
     if sim.is_locked() {
         lock(sim, to, &names).await;
         let changes: Vec<Change> = kept.iter().map(|k| k.change).collect();
-        passed = checked(sim, to, &changes).await;
+        passed = checked(sim, to, &changes, false).await;
     }
     let is_change = |k: &Kept| k.change.name <= META;
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -281,7 +337,7 @@ async fn take(sim: &Shared, to: usize, from: usize, mut kept: Vec<Kept>) {
         }
         let mut world = sim.world();
         let changes: Vec<Change> = group.iter().map(|i| kept[*i].change).collect();
-        let pass = group.iter().all(|i| passed[*i]);
+        let pass = group.iter().all(|i| passed[*i] == Pass::Set);
         if !pass || !world.transaction(to, &changes, sim.has(Rule::ExpectedOld)) {
             world.count(if pass { "fetch: moved meanwhile" } else { "fetch: refused by the check" });
             continue;

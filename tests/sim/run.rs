@@ -15,7 +15,7 @@ use crate::replicate::{fetch, push};
 use crate::say;
 use crate::task::{Work, advance};
 use crate::world::{Shared, Sim, Site, TaskId, World};
-use crate::write::{seed as seed_refdb, write};
+use crate::write::{forge, seed as seed_refdb, write};
 use crate::{close, ledger};
 
 /// How a run ended.
@@ -240,6 +240,7 @@ impl<'s> Scheduler<'s> {
             Op::Seed => self.spawn(false, seed_refdb(sim, site)),
             Op::Forget => self.spawn(false, forget(sim)),
             _ if changes.is_empty() => {}
+            Op::Forge => self.spawn(true, forge(sim, site, changes)),
             _ => self.spawn(true, write(sim, site, changes)),
         }
     }

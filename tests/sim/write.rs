@@ -6,9 +6,10 @@ use crate::catch_up::{catch_up, roll_forward};
 use crate::config::Rule;
 use crate::dag::{Value, show};
 use crate::ledger::{commit, global};
+use crate::look::Kept;
 use crate::refdb::{Answer, Put};
 use crate::refs::{self, Ref, short};
-use crate::replicate::lock;
+use crate::replicate::{lock, receive};
 use crate::say;
 use crate::task::step;
 use crate::world::{Change, Record, Shared, World};
@@ -57,7 +58,28 @@ pub async fn write(sim: Shared, site: usize, mut changes: Vec<Change>) {
     world.unlock(site, &names);
 }
 
-enum Told {
+/// A client pushes `changes` with the mark of replication, and gets what replication gets.
+pub async fn forge(sim: Shared, site: usize, changes: Vec<Change>) {
+    if sim.world().sites[site].kind != SiteKind::Gated {
+        return;
+    }
+    catch_up(&sim, site).await;
+    let kept: Vec<Kept> = changes.iter().map(|c| Kept { change: *c, seen: GlobalRef::Untracked }).collect();
+    let all: Vec<usize> = (0..kept.len()).collect();
+    let mut arrived = vec![false; kept.len()];
+    receive(&sim, site, site, &kept, &all, &mut arrived).await;
+    let mut world = sim.world();
+    for (c, _) in changes.iter().zip(arrived).filter(|(_, arrived)| *arrived) {
+        world.count("write: marked");
+        if !sim.has(Rule::MarkedPut) {
+            world.takes_effect(c.name, c.old, c.new);
+        }
+        world.told(c.name, c.new);
+    }
+}
+
+/// What a client hears.
+pub enum Told {
     Success,
     Refused(&'static str),
     Unknown,
@@ -88,7 +110,8 @@ async fn write_ungated(sim: &Shared, site: usize, changes: &[Change]) {
     }
 }
 
-async fn gated(sim: &Shared, site: usize, changes: &[Change]) -> Told {
+/// A write under the local locks, from its look at the ref-db on.
+pub async fn gated(sim: &Shared, site: usize, changes: &[Change]) -> Told {
     // Step 2: the local values and the ref-db are what the client saw.
     step().await;
     if changes.iter().any(|c| sim.world().value(site, c.name) != c.old) {

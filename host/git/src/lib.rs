@@ -36,6 +36,6 @@ pub use refs::{RefList, Target};
 pub use repository::Repository;
 pub use transaction::{EditOutcome, RefEdit, RefWriter};
 pub use transport::{
-    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, WholeListing,
+    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, Seal, WholeListing,
     create_remote, fetch_objects, list, list_whole, remote_head,
 };

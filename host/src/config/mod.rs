@@ -65,6 +65,8 @@ pub struct Site {
     pub writes: SiteKind,
     /// How long a local git may do nothing that can be seen.
     pub git_timeout: Duration,
+    /// The file with the secret that the sites share, one in each line.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// `[ref-database]`.

@@ -38,6 +38,7 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
             base_path: read.path("site", "basePath").unwrap_or_else(|| base.join("git")),
             writes: read.writes("site", None),
             git_timeout: read.seconds("site", None, "gitTimeout"),
+            secret_file: read.path("site", "secretFile"),
         },
         ref_database: RefDatabase {
             enabled: read.boolean("ref-database", None, "enabled"),

@@ -80,6 +80,14 @@ static KEYS: &[KeyDoc] = &[
         "how long a git on this machine may do nothing that can be seen before it is ended",
     ),
     one(
+        "site",
+        Plain,
+        "secretFile",
+        Path,
+        "",
+        "a file with a secret that all sites share, 16 bytes or more in a line: with it replication seals its pushes, and the hook takes none that is not sealed. The first line seals, every line is accepted; others than owner and group may not read it",
+    ),
+    one(
         REFDB,
         Plain,
         "enabled",

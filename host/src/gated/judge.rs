@@ -64,11 +64,13 @@ pub(super) fn client(row: &Row, seen: &Lookup, change: &Change) -> Result<Entry,
 }
 
 /// Replication: a client's write moved the ref-db already, so here it must hold exactly what is sent, and what is here
-/// must be accounted for.
+/// must be accounted for. A ref that the ref-db should record and does not is a client's write all the same: created by a
+/// compare-and-put, or refused, or two sites that got different values under the mark would have two winners.
 ///
 /// This is all that the mark of replication can do: whoever forges it sets a ref to what the ref-db holds, and loses
-/// nothing that catch-up would not have replaced. `accounted` says whether the local value may be overwritten, by the
-/// rules of an untracked ref (only what is contained) or of a tracked one (what was once global, too).
+/// nothing that catch-up would not have replaced, or creates one, as any client may. `accounted` says whether the local
+/// value may be overwritten, by the rules of an untracked ref (only what is contained) or of a tracked one (what was once
+/// global, too).
 pub(super) fn replication(
     row: &Row,
     seen: &Lookup,
@@ -92,6 +94,7 @@ pub(super) fn replication(
     let entry = if row.is_tracked() { readable(seen)? } else { Entry::default() };
     match (entry.value, row.new) {
         (GlobalRef::Untracked, None) => Err(Why::UntrackedDeletion),
+        (GlobalRef::Untracked, Some(_)) if row.is_tracked() => client(row, seen, change),
         (GlobalRef::Untracked, Some(_)) if is_patch_set(&row.name) && row.old.is_some() => Err(Why::PatchSet),
         (GlobalRef::Untracked, Some(_)) if accounted.contained => Ok(entry),
         (GlobalRef::Untracked, Some(_)) => Err(Why::Diverged),
@@ -198,7 +201,7 @@ mod tests {
         assert_eq!(judge(A, None, &seen(GlobalRef::Deleted), no), Err(Why::Diverged));
         let untracked = seen(GlobalRef::Untracked);
         assert!(judge(None, B, &untracked, contained).is_ok());
-        assert_eq!(judge(A, B, &untracked, superseded), Err(Why::Diverged), "only what is contained");
+        assert_eq!(judge(A, B, &untracked, contained), Err(Why::Untracked), "it is to be seeded");
         assert_eq!(judge(A, None, &untracked, contained), Err(Why::UntrackedDeletion));
         assert!(judge(A, A, &Lookup::Locked, no).is_ok());
         assert_eq!(judge(A, B, &Lookup::Locked, contained), Err(Why::Locked));

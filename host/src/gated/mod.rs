@@ -8,19 +8,23 @@ mod failpoint;
 pub mod install;
 pub mod journal;
 mod judge;
+mod judged;
 pub mod observe;
 pub mod onward;
 mod policy;
+mod push;
 mod receive;
 pub mod refused;
 mod rows;
+pub(crate) mod seal;
 mod status;
 mod why;
 mod witness;
 mod write;
 
 pub use journal::{Journal, Record, RecordedRef};
-pub use receive::{Push, Received, receive};
+pub use push::{Push, Received};
+pub use receive::receive;
 pub use status::{Replicating, Status, Unfinished, status};
 pub use witness::{Doubt, Kind, Witness, doubt};
 
@@ -29,3 +33,6 @@ pub const REPLICATION: &str = "refgate.replication=";
 
 /// The push option that says which ref-db the sending site uses, with its identity behind it.
 pub const REFDB: &str = "refgate.refdb=";
+
+/// The push option that shows that the mark is authentic, with the seal behind it: `site.secretFile`.
+pub const SEAL: &str = "refgate.seal=";

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use refgate_core::{ChangeRef, Class, Entry, Oid, Project, RefName, Rules, is_meta, meta_of};
+use refgate_core::{ChangeRef, Class, Entry, GlobalRef, Oid, Project, RefName, Rules, is_meta, meta_of};
 use refgate_git::receive::Command;
 use refgate_git::{EditOutcome, RefEdit};
 
@@ -50,6 +50,8 @@ impl Row {
 pub(super) struct Rows {
     pub rows: Vec<Row>,
     pub atomic: bool,
+    /// Sent by replication.
+    pub replication: bool,
     /// Per command of the client: its row, or why there is none.
     places: Vec<Result<usize, Why>>,
 }
@@ -90,7 +92,7 @@ impl Rows {
             let (entry, added, refused) = (Entry::default(), false, None);
             rows.push(Row { name, old, new, class, group, added, entry, refused });
         }
-        let mut rows = Rows { rows, atomic, places };
+        let mut rows = Rows { rows, atomic, replication: false, places };
         if atomic && let Some(bad) = rows.places.iter().position(Result::is_err) {
             let other = refgate_core::escape(&commands[bad].name);
             rows.refuse_open(&Why::With { other, atomic });
@@ -121,13 +123,19 @@ impl Rows {
         self.open().filter(|row| row.new.is_none() && row.is_tracked() && is_meta(&row.name))
     }
 
-    /// Lets go each ref by itself, but for those of a change that is deleted.
-    pub(super) fn ungroup(&mut self) {
-        let doomed: HashSet<u32> = self.doomed().filter_map(|row| row.group).collect();
-        for row in self.rows.iter_mut().filter(|row| row.group.is_some_and(|group| !doomed.contains(&group)))
-        {
-            row.group = None;
-        }
+    /// Whether the ref-db is to record what is pushed to `row`. What replication brings it holds, but for what it does not
+    /// know at all.
+    pub(super) fn is_put(&self, row: &Row) -> bool {
+        let claims = row.entry.value == GlobalRef::Untracked && row.new.is_some();
+        row.is_tracked() && !row.is_noop() && (claims || !self.replication)
+    }
+
+    /// Whether `row` is written down before anything moves: it is put, or stands or falls with one that is.
+    pub(super) fn recorded(&self) -> impl Fn(&Row) -> bool + use<> {
+        let put = self.rows.iter().filter(|row| row.is_open() && self.is_put(row));
+        let (groups, names): (HashSet<Option<u32>>, HashSet<RefName>) =
+            put.map(|row| (row.group, row.name.clone())).unzip();
+        move |row| names.contains(&row.name) || (row.group.is_some() && groups.contains(&row.group))
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Row> {

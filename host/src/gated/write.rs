@@ -68,11 +68,8 @@ pub(super) async fn put(site: &Site, project: &Project, rows: &mut Rows, fast_fo
 /// What goes in one call: an atomic push at once, each change with several tracked refs on its own, the rest each by
 /// itself.
 fn batches(rows: &Rows) -> Vec<(Vec<usize>, Atomicity)> {
-    let tracked: Vec<usize> = rows
-        .open_places()
-        .into_iter()
-        .filter(|i| rows.rows[*i].is_tracked() && !rows.rows[*i].is_noop())
-        .collect();
+    let tracked: Vec<usize> =
+        rows.open_places().into_iter().filter(|i| rows.is_put(&rows.rows[*i])).collect();
     let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     let mut alone: Vec<usize> = Vec::new();
     for place in tracked {
@@ -145,7 +142,6 @@ pub(super) async fn set_local(
     project: &Project,
     repository: &Repository,
     rows: &mut Rows,
-    replication: bool,
 ) -> Result<bool, GitError> {
     let places: Vec<usize> = rows.open_places().into_iter().filter(|i| !rows.rows[*i].is_noop()).collect();
     let edits: Vec<RefEdit> = places.iter().map(|i| rows.rows[*i].edit()).collect();
@@ -159,13 +155,10 @@ pub(super) async fn set_local(
         })
         .collect();
     let mut done = true;
+    let recorded = rows.recorded();
     for (place, why) in failed {
-        let recorded = rows.rows[place].is_tracked()
-            || rows.rows[place].group.is_some_and(|group| {
-                rows.rows.iter().any(|row| row.group == Some(group) && row.is_tracked() && !row.is_noop())
-            });
-        if replication || !recorded {
-            // The ref-db has nothing to do with it, so neither has what follows.
+        if !recorded(&rows.rows[place]) {
+            // This push did not move the ref-db for it, so what follows does not concern it.
             rows.rows[place].refused = Some(Why::Failed(why));
             continue;
         }

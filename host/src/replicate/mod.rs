@@ -4,6 +4,7 @@ mod bring;
 pub(crate) mod catch_up;
 mod fetch;
 mod locked;
+mod marks;
 pub(crate) mod offers;
 mod planned;
 pub(crate) mod push;

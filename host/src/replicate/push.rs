@@ -4,16 +4,16 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
-use refgate_core::{Direction, Project, Reason, RefName, Refspecs, SiteKind, escape};
+use refgate_core::{Direction, Project, Reason, RefName, Refspecs, SiteKind};
 use refgate_git::{
     GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository, create_remote,
 };
 
+use super::marks::Marks;
 use super::offers::{Listing, Sides, Value};
 use super::{Options, Progress, Site, blocking, planned, whole};
+use crate::gated::Witness;
 use crate::gated::install::unanswered;
-use crate::gated::{REFDB, REPLICATION, Witness};
-use crate::known::mark_of;
 use crate::report::{RefResult, Report};
 use crate::{Error, names};
 
@@ -38,7 +38,8 @@ pub async fn push(
         site.refuse_unmatched(project).await?;
     }
     progress.stage(&format!("listing {remote}"));
-    let connection = mark(open(&repository, &url, &config.push, options).await?, site);
+    let marks = Marks::of(site, project)?;
+    let connection = marks.on(open(&repository, &url, &config.push, options).await?);
     let damaged = connection.broken_refs().first().cloned();
     progress.stage("reading local refs");
     let mut theirs: Listing =
@@ -79,7 +80,8 @@ pub async fn push(
     } else {
         progress.stage(&format!("pushing to {remote}"));
         if let Ok(connection) = refuse_symbolic(connection, &decision, &mut results).await {
-            send(site, &repository, &url, connection, &mut decision, &mut results, progress).await;
+            let there = Remote { repository: &repository, url: &url, marks: &marks };
+            send(&there, connection, &mut decision, &mut results, progress).await;
         }
     }
     if let Some(damaged) = damaged {
@@ -159,17 +161,6 @@ fn explain(results: &mut [RefResult], remote: &str, damaged: &RefName) {
     }
 }
 
-/// Tells the hook of a gated remote that this is replication: the ref-db moved already, when a client wrote. And which
-/// ref-db that is, because the mark says nothing about another one.
-fn mark(session: PushSession, site: &Site) -> PushSession {
-    let name = site.gate.config().site.name.as_deref().unwrap_or("unnamed");
-    let session = session.with_option(format!("{REPLICATION}{}", escape(name.as_bytes())));
-    match mark_of(site.gate.refdb().as_ref()) {
-        Some(mark) => session.with_option(format!("{REFDB}{}", mark.identity)),
-        None => session,
-    }
-}
-
 /// Kept refs have not been sent yet.
 pub(super) fn first_result(keep: bool) -> RefResult {
     if keep { RefResult::NotSent } else { RefResult::HeldBack }
@@ -246,9 +237,7 @@ pub(super) fn reject_all(results: &mut [RefResult], error: &GitError) {
 
 /// Sends in two rounds: a `/meta` goes when all other refs of its change have arrived.
 async fn send(
-    site: &Site,
-    repository: &Repository,
-    url: &RemoteUrl,
+    remote: &Remote<'_>,
     connection: PushSession,
     decision: &mut Decision,
     results: &mut [RefResult],
@@ -281,7 +270,6 @@ async fn send(
             results[meta] = RefResult::HeldBack;
         }
     }
-    let remote = Remote { site, repository, url };
     if !second.is_empty() {
         let connection = match connection.take() {
             Some(connection) => connection,
@@ -289,14 +277,14 @@ async fn send(
         };
         round(connection, decision, &second, results, progress.clone()).await;
     }
-    whole::delete(doomed, decision, results, progress, connection, &remote).await;
+    whole::delete(doomed, decision, results, progress, connection, remote).await;
 }
 
 /// The other end of a push, for one more session with it.
 pub(super) struct Remote<'a> {
-    site: &'a Site,
     repository: &'a Repository,
     url: &'a RemoteUrl,
+    marks: &'a Marks,
 }
 
 impl Remote<'_> {
@@ -304,7 +292,7 @@ impl Remote<'_> {
         let (local, there) = (self.repository.git_dir().to_owned(), self.url.clone());
         let format = self.repository.object_format();
         let connection = blocking(move || PushSession::open(&local, &there, format)).await;
-        connection.map(|connection| mark(connection, self.site))
+        connection.map(|connection| self.marks.on(connection))
     }
 }
 

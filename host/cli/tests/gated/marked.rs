@@ -1,6 +1,6 @@
 //! Pushes with the mark of replication: they set what the ref-db holds, and nothing else.
 
-use crate::common::{PROJECT, Ran};
+use crate::common::{PROJECT, Ran, mode};
 use crate::lab::{Gated, Kind, kinds};
 
 const MARK: &str = "--push-option=refgate.replication=b";
@@ -39,12 +39,20 @@ fn a_forged_mark_sets_only_what_the_ref_db_holds_over_what_is_accounted_for() {
             assert_eq!(ran.code, 1, "{spec}");
             ran.says(&["not up to date: the ref-db has", &g.c0[..12]]);
         }
-        // An unrecorded ref is created or moved forward, as replication does, never rewritten or deleted.
+        // A ref that the ref-db does not know is created as a client creates one, and then it is like any other.
         assert_eq!(marked(&g, &[&format!("{c1}:refs/heads/new")]).code, 0);
-        assert_eq!(g.global("refs/heads/new"), "untracked");
-        marked(&g, &[&format!("+{other}:refs/heads/new")]).says(&["not accounted for"]);
-        marked(&g, &[":refs/heads/new"]).says(&["no deletion"]);
+        g.is_at("a", "refs/heads/new", &c1);
+        marked(&g, &[&format!("+{other}:refs/heads/new")]).says(&["not up to date: the ref-db has"]);
+        marked(&g, &[":refs/heads/new"]).says(&["not up to date: the ref-db has"]);
         assert_eq!(g.value("a", "refs/heads/new"), c1);
+        g.git("a", &["update-ref", "refs/heads/unseeded", &g.c0]);
+        for spec in [format!("{c1}:refs/heads/unseeded"), format!("+{other}:refs/heads/unseeded")] {
+            marked(&g, &[&spec]).says(&["all sites together do not know it yet"]);
+        }
+        marked(&g, &[":refs/heads/unseeded"]).says(&["no deletion"]);
+        assert_eq!(g.value("a", "refs/heads/unseeded"), g.c0);
+        assert_eq!(g.global("refs/heads/unseeded"), "untracked");
+        g.git("a", &["update-ref", "-d", "refs/heads/unseeded"]);
         // What the ref-db holds may be set, and not over what somebody wrote past it.
         g.git("a", &["config", "receive.denyDeleteCurrent", "ignore"]);
         g.accepted("b", &format!("{c1}:refs/heads/main"));
@@ -99,4 +107,121 @@ fn fetching_and_other_push_options_are_not_the_mark() {
     g.is_at("a", "refs/heads/main", &c1);
     g.lab.run("b", &["fetch", PROJECT, "a"]).ok();
     g.is_at("b", "refs/heads/main", &c1);
+}
+
+#[test]
+fn of_two_sites_that_take_a_new_ref_under_the_mark_one_wins() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let (x, y) = (g.commit(&[&g.c0], "x"), g.commit(&[], "y"));
+        assert_eq!(marked(&g, &[&format!("{x}:refs/heads/rel")]).code, 0);
+        let ran = g.push("b", &[&format!("{y}:refs/heads/rel")]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        let ran = g.push("b", &[MARK, &format!("{y}:refs/heads/rel")]);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert_eq!(g.value("b", "refs/heads/rel"), "");
+        // The name is nobody's hostage: what was recorded arrives, and goes on by an ordinary push.
+        g.lab.run("a", &["push", PROJECT, "b"]).ok();
+        g.is_at("b", "refs/heads/rel", &x);
+        g.accepted("b", &format!("{}:refs/heads/rel", g.commit(&[&x], "x2")));
+        g.is_clean("b");
+    }
+}
+
+#[test]
+fn a_name_that_another_one_excludes_is_refused_under_the_mark_too() {
+    let g = Gated::new(Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    g.accepted("b", &format!("{c1}:refs/heads/rel"));
+    marked(&g, &[&format!("{c1}:refs/heads/rel/1")]).says(&["is in its way: the ref-db has it"]);
+    assert_eq!(g.value("a", "refs/heads/rel/1"), "");
+    assert_eq!(g.global("refs/heads/rel/1"), "untracked");
+}
+
+#[test]
+fn a_change_goes_whole_under_the_mark_too() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let (c1, other) = (g.commit(&[&g.c0], "c1"), g.commit(&[], "other"));
+        let of = |part: &str| format!("refs/changes/12/4512/{part}");
+        assert_eq!(marked(&g, &[&format!("{c1}:{}", of("1"))]).code, 0);
+        let ran = marked(&g, &[&format!("+{other}:{}", of("1")), &format!("{other}:{}", of("meta"))]);
+        ran.says(&["patch sets are created", "of the same change was refused"]);
+        assert_eq!(g.value("a", &of("meta")), "");
+        assert_eq!(g.global(&of("meta")), "untracked");
+    }
+}
+
+/// The same secret at both sites, or each its own.
+fn secret(g: &Gated, site: &str, text: &str) {
+    let path = g.lab.path(&format!("{site}.secret"));
+    std::fs::write(&path, text).unwrap();
+    mode(&path, 0o600);
+    g.lab.configure(site, &format!("[site]\n    secretFile = {}", path.display()));
+}
+
+#[test]
+fn a_site_with_a_secret_takes_no_mark_without_it() {
+    let g = Gated::new(Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    secret(&g, "a", "the secret of the sites\n");
+    for forged in [&[][..], &["--push-option=refgate.seal=00:00"], &["--push-option=refgate.seal="]] {
+        let spec = format!("{c1}:refs/heads/new");
+        let args = [&[MARK, spec.as_str()], forged].concat();
+        let ran = g.push("a", &args);
+        assert_eq!(ran.code, 1);
+        ran.says(&["the mark of replication is not"]);
+        assert_eq!(g.value("a", "refs/heads/new"), "");
+    }
+    let refused = g.status("a")["refused"].to_string();
+    assert!(refused.contains("forged it") && refused.contains("refgate.replication=b"), "{refused}");
+    // Clients need no secret, and send none.
+    g.accepted("a", &format!("{c1}:refs/heads/main"));
+    // A site that has another secret, or none, is refused; with the same one, it replicates.
+    for theirs in
+        [None, Some("some other secret\n"), Some("the next secret of all\nthe secret of the sites\n")]
+    {
+        g.accepted("b", &format!("{}:refs/heads/b{}", g.c0, theirs.map_or(0, str::len)));
+        if let Some(text) = theirs {
+            secret(&g, "b", text);
+        }
+        let report = g.lab.run("b", &["--json", "push", PROJECT, "a"]).json(1);
+        assert!(report.to_string().contains("the mark of replication is not"), "{report}");
+    }
+    secret(&g, "a", "the secret of the sites\nthe next secret of all\n");
+    g.lab.run("a", &["push", PROJECT, "b"]).ok();
+    g.is_at("b", "refs/heads/main", &c1);
+    g.lab.run("b", &["push", PROJECT, "a"]).ok();
+    assert_eq!(g.values("a"), g.values("b"));
+    assert_eq!(g.values("a").len(), 4);
+}
+
+#[test]
+fn what_git_refuses_of_a_sealed_push_does_not_stop_the_rest() {
+    let g = Gated::new(Kind::Files);
+    for site in ["a", "b"] {
+        secret(&g, site, "the secret of the sites\n");
+    }
+    g.git("b", &["config", "receive.hideRefs", "refs/heads/hidden"]);
+    for name in ["hidden/x", "one", "two"] {
+        g.accepted("a", &format!("{}:refs/heads/{name}", g.c0));
+    }
+    let report = g.lab.run("a", &["--json", "push", PROJECT, "b"]).json(1);
+    let result = |i: usize| report["refs"][i]["result"].as_str().unwrap();
+    assert!(result(0).contains("hidden"), "{report}");
+    assert_eq!([result(1), result(2)], ["replicated"; 2], "{report}");
+}
+
+#[test]
+fn a_secret_that_others_may_read_stops_replication_and_no_client() {
+    let g = Gated::new(Kind::Files);
+    secret(&g, "a", "the secret of the sites\n");
+    mode(&g.lab.path("a.secret"), 0o644);
+    let c1 = g.commit(&[&g.c0], "c1");
+    g.accepted("a", &format!("{c1}:refs/heads/main"));
+    let ran = g.lab.run("a", &["push", PROJECT, "b"]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    ran.says(&["site.secretFile", "others may read it", "chmod 640"]);
+    marked(&g, &[&format!("{c1}:refs/heads/new")]).says(&["site.secretFile"]);
+    assert_eq!(g.value("a", "refs/heads/new"), "");
 }

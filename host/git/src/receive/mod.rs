@@ -9,6 +9,7 @@ mod protocol;
 mod settings;
 
 pub use hooks::{UpdateHook, hooks_dir};
+pub use protocol::PART_OF_A_PUSH;
 pub use protocol::{Answer, Command, Request, one_line};
 pub use settings::{
     Deny, LogRefs, Setting, Settings, add_setting, remove_setting, settings, settings_of_file,

@@ -9,6 +9,10 @@ use crate::transport::pktline;
 /// The longest reason that goes back to the pusher, in bytes: git shows it on the line of the ref.
 const MAX_REASON: usize = 300;
 
+/// A reason that concerns a session and not its refs: git refused some of them by itself, so what is left is not what the
+/// sender sealed. A sender that reads it sends the rest again.
+pub const PART_OF_A_PUSH: &str = "git refused a part of this push: send the rest again";
+
 /// What a client pushes, as git hands it on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {

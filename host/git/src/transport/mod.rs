@@ -33,7 +33,7 @@ pub use create::create_remote;
 pub use fetch::{FetchedObjects, fetch_objects};
 pub use head::remote_head;
 pub use list::{ListedRef, list};
-pub use push::{PushCommand, PushSession};
+pub use push::{PushCommand, PushSession, Seal};
 pub use report::PushStatus;
 pub use url::RemoteUrl;
 pub use whole::{WholeListing, list_whole};

@@ -12,6 +12,7 @@ use super::pktline;
 use super::push::{Facts, PushCommand};
 use super::report::{self, PushStatus};
 use crate::objects::exist;
+use crate::receive::PART_OF_A_PUSH;
 use crate::{GitError, GitErrorKind};
 
 const SIDE_BAND: &str = "side-band-64k";
@@ -118,8 +119,9 @@ impl<'a> Plan<'a> {
                 pktline::write(&mut to, &line)?;
             }
             pktline::write_flush(&mut to)?;
-            if !self.facts.options.is_empty() {
-                for option in &self.facts.options {
+            let seal = self.facts.seal.as_ref().map(|seal| seal(&self.sent));
+            if self.facts.has_options() {
+                for option in self.facts.options.iter().chain(&seal) {
                     pktline::write(&mut to, option.as_bytes())?;
                 }
                 pktline::write_flush(&mut to)?;
@@ -138,6 +140,12 @@ impl<'a> Plan<'a> {
     /// What a session says about its commands, when the remote printed `said`. A refusal that concerns all of them tells
     /// nothing about one.
     pub(super) fn answer(self, statuses: Vec<PushStatus>, said: &str) -> Tried<PushStatus> {
+        let again =
+            |status: &PushStatus| matches!(status, PushStatus::Rejected(why) if why == PART_OF_A_PUSH);
+        if statuses.iter().any(again) {
+            let settled = |status: PushStatus| Some(status).filter(|status| !again(status));
+            return Tried::Answered(self.merge(statuses).into_iter().map(settled).collect());
+        }
         let spoiled = |status: &PushStatus| matches!(status, PushStatus::Rejected(why) if concerns_all(why));
         let why = match statuses.first() {
             Some(PushStatus::Rejected(why)) if statuses.iter().all(spoiled) => match said {
@@ -239,7 +247,7 @@ fn capabilities(facts: &Facts) -> Result<String, GitError> {
         used += " ";
         used += ATOMIC;
     }
-    if !facts.options.is_empty() {
+    if facts.has_options() {
         used += " ";
         used += PUSH_OPTIONS;
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use refgate_core::{ObjectFormat, Oid, RefName};
@@ -28,6 +29,9 @@ pub struct PushCommand {
     pub new: Option<Oid>,
 }
 
+/// Makes a push option of the commands of one session.
+pub type Seal = Arc<dyn Fn(&[&PushCommand]) -> String + Send + Sync>;
+
 /// A session with a remote that has listed its refs and waits for what to do with them.
 ///
 /// Dropped, it ends without having changed anything.
@@ -44,8 +48,16 @@ pub(super) struct Facts {
     pub(super) listing: Advertisement,
     /// Push options for the remote's hooks, when the remote takes any.
     pub(super) options: Vec<String>,
+    /// Makes one more option of the commands of a session.
+    pub(super) seal: Option<Seal>,
     /// All commands or none.
     pub(super) atomic: bool,
+}
+
+impl Facts {
+    pub(super) fn has_options(&self) -> bool {
+        !self.options.is_empty() || self.seal.is_some()
+    }
 }
 
 impl PushSession {
@@ -83,7 +95,7 @@ impl PushSession {
         };
         connection.listed();
         let (git_dir, url) = (local_git_dir.into(), url.clone());
-        let facts = Facts { git_dir, url, format, listing, options: Vec::new(), atomic: false };
+        let facts = Facts { git_dir, url, format, listing, options: Vec::new(), seal: None, atomic: false };
         Ok(PushSession { facts, connection })
     }
 
@@ -112,6 +124,13 @@ impl PushSession {
         if self.facts.listing.can(PUSH_OPTIONS) {
             self.facts.options.push(option.into());
         }
+        self
+    }
+
+    /// The same session, with one more option that `seal` makes of the commands of each session that this one needs.
+    #[must_use]
+    pub fn sealed(mut self, seal: Seal) -> PushSession {
+        self.facts.seal = Some(seal).filter(|_| self.facts.listing.can(PUSH_OPTIONS));
         self
     }
 
@@ -145,11 +164,13 @@ impl PushSession {
         commands: &[PushCommand],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<PushStatus>, GitError> {
-        let Facts { git_dir, url, format, options, .. } = &self.facts;
-        let (git_dir, url, format, options) = (git_dir.clone(), url.clone(), *format, options.clone());
+        let Facts { git_dir, url, format, options, seal, .. } = &self.facts;
+        let (git_dir, url, format) = (git_dir.clone(), url.clone(), *format);
+        let (options, seal) = (options.clone(), seal.clone());
         let open = || {
             let session = PushSession::open_at(&git_dir, &url, format)?;
-            Ok::<_, GitError>(options.iter().fold(session, |session, option| session.with_option(option)))
+            let session = options.iter().fold(session, |session, option| session.with_option(option));
+            Ok::<_, GitError>(seal.iter().fold(session, |session, seal| session.sealed(seal.clone())))
         };
         let mut next = Some(self);
         let mut attempt = |some: &[PushCommand]| {

@@ -18,6 +18,7 @@ const FULL: &str = r#"
     basePath = repos
     writes = gated
     gitTimeout = 600
+    secretFile = sites
 [ref-database]
     enabled = off
     url = sqlite:refdb.sqlite
