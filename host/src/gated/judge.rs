@@ -144,7 +144,8 @@ mod tests {
     fn row(name: &str, old: Option<u8>, new: Option<u8>, class: Class) -> Row {
         let name = RefName::new(name).unwrap();
         let (old, new) = (old.map(oid), new.map(oid));
-        Row { name, old, new, class, group: None, added: false, entry: Entry::default(), refused: None }
+        let (entry, fast_forward) = (Entry::default(), false);
+        Row { name, old, new, class, group: None, added: false, fast_forward, entry, refused: None }
     }
 
     fn seen(value: GlobalRef) -> Lookup {

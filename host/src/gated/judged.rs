@@ -228,7 +228,7 @@ impl Writer<'_> {
             let superseded = answers[from..end].contains(&true);
             from = end;
             judge::Overwrites {
-                contained: rows.rows[place].old.is_none() || self.fast_forward[place],
+                contained: rows.rows[place].old.is_none() || rows.rows[place].fast_forward,
                 superseded,
             }
         });

@@ -11,23 +11,26 @@ use refgate_git::{GitError, LocalPolicy, Repository, Target};
 use super::rows::Rows;
 use super::why::Why;
 
-/// What git settings let through goes on; everything else is refused. Also returns, per row, whether the client's old
+/// What git settings let through goes on; everything else is refused. Also notes in each row whether the client's old
 /// value is contained in the new one.
 ///
 /// # Errors
 /// A repository that cannot be read.
-pub(super) fn check(repository: &Repository, rows: &mut Rows) -> Result<Vec<bool>, GitError> {
+pub(super) fn check(repository: &Repository, rows: &mut Rows) -> Result<(), GitError> {
     let policy = LocalPolicy::of(repository)?;
     names(rows);
     let fast_forward = contained(repository, rows)?;
     objects(repository, rows, policy.settings())?;
-    for (row, contained) in rows.rows.iter_mut().zip(&fast_forward).filter(|(row, _)| row.is_open()) {
-        row.refused = policy.refusal(&row.name, row.old, row.new, *contained).map(Why::Policy);
+    for (row, contained) in rows.rows.iter_mut().zip(fast_forward) {
+        row.fast_forward = contained;
+    }
+    for row in rows.open_mut() {
+        row.refused = policy.refusal(&row.name, row.old, row.new, row.fast_forward).map(Why::Policy);
     }
     rows.settle();
     run_hook(repository, rows, policy.settings())?;
     rows.settle();
-    Ok(fast_forward)
+    Ok(())
 }
 
 fn names(rows: &mut Rows) {

@@ -7,6 +7,7 @@ use refgate_git::receive::{Answer, Command, PART_OF_A_PUSH, Request, one_line};
 use super::journal::{Journal, Record};
 use super::refused::Refused;
 use super::seal::{Found, Sealed, Secrets};
+use super::why::UNABLE;
 use super::{REFDB, REPLICATION, SEAL, failpoint};
 use crate::known::{TO_PUSHERS, mark_of};
 use crate::replicate::blocking;
@@ -79,13 +80,22 @@ impl Received {
         let told = match (push.replication(), error.kind) {
             (true, _) => error.message.as_str(),
             (_, ErrorKind::Doubt) => TO_PUSHERS,
-            (_, ErrorKind::Usage | ErrorKind::Failed) => "this site takes no pushes now: ask its operators",
+            (_, ErrorKind::Usage | ErrorKind::Failed) => UNABLE,
         };
         let hint = error.hint.as_deref().filter(|_| push.replication());
         Received {
             operators: vec![Refused { time, name: None, why }],
             ..Received::refused(push.commands.len(), told, hint)
         }
+    }
+
+    /// Between two parts of a push: the part that is done lets go of its refs, and its record goes. A record that cannot be
+    /// removed is left to the next catch-up.
+    pub(super) async fn end_part(&mut self) {
+        if let Some((journal, record)) = self.record.take() {
+            drop(blocking(move || journal.end(&record)).await);
+        }
+        self.locks = None;
     }
 
     /// After the answer was given: removes the record of the write.

@@ -14,6 +14,7 @@
 //! never rolled back: somebody may have built on it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use refgate_core::{GlobalRef, Project, RefName, meta_of};
 use refgate_git::Repository;
@@ -29,6 +30,11 @@ use crate::replicate::catch_up::{deadline, rest_of_changes};
 use crate::replicate::{blocking, catch_up_refs};
 use crate::{Error, Site, anew, names};
 
+/// So many refs are worked on at a time, or all that stand or fall together: more than that are locked by spans, in which
+/// everybody's refs lie.
+const AT_ONCE: usize = 500;
+/// How long others have their turn between two parts: longer than they wait before they look again.
+const TURN: Duration = Duration::from_millis(30);
 /// So many details are told in full.
 const TOLD: usize = 10;
 
@@ -71,18 +77,16 @@ pub async fn receive(
         );
     }
     let here = repository.clone();
-    let (mut rows, fast_forward) = blocking(move || {
+    let mut rows = blocking(move || {
         // git has put the objects in their place just now. Before a record, the ref-db or a ref names them, they are to
         // stay there.
         here.settle_objects()?;
-        let fast_forward = policy::check(&here, &mut rows)?;
-        Ok((rows, fast_forward))
+        policy::check(&here, &mut rows)?;
+        Ok(rows)
     })
     .await?;
-    let mut writer = Writer { site, project, repository, push: &push, gate, fast_forward };
-    if rows.open().next().is_some() {
-        writer.run(&mut rows, &mut received).await?;
-    }
+    let mut writer = Writer { site, project, repository, push: &push, gate };
+    writer.run_in_parts(&mut rows, &mut received).await?;
     writer.look_for_another_project(&mut rows).await;
     writer.tell(&rows, &mut received);
     // When it cannot, pushers have no part in it: this site's own pushes and fetches say so to its operators.
@@ -97,11 +101,32 @@ pub(super) struct Writer<'a> {
     pub(super) repository: &'a Repository,
     pub(super) push: &'a Push,
     pub(super) gate: bool,
-    pub(super) fast_forward: Vec<bool>,
 }
 
 impl Writer<'_> {
-    async fn run(&mut self, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
+    /// A push of very many refs must not keep others from the repository until its end: its refs are locked, put and moved
+    /// a part at a time, and others get their turn in between.
+    async fn run_in_parts(&mut self, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
+        let clock = self.site.gate.clock().clone();
+        for (i, places) in rows.parts(AT_ONCE).into_iter().enumerate() {
+            if i > 0 {
+                received.end_part().await;
+                clock.sleep(TURN).await;
+            }
+            let mut part = rows.part(&places);
+            let done = self.run(i, &mut part, received).await;
+            match done {
+                Err(e) if i == 0 => return Err(e),
+                // Refs of the parts before have moved, and that has to be told.
+                Err(e) => part.refuse_open(&Why::Unable(e.to_string())),
+                Ok(()) => {}
+            }
+            rows.put_back(&places, part);
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, number: usize, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
         received.locks = self.lock_and_judge(rows).await?;
         if received.locks.is_none() || rows.open().next().is_none() {
             return Ok(());
@@ -110,14 +135,14 @@ impl Writer<'_> {
         failpoint::at("checked", clock).await;
         self.refuse_impossible(rows).await?;
         self.refuse_names(rows).await;
-        if let Some(record) = self.record(rows) {
+        if let Some(record) = self.record(number, rows) {
             self.site.note_use().await?;
             let journal = Journal::of(self.repository);
             let (begun, what) = (journal.clone(), record.clone());
             blocking(move || begun.begin(&what)).await?;
             received.record = Some((journal, record));
             failpoint::at("journal", clock).await;
-            write::put(self.site, self.project, rows, &self.fast_forward).await;
+            write::put(self.site, self.project, rows).await;
             failpoint::at("put", clock).await;
         }
         let done = write::set_local(self.site, self.project, self.repository, rows).await;
@@ -176,7 +201,7 @@ impl Writer<'_> {
     }
 
     /// What has to be written down: the refs that the ref-db records, and those that stand or fall with them.
-    fn record(&self, rows: &Rows) -> Option<Record> {
+    fn record(&self, number: usize, rows: &Rows) -> Option<Record> {
         let goes = rows.recorded();
         let goes = |row: &&Row| row.is_open() && !row.is_noop() && goes(row);
         let recorded = |row: &Row| RecordedRef {
@@ -188,7 +213,11 @@ impl Writer<'_> {
         };
         let ordered = rows.open_places().into_iter().map(|i| &rows.rows[i]);
         let refs: Vec<RecordedRef> = ordered.filter(goes).map(recorded).collect();
-        let record = Record { id: self.push.id.clone(), project: self.project.clone(), refs };
+        let id = match number {
+            0 => self.push.id.clone(),
+            _ => format!("{}-{number}", self.push.id),
+        };
+        let record = Record { id, project: self.project.clone(), refs };
         Some(record).filter(|record| !record.refs.is_empty())
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Row {
     pub group: Option<u32>,
     /// No command of the client: it goes with the `/meta` of its change.
     pub added: bool,
+    /// The client's old value is contained in the new one.
+    pub fast_forward: bool,
     /// What the ref-db held under the lock; untracked for what it does not record.
     pub entry: Entry,
     /// `None` while nothing speaks against it.
@@ -89,8 +91,8 @@ impl Rows {
             let class = if gate { Class::of(project, &name, rules) } else { Class::Exempt };
             places.push(Ok(rows.len()));
             let (old, new) = (command.old, command.new);
-            let (entry, added, refused) = (Entry::default(), false, None);
-            rows.push(Row { name, old, new, class, group, added, entry, refused });
+            let (entry, fast_forward, added) = (Entry::default(), false, false);
+            rows.push(Row { name, old, new, class, group, added, fast_forward, entry, refused: None });
         }
         let mut rows = Rows { rows, atomic, replication: false, places };
         if atomic && let Some(bad) = rows.places.iter().position(Result::is_err) {
@@ -113,8 +115,9 @@ impl Rows {
         for (name, oid) in here.into_iter().filter(|(name, _)| !named.contains(name)) {
             let Some(group) = meta_of(&name).and_then(|meta| groups.get(&meta).copied()) else { continue };
             let class = Class::of(project, &name, rules);
-            let (entry, old) = (Entry::default(), Some(oid));
-            self.rows.push(Row { name, old, new: None, class, group, added: true, entry, refused: None });
+            let (entry, old, fast_forward) = (Entry::default(), Some(oid), false);
+            let (new, added, refused) = (None, true, None);
+            self.rows.push(Row { name, old, new, class, group, added, fast_forward, entry, refused });
         }
     }
 
@@ -136,6 +139,39 @@ impl Rows {
         let (groups, names): (HashSet<Option<u32>>, HashSet<RefName>) =
             put.map(|row| (row.group, row.name.clone())).unzip();
         move |row| names.contains(&row.name) || (row.group.is_some() && groups.contains(&row.group))
+    }
+
+    /// The places of the open rows, cut where nothing stands or falls together, in parts of about `size`.
+    pub(super) fn parts(&self, size: usize) -> Vec<Vec<usize>> {
+        let mut units: Vec<Vec<usize>> = Vec::new();
+        let mut of_group: HashMap<u32, usize> = HashMap::new();
+        for place in (0..self.rows.len()).filter(|i| self.rows[*i].is_open()) {
+            let next = units.len();
+            let unit = self.rows[place].group.map_or(next, |group| *of_group.entry(group).or_insert(next));
+            if unit == next {
+                units.push(Vec::new());
+            }
+            units[unit].push(place);
+        }
+        let mut parts: Vec<Vec<usize>> = Vec::new();
+        for unit in units {
+            match parts.last_mut().filter(|part| part.len() < size) {
+                Some(part) => part.extend(unit),
+                None => parts.push(unit),
+            }
+        }
+        parts
+    }
+
+    /// The rows at `places` by themselves, for as long as they are worked on.
+    pub(super) fn part(&self, places: &[usize]) -> Rows {
+        let rows = places.iter().map(|i| self.rows[*i].clone()).collect();
+        Rows { rows, atomic: self.atomic, replication: self.replication, places: Vec::new() }
+    }
+
+    /// Takes back what [`part`](Rows::part) gave.
+    pub(super) fn put_back(&mut self, places: &[usize], part: Rows) {
+        places.iter().zip(part.rows).for_each(|(i, row)| self.rows[*i] = row);
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Row> {
@@ -233,6 +269,29 @@ mod tests {
             rows.rows[0].refused,
             Some(Why::With { other: "refs/changes/12/4512/1".into(), atomic: false })
         );
+    }
+
+    #[test]
+    fn a_push_is_cut_where_nothing_stands_or_falls_together() {
+        let names = [
+            "refs/changes/12/4512/1",
+            "refs/heads/a",
+            "refs/heads/b",
+            "refs/changes/12/4512/meta",
+            "refs/heads/c",
+            "refs/changes/12/4512/2",
+        ];
+        let some = rows(&names, false);
+        assert_eq!(some.parts(1), [vec![0, 3, 5], vec![1], vec![2], vec![4]]);
+        assert_eq!(some.parts(2), [vec![0, 3, 5], vec![1, 2], vec![4]]);
+        assert_eq!(some.parts(9), [vec![0, 3, 5, 1, 2, 4]]);
+        assert_eq!(rows(&names, true).parts(1), [(0..6).collect::<Vec<_>>()]);
+        let mut some = rows(&names, false);
+        some.rows[1].refused = Some(Why::Busy);
+        let mut part = some.part(&[2, 4]);
+        part.refuse_open(&Why::Untracked);
+        some.put_back(&[2, 4], part);
+        assert_eq!(refused(&some), [false, true, true, false, true, false]);
     }
 
     #[test]

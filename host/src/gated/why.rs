@@ -94,6 +94,8 @@ pub(super) enum Why {
     UntrackedDeletion,
     /// The ref-db has it, and this site could not store it; the text says why.
     Kept(String),
+    /// Something is wrong at this site, and was noticed when other refs of the push had moved.
+    Unable(String),
     /// git, or this machine, in its own words.
     Failed(String),
 }
@@ -161,6 +163,7 @@ impl Why {
             Why::Diverged => "what is here is not accounted for".into(),
             Why::UntrackedDeletion => "the ref-db records no deletion".into(),
             Why::Kept(_) => "recorded for all sites, but not stored here".into(),
+            Why::Unable(_) => UNABLE.into(),
             Why::Failed(words) => words.clone(),
         }
     }
@@ -231,6 +234,7 @@ impl Why {
                 "the ref-db has a push that could not be stored here: {words}. Remove what is in the way; the next push, fetch \
                  or `refgate refdb heal {project} --yes` here finishes it"
             ),
+            Why::Unable(why) => why.clone(),
             Why::Unknown(why) => format!("the outcome of a write is unknown: {why}"),
             Why::MetaStays | Why::LeftOver(_) => {
                 format!("{}: `refgate refdb heal {project} --yes` settles it", self.reason(project))
@@ -239,6 +243,9 @@ impl Why {
         })
     }
 }
+
+/// What a pusher reads when only operators can help.
+pub(super) const UNABLE: &str = "this site takes no pushes now: ask its operators";
 
 /// Where a pusher can do no more.
 const ASK: &str = "ask the operators of this site";

@@ -23,12 +23,12 @@ const RESOLVE_PAUSE: Duration = Duration::from_millis(200);
 pub(super) const REFLOG: &str = "push";
 
 /// Step 4: compare-and-put of every open tracked row, expecting what step 2 saw.
-pub(super) async fn put(site: &Site, project: &Project, rows: &mut Rows, fast_forward: &[bool]) {
+pub(super) async fn put(site: &Site, project: &Project, rows: &mut Rows) {
     for (places, atomicity) in batches(rows) {
         let edit = |place: &usize| {
             let row = &rows.rows[*place];
             Edit::new(row.name.clone(), Expected::Exactly(row.entry.value), GlobalRef::at_or_deleted(row.new))
-                .fast_forward(fast_forward[*place])
+                .fast_forward(row.fast_forward)
         };
         let edits: Vec<Edit> = places.iter().map(edit).collect();
         let outcomes = put_once(site, project, &edits, atomicity).await;

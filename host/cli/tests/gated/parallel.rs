@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::common::Ran;
-use crate::lab::{Gated, kinds, until};
+use crate::lab::{Gated, Kind, kinds, until};
 
 #[test]
 fn a_push_that_hangs_in_the_ref_db_keeps_no_other_ref_waiting() {
@@ -59,7 +59,7 @@ fn of_many_pushes_of_one_ref_one_wins_and_the_others_are_told() {
 
 #[test]
 fn a_push_that_waits_too_long_for_a_ref_is_told_that_it_is_busy() {
-    let g = Gated::new(crate::lab::Kind::Files);
+    let g = Gated::new(Kind::Files);
     let c1 = g.commit(&[&g.c0], "c1");
     let held = g.lab.path("held");
     let mut slow = g.pushing("a", &[&format!("{c1}:refs/heads/main")]);
@@ -77,7 +77,7 @@ fn a_push_that_waits_too_long_for_a_ref_is_told_that_it_is_busy() {
 #[test]
 fn who_loses_in_the_ref_db_is_told_and_the_same_value_from_two_sites_is_no_loss() {
     for same in [false, true] {
-        let g = Gated::new(crate::lab::Kind::Files);
+        let g = Gated::new(Kind::Files);
         let (c1, other) = (g.commit(&[&g.c0], "c1"), g.commit(&[&g.c0], "other"));
         let held = g.lab.path("held");
         let mut slow = g.pushing("a", &[&format!("{c1}:refs/heads/main")]);
@@ -97,4 +97,33 @@ fn who_loses_in_the_ref_db_is_told_and_the_same_value_from_two_sites_is_no_loss(
         }
         g.is_clean("a");
     }
+}
+
+#[test]
+fn a_push_of_very_many_refs_lets_others_through() {
+    let g = Gated::new(Kind::Files);
+    let specs: Vec<String> = (0..1200).map(|i| format!("{}:refs/heads/many/{i:04}", g.c0)).collect();
+    let args: Vec<&str> = specs.iter().map(String::as_str).collect();
+    let (hold, mut many) = (g.lab.path("hold"), g.pushing("a", &args));
+    let mut many = many.env("REFGATE_HOLD_AT", format!("put:{}", hold.display())).spawn().unwrap();
+    // It stops when the ref-db has its first refs, which are locked, and nothing else is.
+    until("the push holds its first part", || hold.exists());
+    let c1 = g.commit(&[&g.c0], "c1");
+    for i in 0..3 {
+        g.accepted("a", &format!("{c1}:refs/heads/other/{i}"));
+    }
+    g.accepted("a", &format!("{c1}:refs/heads/main"));
+    // The last ones belong to no part that has begun.
+    g.accepted("a", &format!("{c1}:refs/heads/many/1199"));
+    std::fs::remove_file(&hold).unwrap();
+    for _ in 0..2 {
+        until("the push holds its next part", || hold.exists());
+        std::fs::remove_file(&hold).unwrap();
+    }
+    assert!(!many.wait().unwrap().success(), "one ref was somebody else's by then");
+    let (refs, globals) = (g.values("a"), g.globals());
+    assert_eq!(refs.len(), 1204);
+    assert_eq!(refs, globals.into_iter().filter(|(name, _)| refs.contains_key(name)).collect());
+    assert_eq!(refs["refs/heads/many/1199"], c1);
+    g.is_clean("a");
 }

@@ -236,3 +236,23 @@ fn what_the_ref_db_has_and_this_site_cannot_store_is_said_until_it_is_settled() 
         g.is_clean("b");
     }
 }
+
+#[test]
+fn what_git_keeps_for_one_repository_stays_there() {
+    let g = Gated::new(Kind::Files);
+    let c1 = g.commit(&[&g.c0], "c1");
+    for mark in [&[][..], &["--push-option=refgate.replication=b"]] {
+        for name in ["refs/remotes/o/x", "refs/worktree/x", "refs/bisect/bad", "refs/stash"] {
+            let spec = format!("{c1}:{name}");
+            let ran = g.push("a", &[&[spec.as_str()], mark].concat());
+            assert_eq!(ran.code, i32::from(name == "refs/stash"), "{name}: {}", ran.err);
+            assert_eq!(g.global(name), "untracked");
+        }
+    }
+    g.lab.run("a", &["push", PROJECT, "b"]).ok();
+    g.lab.run("b", &["fetch", PROJECT, "a"]).ok();
+    assert_eq!(g.values("b").keys().collect::<Vec<_>>(), ["refs/heads/main"]);
+    for site in ["a", "b"] {
+        g.lab.run(site, &["refdb", "check", PROJECT]).ok();
+    }
+}

@@ -165,7 +165,7 @@ fn the_effective_values_name_every_key_and_where_it_was_written() {
         rows.map(|e| (e.value.clone(), e.origin.as_ref().map_or(0, |o| o.line))).collect()
     };
     assert_eq!(row(&c, "site.name"), [("site-a".into(), 3)]);
-    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 25), ("a#b*".into(), 26)]);
+    assert_eq!(row(&c, "projects.pattern"), [("^team/(?!private).*".into(), 26), ("a#b*".into(), 27)]);
     assert_eq!(row(&c, "remote.Site-B.sourceOfTruth"), [("true".into(), FULL.lines().count() as u32)]);
     let c = dir.load("[site]\nname=a\nname=b\n[remote \"b\"]\nurl=https://u:secret@h/${name}\n").unwrap();
     assert_eq!(row(&c, "site.name"), [("b".into(), 3)], "the last value counts");
