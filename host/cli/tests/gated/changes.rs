@@ -1,14 +1,14 @@
 //! A client deletes a change, and makes it anew.
 
 use crate::common::PROJECT;
-use crate::lab::{Gated, kinds};
+use crate::lab::{Gated, Kind, kinds};
 
 const META: &str = "refs/changes/12/4512/meta";
 const FIRST: &str = "refs/changes/12/4512/1";
 const SECOND: &str = "refs/changes/12/4512/2";
 
 /// A change with two patch sets at both sites.
-fn change(kind: crate::lab::Kind) -> Gated {
+fn change(kind: Kind) -> Gated {
     let g = Gated::new(kind);
     let (meta, first, second) =
         (g.commit(&[], "notes"), g.commit(&[&g.c0], "first"), g.commit(&[&g.c0], "second"));
@@ -106,5 +106,21 @@ fn what_is_left_of_a_deleted_change_does_not_get_into_a_new_one() {
         let ran = g.push("a", &[&format!("{set}:{SECOND}"), &format!("{notes}:{META}")]);
         assert_eq!(ran.code, 0, "{}", ran.err);
         assert_eq!(left(&g, "a"), [SECOND, META]);
+    }
+}
+
+#[test]
+fn a_forged_mark_takes_nothing_of_a_change_whose_deletion_is_refused() {
+    for kind in kinds() {
+        let g = change(kind);
+        let all = left(&g, "a");
+        for specs in [vec![format!(":{META}")], vec![format!(":{META}"), format!(":{FIRST}")]] {
+            let mut args: Vec<&str> = specs.iter().map(String::as_str).collect();
+            args.push("--push-option=refgate.replication=x");
+            assert_eq!(g.push("a", &args).code, 1);
+            assert_eq!(left(&g, "a"), all, "{specs:?}");
+        }
+        assert_ne!(g.global(META), "deleted");
+        g.is_clean("a");
     }
 }
