@@ -219,6 +219,27 @@ impl Rows {
         }
     }
 
+    /// After the ref-db has moved: where one of a group is not known to be here, this is said of the whole group.
+    pub(super) fn agree(&mut self) {
+        let mut answers: HashMap<u32, Why> = HashMap::new();
+        for row in &self.rows {
+            let (Some(group), Some(why)) = (row.group, &row.refused) else { continue };
+            let with = |words: &str| format!("it goes with `{}`: {words}", row.name);
+            match why {
+                Why::Unknown(words) => drop(answers.insert(group, Why::Unknown(with(words)))),
+                Why::Kept(words) => drop(answers.entry(group).or_insert_with(|| Why::Kept(with(words)))),
+                _ => {}
+            }
+        }
+        for row in &mut self.rows {
+            let Some(why) = row.group.and_then(|group| answers.get(&group)) else { continue };
+            match (&row.refused, why) {
+                (None, _) | (Some(Why::Kept(_)), Why::Unknown(_)) => row.refused = Some(why.clone()),
+                _ => {}
+            }
+        }
+    }
+
     /// What git said about the edits of the rows at `places`.
     pub(super) fn refuse_rejected(&mut self, places: &[usize], outcomes: Vec<EditOutcome>) {
         for (place, outcome) in places.iter().zip(outcomes) {
@@ -292,6 +313,27 @@ mod tests {
         part.refuse_open(&Why::Untracked);
         some.put_back(&[2, 4], part);
         assert_eq!(refused(&some), [false, true, true, false, true, false]);
+    }
+
+    #[test]
+    fn one_change_has_one_answer() {
+        let kept = || Some(Why::Kept("full".into()));
+        for (one, other, answer) in [
+            (kept(), None, "recorded for all sites"),
+            (kept(), Some(Why::Unknown("gone".into())), "outcome unknown"),
+            (None, Some(Why::Unknown("gone".into())), "outcome unknown"),
+        ] {
+            let mut rows = rows(&NAMES, false);
+            (rows.rows[2].refused, rows.rows[0].refused) = (one, other);
+            rows.agree();
+            let project = Project::new("p").unwrap();
+            let said: Vec<_> =
+                rows.verdicts().into_iter().map(|why| why.map(|why| why.reason(&project))).collect();
+            for place in [0, 2] {
+                assert!(said[place].as_ref().is_some_and(|said| said.contains(answer)), "{said:?}");
+            }
+            assert_eq!((&said[1], &said[3]), (&None, &None), "others have nothing to do with it");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Steps 4 and 5: the ref-db moves, then the local refs. Only ever forward: nothing is put back, nothing is rolled back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use refgate_core::{
@@ -156,10 +156,17 @@ pub(super) async fn set_local(
         .collect();
     let mut done = true;
     let recorded = rows.recorded();
+    let mut broken: HashSet<u32> = HashSet::new();
     for (place, why) in failed {
         if !recorded(&rows.rows[place]) {
             // This push did not move the ref-db for it, so what follows does not concern it.
             rows.rows[place].refused = Some(Why::Failed(why));
+            continue;
+        }
+        let group = rows.rows[place].group;
+        if group.is_some_and(|group| broken.contains(&group)) {
+            // What comes later in a group must not be here without what comes first, as a `/meta` without its patch set.
+            rows.rows[place].refused = Some(Why::Kept(why));
             continue;
         }
         match once_more(site, project, repository, &rows.rows[place], why).await? {
@@ -167,10 +174,12 @@ pub(super) async fn set_local(
             Second::Overtaken => done = false,
             Second::Refused(why) => {
                 done = false;
+                broken.extend(group);
                 rows.rows[place].refused = Some(why);
             }
         }
     }
+    rows.agree();
     Ok(done)
 }
 

@@ -1,7 +1,9 @@
 //! A client deletes a change, and makes it anew.
 
-use crate::common::PROJECT;
-use crate::lab::{Gated, Kind, kinds};
+use std::process::Stdio;
+
+use crate::common::{PROJECT, Ran};
+use crate::lab::{Gated, Kind, kinds, until};
 
 const META: &str = "refs/changes/12/4512/meta";
 const FIRST: &str = "refs/changes/12/4512/1";
@@ -123,4 +125,33 @@ fn a_forged_mark_takes_nothing_of_a_change_whose_deletion_is_refused() {
         assert_ne!(g.global(META), "deleted");
         g.is_clean("a");
     }
+}
+
+#[test]
+fn a_change_of_which_a_part_cannot_be_stored_has_one_answer_and_stays_away_whole() {
+    let g = change(Kind::Files);
+    let (set, notes) = (g.commit(&[&g.c0], "third"), g.commit(&[&g.value("a", META)], "more notes"));
+    let (third, held) = ("refs/changes/12/4512/3", g.lab.path("held"));
+    let mut push = g.pushing("a", &[&format!("{set}:{third}"), &format!("{notes}:{META}")]);
+    push.env("REFGATE_HOLD_AT", format!("put:{}", held.display())).stderr(Stdio::piped());
+    let push = push.spawn().unwrap();
+    until("the ref-db moves", || held.exists());
+    let lock = g.lab.repo("a").join("refs/changes/12/4512/3.lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::remove_file(&held).unwrap();
+    let ran = Ran::from(push.wait_with_output().unwrap());
+    assert_eq!(
+        (ran.code, ran.err.matches("(recorded for all sites, but not stored here)").count()),
+        (1, 2),
+        "{}",
+        ran.err
+    );
+    assert_eq!(left(&g, "a").len(), 3, "no part of it");
+    assert_eq!(g.global(META), notes);
+    // Somebody removes what was in the way, and any push finishes it.
+    std::fs::remove_file(&lock).unwrap();
+    g.accepted("a", &format!("{}:refs/heads/other", g.c0));
+    g.is_at("a", META, &notes);
+    assert_eq!(g.value("a", third), set);
+    g.is_clean("a");
 }
