@@ -425,14 +425,21 @@ fn old_locks_that_nobody_has_open_and_refs_without_a_record_are_removed() {
 
         let report = try_heal(&lab, "A", &look()).await.unwrap();
         let names: Vec<&str> = report.left_over.iter().map(|one| one.name.as_str()).collect();
-        assert_eq!((names, report.exit_code()), (vec!["refs/heads/main.lock", keep], 3));
+        let locks = ["packed-refs.lock", "refs/heads/main.lock", "refs/heads/young.lock"];
+        assert_eq!((names, report.exit_code()), ([&locks[..], &[keep]].concat(), 3));
+        let results: Vec<_> = report.left_over.iter().map(|one| report.left_over_result(one)).collect();
+        assert_eq!(results, [RowResult::Left, RowResult::Would, RowResult::Left, RowResult::Would]);
+        let kept = |place: usize| report.left_over[place].kept.as_deref().unwrap_or_default();
+        assert!(kept(0).starts_with(&format!("process {} has it open", std::process::id())), "{}", kept(0));
+        assert!(kept(2).contains("no process has it open") && kept(2).contains("10 minutes"), "{}", kept(2));
         assert!(lock.exists());
 
         drop(held);
         fs::remove_file(&open).unwrap();
         let report = try_heal(&lab, "A", &yes()).await.unwrap();
-        assert_eq!(report.exit_code(), 0, "{report:?}");
-        assert!(report.left_over.iter().all(|one| report.left_over_result(one) == RowResult::Done));
+        assert_eq!(report.exit_code(), 3, "{report:?}");
+        let results: Vec<_> = report.left_over.iter().map(|one| report.left_over_result(one)).collect();
+        assert_eq!(results, [RowResult::Done, RowResult::Left, RowResult::Done], "{report:?}");
         assert!(!lock.exists() && young.exists());
         // With the lock there the ref could not have moved.
         assert_eq!((lab.repo("A").get("main"), lab.repo("A").get(keep)), (Some(c1), None));

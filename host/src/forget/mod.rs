@@ -106,12 +106,16 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
         };
         rows.push(Forgotten { name, entry, fate });
     }
+    let mut problems = Vec::new();
     if options.yes {
-        notes::write(&repository, kept_notes).await?;
+        // What is forgotten is forgotten, whatever becomes of the notes.
+        if let Err(e) = notes::write(&repository, kept_notes).await {
+            problems.push(format!("what this run saw cannot be noted for the next one: {}", e.message));
+        }
         // What it wrote counts; whether that can be remembered, the next push says.
         drop(site.remember().await);
     }
-    Ok(Report { project: project.clone(), dry_run: !options.yes, rows, unknown_sites })
+    Ok(Report { project: project.clone(), dry_run: !options.yes, rows, unknown_sites, problems })
 }
 
 fn named(sites: &[String]) -> String {

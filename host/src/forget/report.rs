@@ -17,6 +17,8 @@ pub struct Report {
     pub rows: Vec<Forgotten>,
     /// Sites that used the ref-db and that the configuration does not name.
     pub unknown_sites: Vec<String>,
+    /// What else a person should know.
+    pub problems: Vec<String>,
 }
 
 /// One entry.
@@ -95,6 +97,7 @@ impl Report {
             "dry_run": self.dry_run,
             "refs": refs.collect::<Vec<_>>(),
             "unknown_sites": self.unknown_sites,
+            "problems": self.problems,
         })
     }
 }

@@ -113,21 +113,89 @@ impl Journal {
     ///
     /// In this order, so that a process that dies in between leaves a record, which the next catch-up sees, and not refs,
     /// which only a reading of all refs would show.
+    ///
+    /// # Errors
+    /// What keeps something of it here. The write has ended all the same, so this is a matter to tell, and no reason to stop:
+    /// whoever sees the record next tries again.
     pub fn end(&self, record: &Record) -> Result<(), GitError> {
-        let kept = kept(record)?;
-        self.apply(kept.map(|(name, oid)| RefEdit { name, old: Some(oid), new: None, group: None }))?;
+        self.end_all(std::slice::from_ref(record)).pop().unwrap_or(Ok(()))
+    }
+
+    /// The same for many, in the few transactions that [`Repository::update_refs`] takes: git waits a second for a lock
+    /// that a dead process has left, once for all of them. One outcome per record.
+    pub fn end_all(&self, records: &[Record]) -> Vec<Result<(), GitError>> {
+        let released = self.release(records, |edits| self.repository.update_refs(edits, ""));
         failpoint::kill_at("released");
-        let path = self.path(&record.id);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(GitError::io("remove the record", &path, &e)),
+        let removed = records.iter().zip(released).map(|(record, released)| {
+            released?;
+            let path = self.path(&record.id);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    Err(GitError::io("remove the record", &path, &e))
+                }
+                _ => Ok(()),
+            }
+        });
+        removed.collect()
+    }
+
+    /// Whether [`end_all`](Self::end_all) could release what these records keep. Nothing is changed.
+    pub fn would_end(&self, records: &[Record]) -> Vec<Result<(), GitError>> {
+        self.release(records, |edits| self.repository.writer().try_out(edits))
+    }
+
+    /// Per record what keeps its refs here, after `apply` had to remove the refs of all.
+    fn release(
+        &self,
+        records: &[Record],
+        apply: impl FnOnce(&[RefEdit]) -> Result<Vec<EditOutcome>, GitError>,
+    ) -> Vec<Result<(), GitError>> {
+        let mut released: Vec<Result<(), GitError>> = Vec::new();
+        let (mut edits, mut owners) = (Vec::new(), Vec::new());
+        for (i, record) in records.iter().enumerate() {
+            released.push(kept(record).map(|kept| {
+                edits.extend(kept.map(|(name, oid)| RefEdit {
+                    name,
+                    old: Some(oid),
+                    new: None,
+                    group: None,
+                }));
+                owners.resize(edits.len(), i);
+            }));
         }
+        let outcomes = match edits.is_empty() {
+            true => Ok(Vec::new()),
+            false => apply(&edits),
+        };
+        match outcomes {
+            Ok(outcomes) => {
+                for ((edit, i), outcome) in edits.iter().zip(owners).zip(outcomes) {
+                    if let (EditOutcome::Rejected(why), Ok(())) = (outcome, &released[i]) {
+                        released[i] = Err(GitError::new(format!("`{}` stays: {why}", edit.name)));
+                    }
+                }
+            }
+            Err(e) => owners.into_iter().for_each(|i| released[i] = Err(e.clone())),
+        }
+        released
     }
 
     /// Removes the refs that keep objects for records that do not exist: a process died between the two. Reads all refs.
-    pub fn sweep(&self) -> Result<(), GitError> {
-        self.apply(self.left_over()?.into_iter())
+    /// Gives back those that stay, and why.
+    ///
+    /// # Errors
+    /// Refs or records that cannot be read; then none is removed.
+    pub fn sweep(&self) -> Result<Vec<(RefName, String)>, GitError> {
+        let edits = self.left_over()?;
+        if edits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = self.repository.update_refs(&edits, "")?;
+        let stays = edits.into_iter().zip(outcomes).filter_map(|(edit, outcome)| match outcome {
+            EditOutcome::Applied => None,
+            EditOutcome::Rejected(why) => Some((edit.name, why)),
+        });
+        Ok(stays.collect())
     }
 
     /// The removal of each ref that keeps an object for a record that does not exist. Reads all refs.
@@ -149,11 +217,8 @@ impl Journal {
 
     fn keep(&self, record: &Record) -> Result<(), GitError> {
         let kept = kept(record)?;
-        self.apply(kept.map(|(name, oid)| RefEdit { name, old: None, new: Some(oid), group: None }))
-    }
-
-    fn apply(&self, edits: impl Iterator<Item = RefEdit>) -> Result<(), GitError> {
-        let edits: Vec<RefEdit> = edits.collect();
+        let edits: Vec<RefEdit> =
+            kept.map(|(name, oid)| RefEdit { name, old: None, new: Some(oid), group: None }).collect();
         if edits.is_empty() {
             return Ok(());
         }

@@ -98,18 +98,12 @@ impl Received {
         self.locks = None;
     }
 
-    /// After the answer was given: removes the record of the write.
-    ///
-    /// # Errors
-    /// A record that cannot be removed; the next catch-up does it.
-    pub async fn end(self) -> Result<(), Error> {
+    /// After the answer was given: removes the record of the write. One that cannot be removed is no matter of the pusher:
+    /// the next catch-up does it, or says why not.
+    pub async fn end(mut self) {
         failpoint::kill_at("answered");
-        if let Some((journal, record)) = self.record.clone() {
-            blocking(move || journal.end(&record)).await?;
-        }
+        self.end_part().await;
         failpoint::kill_at("ended");
-        drop(self.locks);
-        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use super::observe::{Drift, Notes};
 use super::onward::{Onward, State};
 use super::refused::{Refusals, Refused};
 use super::witness::Doubt;
-use crate::replicate::catch_up::{all_entries, would_catch_up};
+use crate::replicate::catch_up::{all_entries, told, would_catch_up};
 use crate::replicate::push::local_refs;
 use crate::replicate::{Stuck, blocking};
 use crate::{Error, Site, anew, names};
@@ -106,7 +106,7 @@ impl Status {
 /// Looks at a repository. `hooks` says what would be installed now.
 ///
 /// # Errors
-/// A repository or a record that cannot be read.
+/// A repository that cannot be read.
 pub async fn status(
     site: &Site,
     project: &Project,
@@ -143,7 +143,8 @@ pub async fn status(
         };
         let proc_receive = install::look(&dir.join(PROC_RECEIVE), PROC_RECEIVE)?;
         let mut unfinished = Vec::new();
-        for record in Journal::of(&here).list()? {
+        let (records, damaged) = Journal::of(&here).list_readable()?;
+        for record in records {
             let refs: Vec<RefName> = record.refs.into_iter().map(|one| one.name).collect();
             let (_locks, got) = RefLocks::try_acquire(here.common_dir(), &refs)?;
             unfinished.push(Unfinished { id: record.id, refs, running: got.contains(&false) });
@@ -157,7 +158,7 @@ pub async fn status(
             backstop: hooks.backstop,
             writes: SiteKind::default(),
             doubt: None,
-            warnings: install::warnings(&here)?,
+            warnings: damaged.iter().map(told).chain(install::warnings(&here)?).collect(),
             obstacles: here.obstacles()?,
             refused: Refusals::below(here.git_dir()).newest(REFUSED)?,
             unfinished,
@@ -173,7 +174,10 @@ pub async fn status(
     (status.writes, status.doubt) = (site.gate.config().site.writes, kind.doubt);
     status.drift = still_so(site, project, repository, status.drift).await?;
     let would = would_catch_up(site, project, repository, kind.writes).await?;
-    (status.stuck, status.warnings) = (would.stuck, [status.warnings, would.problems].concat());
+    status.stuck = would.stuck;
+    // A damaged record was told by both.
+    let news = would.problems.into_iter().filter(|problem| !status.warnings.contains(problem));
+    status.warnings = status.warnings.iter().cloned().chain(news).collect();
     if site.gate.config().ref_database.enabled && site.gate.matches(project).await? {
         compare(site, project, repository, &mut status).await?;
     }

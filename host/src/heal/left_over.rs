@@ -2,15 +2,16 @@
 //! records that are gone.
 //!
 //! git's locks are plain files, so the death of their holder frees nothing. git also closes some of them while it still
-//! means to use them; therefore age counts, too, not only whether anybody has the file open.
+//! means to use them; therefore age counts, too, not only whether anybody has the file open. A lock that is left is named
+//! at once, for it stops writes from the first second on, and removed when it can be nobody's any more.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use refgate_git::{GitError, Repository};
+use refgate_git::{Repository, utc};
 
 use crate::Error;
 use crate::gated::Journal;
@@ -53,24 +54,37 @@ impl Seen {
             Err(e) => Err(e),
         }
     }
+
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|meta| Seen::of(&self.path, &meta) == *self)
+    }
 }
 
-/// Finds old lock files of refs that no process has open, and refs that keep objects for no record.
+/// Finds lock files of git, and refs that keep objects for no record. A lock that is not old, or that a process has open, is
+/// among them with the reason why it is kept: see [`still_there`].
 pub(super) async fn find(repository: &Repository, now: SystemTime) -> Result<Vec<LeftOver>, Error> {
     let repository = repository.clone();
     let found = blocking(move || {
         let dir = repository.common_dir();
         let mut found = Vec::new();
-        for path in lock_files(dir)? {
-            let Some(meta) = old(&path, now) else { continue };
-            let kept = match holder(&meta) {
-                Holder::Nobody => None,
-                Holder::Somebody => continue,
-                Holder::Unknown(why) => Some(why),
+        let below = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
+        let (locks, unread) = lock_files(dir);
+        for (path, e) in unread {
+            let kept = Some(format!("it cannot be looked through: {e}"));
+            found.push(LeftOver { name: below(&path), what: "may hold locks", kept, file: None });
+        }
+        for path in locks {
+            let Ok(meta) = fs::metadata(&path) else { continue };
+            let kept = match (holder(&meta), is_old(&meta, now)) {
+                (Holder::Nobody, true) => None,
+                (Holder::Nobody, false) => Some(young(&meta)),
+                (Holder::Somebody(pid), _) => {
+                    Some(format!("process {pid} has it open; it goes with its end"))
+                }
+                (Holder::Unknown(why), _) => Some(why),
             };
-            let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-            let file = Some(Seen::of(&path, &meta));
-            found.push(LeftOver { name, what: "lock of a dead process", kept, file });
+            let what = if kept.is_none() { "lock of a dead process" } else { "lock of a git" };
+            found.push(LeftOver { name: below(&path), what, kept, file: Some(Seen::of(&path, &meta)) });
         }
         let what = "keeps objects for no record";
         match Journal::of(&repository).left_over() {
@@ -98,53 +112,85 @@ pub(super) async fn remove(repository: &Repository, found: Vec<LeftOver>) -> Res
                 one.kept = Some(format!("it cannot be removed: {e}"));
             }
         }
-        if found.iter().any(|one| one.file.is_none() && one.kept.is_none()) {
-            Journal::of(&repository).sweep()?;
+        let is_ref = |one: &LeftOver| one.file.is_none() && one.kept.is_none();
+        if found.iter().any(is_ref) {
+            // What cannot be removed keeps nothing else from being repaired.
+            let stays = Journal::of(&repository).sweep();
+            for one in found.iter_mut().filter(|one| is_ref(one)) {
+                one.kept = match &stays {
+                    Ok(stays) => (stays.iter().find(|(name, _)| name.to_string() == one.name))
+                        .map(|(_, why)| format!("it cannot be removed: {why}")),
+                    Err(e) => Some(format!("it cannot be removed: {}", e.message)),
+                };
+            }
         }
         Ok(found)
     });
     Ok(removed.await?)
 }
 
-/// The files by which git locks refs: one beside each loose ref, one for all packed ones, one for a reftable.
-fn lock_files(dir: &Path) -> Result<Vec<PathBuf>, GitError> {
-    let single = ["HEAD.lock", "packed-refs.lock", "reftable/tables.list.lock"];
+/// Of those that were found: without locks that were given back meanwhile, which are those of running processes.
+pub(super) fn still_there(mut found: Vec<LeftOver>) -> Vec<LeftOver> {
+    found.retain(|one| one.kept.is_none() || one.file.as_ref().is_none_or(Seen::is_there));
+    found
+}
+
+/// The files by which git locks refs and settings: one beside each loose ref, one for all packed ones and the one that is to
+/// take its place, one for a reftable and for each of its tables. And what could not be looked through.
+fn lock_files(dir: &Path) -> (Vec<PathBuf>, Vec<(PathBuf, io::Error)>) {
+    let single = ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"];
     let mut found: Vec<PathBuf> =
         single.iter().map(|name| dir.join(name)).filter(|path| path.is_file()).collect();
-    let mut dirs = vec![dir.join("refs")];
+    let mut unread = Vec::new();
+    let mut dirs = vec![dir.join("refs"), dir.join("reftable")];
     while let Some(dir) = dirs.pop() {
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            // Removed since it was seen.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(GitError::io("read the directory", &dir, &e)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|e| GitError::io("read the directory", &dir, &e))?;
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
-                Ok(kind) if kind.is_file() && entry.path().extension().is_some_and(|e| e == "lock") => {
-                    found.push(entry.path());
+        let mut look = || -> io::Result<()> {
+            for entry in fs::read_dir(&dir)? {
+                let entry = entry?;
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
+                    Ok(kind) if kind.is_file() && entry.path().extension().is_some_and(|e| e == "lock") => {
+                        found.push(entry.path());
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
+            Ok(())
+        };
+        match look() {
+            // Removed since it was seen, or another kind of repository.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => unread.push((dir, e)),
+            Ok(()) => {}
         }
     }
     found.sort();
-    Ok(found)
+    (found, unread)
 }
 
-/// The file, if it was not touched for long.
-fn old(path: &Path, now: SystemTime) -> Option<fs::Metadata> {
-    let meta = fs::metadata(path).ok()?;
-    let age = now.duration_since(meta.modified().ok()?).ok()?;
-    (age >= OLD).then_some(meta)
+/// Whether a file was not touched for long.
+fn is_old(meta: &fs::Metadata, now: SystemTime) -> bool {
+    let age = meta.modified().ok().and_then(|changed| now.duration_since(changed).ok());
+    age.is_some_and(|age| age >= OLD)
+}
+
+/// Why a lock that nobody has open is kept.
+fn young(meta: &fs::Metadata) -> String {
+    let since = meta.modified().ok().and_then(|changed| changed.duration_since(UNIX_EPOCH).ok());
+    format!(
+        "user {} made it at {}, and no process has it open: a process that still runs may mean to use it, or one that died has left \
+         it. `--yes` removes it when it is {} minutes old; if no git runs in this repository, remove it by hand",
+        meta.uid(),
+        since.map_or("an unknown time".into(), utc),
+        OLD.as_secs() / 60
+    )
 }
 
 /// Who has a file open.
 enum Holder {
     Nobody,
-    Somebody,
+    /// This process.
+    Somebody(String),
     /// Nobody can tell; the text says why.
     Unknown(String),
 }
@@ -166,7 +212,7 @@ fn holder(file: &fs::Metadata) -> Holder {
                 seen = true;
                 let same = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (file.dev(), file.ino());
                 if handles.flatten().any(|handle| fs::metadata(handle.path()).is_ok_and(same)) {
-                    return Holder::Somebody;
+                    return Holder::Somebody(pid.to_string_lossy().into_owned());
                 }
             }
             // It has ended, or is another user's.

@@ -57,7 +57,7 @@ pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<R
     let files = left_over::find(&repository, options.now).await?;
     let mut report = Report::new(project, kind, options);
     if !options.yes {
-        report.would(before, files, options);
+        report.would(before, left_over::still_there(files), options);
         report.problems.extend(doubt);
         return Ok(report);
     }
@@ -80,7 +80,7 @@ pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<R
         done.extend(act::accept_loss(site, project, &repository, lost.cloned().collect(), oid).await?);
     }
     let after = look::look(site, project, &repository, kind).await?;
-    report.did(before, after, caught_up, done, files);
+    report.did(before, after, caught_up, done, left_over::still_there(files));
     report.problems.extend(doubt);
     // What it wrote counts; whether that can be remembered, the next push says.
     drop(site.remember().await);

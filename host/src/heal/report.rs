@@ -134,9 +134,14 @@ impl Report {
             self.refs.push(Healed { finding, action, result: Result::Left });
         }
         self.refs.sort_by(|a, b| a.finding.name.cmp(&b.finding.name));
-        let stays: BTreeSet<&String> = after.records.iter().map(|record| &record.id).collect();
-        self.records = caught_up.records.into_iter().filter(|record| !stays.contains(&record.id)).collect();
-        self.records.extend(after.records);
+        // What could not be cleared away is still there, and what was tried says more than a look.
+        let tried = caught_up.records.into_iter().partition(|record| matches!(record.fate, Fate::Kept(_)));
+        let (kept, ended): (Vec<RecordState>, Vec<RecordState>) = tried;
+        let named: BTreeSet<String> = kept.iter().map(|record| record.id.clone()).collect();
+        let after: Vec<RecordState> = after.records.into_iter().filter(|r| !named.contains(&r.id)).collect();
+        let stays: BTreeSet<&String> = after.iter().map(|record| &record.id).collect();
+        self.records = ended.into_iter().filter(|record| !stays.contains(&record.id)).chain(kept).collect();
+        self.records.extend(after);
         self.left_over = files;
     }
 
@@ -260,7 +265,7 @@ impl Report {
             Fate::Ended if self.dry_run => ("would", "its write will be finished, or had no effect"),
             Fate::Ended => ("done", "its write is finished, or had no effect"),
             Fate::Busy => ("left", "a process of this site is at work on it"),
-            Fate::Waiting(why) | Fate::Blocked(why) => ("left", why),
+            Fate::Waiting(why) | Fate::Blocked(why) | Fate::Kept(why) => ("left", why),
         }
     }
 

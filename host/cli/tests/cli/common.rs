@@ -77,9 +77,13 @@ impl Lab {
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let parent = path.parent().unwrap();
+        // Whatever the umask is, nobody else may write a configuration, or where it lies.
+        if !parent.exists() {
+            fs::create_dir_all(parent).unwrap();
+            mode(parent, 0o755);
+        }
         fs::write(&path, text).unwrap();
-        // Whatever the umask is, nobody else may write a configuration.
         mode(&path, 0o644);
     }
 

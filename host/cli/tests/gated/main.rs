@@ -14,6 +14,7 @@ mod crash;
 mod install;
 mod known;
 mod lab;
+mod left_over;
 mod local_policy;
 mod looked_at;
 mod marked;

@@ -1,10 +1,11 @@
 //! Other users: what root does in a repository that belongs to somebody, and a group that shares one.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use crate::common::{PROJECT, REFGATE, Ran, mode};
 use crate::lab::{Gated, Kind, kinds};
@@ -91,6 +92,105 @@ fn forget_locks(o: &Owned, site: &str) {
     }
 }
 
+/// Somebody with an account and no right but to read.
+const STRANGER: u32 = 3002;
+
+/// The ways in which an open file is locked, as a command of perl that then says so and waits to be killed.
+const LOCKS: &str = r#"use Fcntl qw(:flock F_SETLK F_RDLCK SEEK_SET);
+open(my $f, q(<), $ARGV[0]) or exit 13;
+my $all = pack("s s x4 q q l x4", F_RDLCK, SEEK_SET, 0, 0, 0);
+flock($f, LOCK_EX | LOCK_NB) or exit 14;
+fcntl($f, F_SETLK, $all) or exit 15;
+$| = 1; print "locked\n"; <STDIN>;"#;
+
+/// Whether `uid` gets the file locked in every way; it stays locked until what is given back is dropped.
+fn locked_by(uid: u32, file: &Path) -> Result<Holding, i32> {
+    let mut perl = Command::new("perl");
+    perl.args(["-e", LOCKS]).arg(file).current_dir("/").uid(uid).gid(uid);
+    let mut child = perl.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    match line.as_str() {
+        "locked\n" => Ok(Holding(child)),
+        _ => Err(child.wait().unwrap().code().unwrap()),
+    }
+}
+
+/// A process that holds a lock for as long as this lives.
+#[derive(Debug)]
+struct Holding(Child);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+/// All lock files that refgate has made below a directory.
+fn locks_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        match fs::symlink_metadata(&path).unwrap().is_dir() {
+            true => found.extend(locks_below(&path)),
+            false => found.extend(path.extension().is_some_and(|e| e == "lock").then_some(path)),
+        }
+    }
+    found
+}
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_who_may_only_read_can_hold_no_lock_whatever_the_umask() {
+    for umask in ["000", "022", "077"] {
+        let o = Owned::new(Kind::Files, None);
+        for site in ["a", "b"] {
+            forget_locks(&o, site);
+            sh(
+                &o.g.lab.path(site),
+                "rm -rf git/.refgate; chmod 755 git; find git -type d -exec chmod 755 {} +",
+            );
+        }
+        // As another release made the most important one.
+        sh(
+            &o.g.lab.repo("b"),
+            &format!(
+                "mkdir refgate; touch refgate/refs.lock; chmod 644 refgate/refs.lock; chown -R {OWNER}:{OWNER} refgate"
+            ),
+        );
+        let c1 = o.commit(&o.g.c0, "1");
+        // Whatever opens it first, before its owner has narrowed it.
+        drop(locked_by(STRANGER, &o.g.lab.repo("b").join("refgate/refs.lock")).expect("it is open to all"));
+        let run = |dir: &Path, command: String| {
+            let mut shell = crate::common::clean("sh", o.g.lab.dir.path());
+            shell.current_dir(dir).args(["-c", &format!("umask {umask}; {command}")]).uid(OWNER).gid(OWNER);
+            Ran::of(&mut shell)
+        };
+        for site in ["a", "b"] {
+            let client = o.g.lab.path("client");
+            let push = format!("git push -q {} {c1}:refs/heads/{site}", o.g.lab.repo(site).display());
+            assert_eq!(run(&client, push).code, 0);
+            let other = if site == "a" { "b" } else { "a" };
+            let program = o.g.lab.path("refgate");
+            let ran = run(&o.g.lab.path(site), format!("{} push {PROJECT} {other}", program.display()));
+            assert_eq!(ran.code, 0, "{}", ran.err);
+        }
+        let mut locks: Vec<PathBuf> =
+            ["a", "b"].iter().flat_map(|s| locks_below(&o.g.lab.path(s).join("git"))).collect();
+        locks.sort();
+        let named = |name: &str| locks.iter().filter(|path| path.ends_with(name)).count();
+        assert_eq!(
+            (named("refs.lock"), named("session-a.lock"), named("refdb.lock")),
+            (2, 1, 2),
+            "{locks:?}"
+        );
+        // Nobody gets one open, so nobody can lock it in any way.
+        for lock in &locks {
+            assert_eq!(locked_by(STRANGER, lock).err(), Some(13), "umask {umask}: {}", lock.display());
+        }
+    }
+}
+
 /// What below `dir` belongs to root.
 fn of_root(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -161,6 +261,37 @@ fn as_root_a_group_goes_on_in_a_shared_repository_whoever_came_first() {
             assert_eq!(status["files"]["count"], 0, "{kind:?}: {status}");
         }
     }
+}
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_finished_record_that_may_not_be_removed_stops_nobody() {
+    let o = Owned::new(Kind::Files, Some("group"));
+    let c1 = o.commit(&o.g.c0, "1");
+    for site in ["a", "b"] {
+        forget_locks(&o, site);
+    }
+    assert_eq!(o.push(OWNER, &o.g.c0, "refs/heads/first").code, 0);
+    // Everybody of the group makes records, and nobody removes those of the others.
+    let journal = o.g.lab.repo("a").join("refgate/journal");
+    sh(&o.g.lab.path(""), &format!("chown root:{OWNER} {} && chmod 3775 {0}", journal.display()));
+    let mut push = o.g.pushing("a", &[&format!("{c1}:refs/heads/killed")]);
+    push.env("REFGATE_KILL_AT", "answered").uid(COLLEAGUE).gid(OWNER);
+    assert_eq!(Ran::of(&mut push).code, 0);
+    assert_eq!(fs::read_dir(&journal).unwrap().count(), 1);
+    for name in ["refs/heads/x", "refs/heads/y"] {
+        let ran = o.push(OWNER, &c1, name);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(!ran.err.contains("journal"), "no matter of a pusher: {}", ran.err);
+    }
+    let ran = o.run(Some(OWNER), "a", &["push", PROJECT, "b"]);
+    ran.ok();
+    ran.says(&["is finished and cannot be cleared away", "journal", "Operation not permitted"]);
+    assert_eq!(o.g.value("b", "refs/heads/y"), c1);
+    let healed = o.run(Some(OWNER), "a", &["--json", "refdb", "heal", PROJECT, "--yes"]).json(3);
+    assert_eq!(healed["records"][0]["result"], "left", "{healed}");
+    o.run(Some(COLLEAGUE), "a", &["refdb", "heal", PROJECT, "--yes"]).ok();
+    assert_eq!(fs::read_dir(&journal).unwrap().count(), 0);
 }
 
 #[test]

@@ -155,7 +155,9 @@ impl Transfer<'_> {
         let output = command::run_watched(&mut git, input, waited, &mut |part| lines.add(part, &mut told))?;
         lines.end(&mut told);
         after_transfer(self.git_dir)?;
-        keep::remove_left_over(self.git_dir)?;
+        keep::remove_left_over(self.git_dir)
+            .into_iter()
+            .for_each(|line| (self.progress)(Progress::Local(line)));
         output.map_err(|silence| silence.of(self.url))
     }
 

@@ -7,14 +7,15 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, gethostname};
 
-use crate::GitError;
-
 /// Removes those that `git fetch-pack` made and that no process needs any more. It leaves that to its caller, and one that
 /// was killed had no time for it; a pack that is held is never packed anew.
-pub(super) fn remove_left_over(git_dir: &Path) -> Result<(), GitError> {
+///
+/// What cannot be removed keeps nothing from going on; the lines that come back name it.
+pub(super) fn remove_left_over(git_dir: &Path) -> Vec<String> {
     let packs = common_dir(git_dir).join("objects/pack");
+    let mut stays = Vec::new();
     let Ok(entries) = fs::read_dir(&packs) else {
-        return Ok(());
+        return stays;
     };
     let here = gethostname().unwrap_or_default();
     for path in entries.flatten().map(|entry| entry.path()) {
@@ -24,10 +25,13 @@ pub(super) fn remove_left_over(git_dir: &Path) -> Result<(), GitError> {
             && let Err(e) = fs::remove_file(&path)
             && e.kind() != std::io::ErrorKind::NotFound
         {
-            return Err(GitError::io("remove the file", &path, &e));
+            stays.push(format!(
+                "`{}` keeps a pack for a git that has ended, and cannot be removed: {e}",
+                path.display()
+            ));
         }
     }
-    Ok(())
+    stays
 }
 
 /// Whether `note` is that of a `git fetch-pack` that has ended on this machine.

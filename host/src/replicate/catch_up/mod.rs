@@ -100,6 +100,8 @@ pub enum Fate {
     Waiting(String),
     /// It cannot be finished without a person; the text says why.
     Blocked(String),
+    /// Its write has ended, and the record cannot be cleared away; the text says why. It stops nothing.
+    Kept(String),
 }
 
 /// Brings the local refs of `project` up to the ref-db as far as the objects are here and the filters of this site let it
@@ -259,17 +261,19 @@ async fn run(
         }
     }
     out.problems.extend(names::stands_in_the_way(&created, &ours));
+    let mut ended = Vec::new();
     for record in &mine {
         let fate = fate(site, project, repository, record, &plan, &facts, act).await;
-        if let Fate::Blocked(why) = &fate {
-            out.problems.push(blocked(record, why));
+        match fate {
+            Fate::Ended => ended.push(record.clone()),
+            Fate::Blocked(why) => {
+                out.problems.push(blocked(record, &why));
+                out.records.push(state(record, Fate::Blocked(why)));
+            }
+            other => out.records.push(state(record, other)),
         }
-        if act && fate == Fate::Ended {
-            end(&journal, record).await?;
-            death::forget(repository, &record.id);
-        }
-        out.records.push(state(record, fate));
     }
+    end(repository, &journal, ended, act, &mut out).await?;
     if act {
         death::forget_all_but(repository, &known);
     }
@@ -315,7 +319,7 @@ fn state(record: &Record, fate: Fate) -> RecordState {
     }
 }
 
-fn told(e: &GitError) -> String {
+pub(crate) fn told(e: &GitError) -> String {
     match &e.hint {
         Some(hint) => format!("{}; {hint}", e.message),
         None => e.message.clone(),
@@ -327,9 +331,52 @@ async fn list(journal: &Journal) -> Result<(Vec<Record>, Vec<GitError>), Error> 
     Ok(blocking(move || journal.list_readable()).await?)
 }
 
-async fn end(journal: &Journal, record: &Record) -> Result<(), Error> {
-    let (journal, record) = (journal.clone(), record.clone());
-    Ok(blocking(move || journal.end(&record)).await?)
+/// Clears away the records of writes that have ended, or without `act` looks whether it could. What stays keeps nothing
+/// from going on: it is told, and the next run tries again.
+async fn end(
+    repository: &Repository,
+    journal: &Journal,
+    ended: Vec<Record>,
+    act: bool,
+    out: &mut CaughtUp,
+) -> Result<(), Error> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let journal = journal.clone();
+    let (ended, cleared) = blocking(move || {
+        let cleared = if act { journal.end_all(&ended) } else { journal.would_end(&ended) };
+        Ok((ended, cleared))
+    })
+    .await?;
+    let mut kept: Vec<(&Record, GitError)> = Vec::new();
+    for (record, cleared) in ended.iter().zip(cleared) {
+        match cleared {
+            Ok(()) => {
+                if act {
+                    death::forget(repository, &record.id);
+                }
+                out.records.push(state(record, Fate::Ended));
+            }
+            Err(e) => {
+                out.records.push(state(record, Fate::Kept(e.message.clone())));
+                kept.push((record, e));
+            }
+        }
+    }
+    if let Some((record, e)) = kept.first() {
+        let others = match kept.len() - 1 {
+            0 => String::new(),
+            n => format!(", and {n} more like it"),
+        };
+        out.problems.push(format!(
+            "the record of a push `{}` is finished and cannot be cleared away{others}: {}; nothing waits for it, and \
+             `refgate refdb heal` shows what dead processes have left",
+            record.id,
+            told(e)
+        ));
+    }
+    Ok(())
 }
 
 /// Moves refs, or without `act` tries it and gives it up; gives back what came of each. The locks go along: should the

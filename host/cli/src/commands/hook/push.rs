@@ -34,7 +34,7 @@ pub async fn run(file: &Path, project: &Project) -> Result<u8, Error> {
     received.details.iter().for_each(|line| output::note(&format!("refgate: {line}")));
     // A git that is gone gets no answer; the refs have moved all the same, so the write is ended either way.
     let answered = request.answer(&received.answers, &mut to);
-    received.end().await?;
+    received.end().await;
     answered.map(|()| 0).map_err(broken)
 }
 

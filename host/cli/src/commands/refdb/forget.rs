@@ -32,12 +32,13 @@ async fn one(site: &Site, project: &Project, options: &Options, output: &Output)
             report.unknown_sites.join(", ")
         ));
     }
+    site::problems(&report.problems);
     if output.json {
         output.document(&report.to_json());
     } else {
         text(&report, output);
     }
-    Ok(0)
+    Ok(if report.problems.is_empty() { 0 } else { 1 })
 }
 
 fn text(report: &Report, output: &Output) {
