@@ -213,7 +213,7 @@ impl Known {
 
     /// Two processes that write at once must not put the older one last. A lock on it goes with its process.
     fn lock_file(&self) -> Result<fs::File, Error> {
-        Ok(Files::as_in(&self.base)?.open_or_make(&self.path().with_extension("lock"))?)
+        Ok(Files::as_in(&self.base)?.open_or_make_lock(&self.path().with_extension("lock"))?)
     }
 
     fn not_locked(&self, e: &io::Error) -> Error {

@@ -33,7 +33,7 @@ impl SessionLock {
     ) -> Result<SessionLock, GitError> {
         let path = git_dir.join(format!("refgate/session-{}.lock", file_name(remote)));
         // Kept when the lock is released: to remove it would let two processes lock two files of the same name.
-        let mut file = Files::below(git_dir).open_or_make(&path)?;
+        let mut file = Files::below(git_dir).open_or_make_lock(&path)?;
         let deadline = Deadline::after(clock, timeout);
         loop {
             match file.try_lock() {

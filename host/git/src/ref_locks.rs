@@ -84,7 +84,7 @@ impl RefLocks {
 
     fn open(git_dir: &Path) -> Result<RefLocks, GitError> {
         let path = git_dir.join("refgate/refs.lock");
-        let file = Files::below(git_dir).open_or_make(&path)?;
+        let file = Files::below(git_dir).open_or_make_lock(&path)?;
         Ok(RefLocks { path, file })
     }
 

@@ -74,8 +74,15 @@ fn modes_are_those_of_what_git_makes_under_the_same_setting() {
         for path in dirs {
             assert_eq!(mode(&path), dir, "{shared}: {}: {:o}", path.display(), mode(&path));
         }
+        let lock = match shared {
+            "group" | "all" => 0o660,
+            "0666" => 0o666,
+            _ => 0o600,
+        };
         for path in files {
-            assert_eq!(mode(&path), file, "{shared}: {}: {:o}", path.display(), mode(&path));
+            let is_lock = path.extension().is_some_and(|e| e == "lock");
+            let want = if is_lock { lock } else { file };
+            assert_eq!(mode(&path), want, "{shared}: {}: {:o}", path.display(), mode(&path));
         }
         let hook = repo.path.join("hooks/proc-receive");
         repo.open().files().replace_program(&hook, b"#!/bin/sh\n").unwrap();
@@ -117,6 +124,39 @@ fn what_is_there_stays_as_it_is_and_no_link_is_followed() {
     let left: Vec<_> =
         fs::read_dir(repo.path.join("refgate")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["refs.lock"], "nothing half made is left");
+}
+
+/// Only what other users may do with a file is looked at, so it does not matter which umask runs this.
+#[test]
+fn locks_of_older_releases_are_narrowed_to_those_who_may_write() {
+    for (shared, dir, before, after) in [
+        ("umask", 0o755, 0o644, 0o600),
+        ("umask", 0o755, 0o666, 0o600),
+        ("umask", 0o755, 0o640, 0o600),
+        ("umask", 0o775, 0o664, 0o660),
+        ("umask", 0o777, 0o666, 0o666),
+        ("group", 0o755, 0o664, 0o660),
+        ("group", 0o755, 0o644, 0o660),
+        ("all", 0o755, 0o664, 0o660),
+        ("0666", 0o755, 0o666, 0o666),
+        ("0640", 0o755, 0o640, 0o600),
+    ] {
+        let repo = Repo::new();
+        repo.git(&["config", "core.sharedRepository", shared]);
+        fs::set_permissions(&repo.path, fs::Permissions::from_mode(dir)).unwrap();
+        let path = repo.path.join("refgate/refs.lock");
+        fs::create_dir(repo.path.join("refgate")).unwrap();
+        fs::write(&path, "").unwrap();
+        let set = |to: u32| fs::set_permissions(&path, fs::Permissions::from_mode(to)).unwrap();
+        set(before);
+        RefLocks::try_acquire(&repo.path, &[]).unwrap();
+        assert_eq!(mode(&path), after, "{shared} {before:o}");
+        // A second name may be another file of somebody whom root would do a disservice.
+        set(before);
+        fs::hard_link(&path, repo.path.join("second")).unwrap();
+        RefLocks::try_acquire(&repo.path, &[]).unwrap();
+        assert_eq!(mode(&path), before, "{shared} {before:o}");
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Onward {
 
     async fn change(&self, clock: &dyn Clock, change: impl FnOnce(&mut State)) -> Result<(), GitError> {
         let path = self.file("json");
-        let mut file = Files::below(&self.git_dir).open_or_make(&path)?;
+        let mut file = Files::below(&self.git_dir).open_or_make_lock(&path)?;
         let deadline = Deadline::after(clock, MARK_WAIT);
         while !try_lock(&file, &path)? {
             if deadline.left(clock).is_zero() {
@@ -164,7 +164,7 @@ impl Onward {
 
     fn try_work(&self) -> Result<Option<AtWork>, GitError> {
         let path = self.file("lock");
-        let file = Files::below(&self.git_dir).open_or_make(&path)?;
+        let file = Files::below(&self.git_dir).open_or_make_lock(&path)?;
         Ok(try_lock(&file, &path)?.then_some(AtWork { _lock: file }))
     }
 

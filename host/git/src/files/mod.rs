@@ -2,6 +2,7 @@
 //! give them there, so that whoever may write in the repository can go on doing so.
 //!
 //! - `core.sharedRepository` counts as git applies it, the set-group-id bit of directories included.
+//! - A file that is locked is for those who may write, and nobody else can open it ([`Files::open_or_make_lock`]).
 //! - What root makes in another user's repository belongs to that user ([`owner`]).
 //! - What is made is on disk with its name when the call returns, where the caller needs that ([`Files::replace`]).
 
@@ -10,7 +11,7 @@ pub(crate) mod durable;
 pub(crate) mod owner;
 pub(crate) mod settings;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
+use nix::unistd::Uid;
 
 use crate::GitError;
 use owner::Owner;
@@ -80,7 +82,7 @@ impl Files {
                     .read(true)
                     .custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY)
                     .open(dir);
-                self.settle(&made.map_err(failed)?, dir)?;
+                self.settle(&made.map_err(failed)?, dir, Use::Content)?;
                 sync(parent)
             }
             // Another process was faster.
@@ -94,6 +96,34 @@ impl Files {
     /// # Errors
     /// What cannot be made or opened, with its path.
     pub fn open_or_make(&self, path: &Path) -> Result<File, GitError> {
+        self.open(path, Use::Content)
+    }
+
+    /// The same for a file that is locked. Whoever has a file open can lock it, also if he may only read it, so this one is
+    /// made for those who may write in the directory and for nobody else, whatever the umask. One that is open to more is
+    /// narrowed when its owner comes by: older releases made it so.
+    ///
+    /// # Errors
+    /// As of [`open_or_make`](Self::open_or_make).
+    pub fn open_or_make_lock(&self, path: &Path) -> Result<File, GitError> {
+        let file = self.open(path, Use::Lock)?;
+        let meta = file.metadata().map_err(|e| GitError::io("look at", path, &e))?;
+        let owner = Uid::effective();
+        // A second name of it may be somebody else's file, which the owner of the repository wants root to change.
+        let may_change = (owner.is_root() || owner.as_raw() == meta.uid()) && meta.nlink() == 1;
+        // That the group may both read and write is meant so, and needs no look at the settings.
+        let is_narrow = meta.mode() & 0o007 == 0 && meta.mode() & 0o060 != 0o040;
+        if may_change && !is_narrow {
+            let wanted = self.lock_mode(&meta)?;
+            if meta.mode() & 0o777 & !wanted != 0 {
+                // A file system without modes cannot; the lock itself is as good.
+                let _ = file.set_permissions(Permissions::from_mode(wanted));
+            }
+        }
+        Ok(file)
+    }
+
+    fn open(&self, path: &Path, using: Use) -> Result<File, GitError> {
         // Root must not be led out of the repository by a link that its owner made.
         let open = || OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
         let failed = |e: io::Error| GitError::io("open", path, &e);
@@ -102,7 +132,7 @@ impl Files {
             opened => return opened.map_err(failed),
         }
         // Under another name first, so that nobody meets it with another owner or mode than it is to have.
-        let half = self.half(path)?;
+        let half = self.half(path, using)?;
         let made = fs::hard_link(&half, path);
         // A link is a second name; what cannot be removed is hidden and empty.
         let _ = fs::remove_file(&half);
@@ -127,7 +157,7 @@ impl Files {
     }
 
     fn replace_as(&self, path: &Path, text: &[u8], program: bool) -> Result<(), GitError> {
-        let half = self.half(path)?;
+        let half = self.half(path, Use::Content)?;
         let write = || {
             let mut file = OpenOptions::new().write(true).open(&half)?;
             if program {
@@ -148,7 +178,7 @@ impl Files {
     }
 
     /// An empty file beside `path`, with the directories above it, as it is to be but for its name.
-    fn half(&self, path: &Path) -> Result<PathBuf, GitError> {
+    fn half(&self, path: &Path, using: Use) -> Result<PathBuf, GitError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         self.make_dir(parent(path))?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -157,13 +187,15 @@ impl Files {
         let failed = |e: io::Error| GitError::io("make", &half, &e);
         // A process of the same number may have died here.
         let _ = fs::remove_file(&half);
-        let file = OpenOptions::new().write(true).create_new(true).open(&half).map_err(failed)?;
-        self.settle(&file, &half).inspect_err(|_| drop(fs::remove_file(&half)))?;
+        // A lock that somebody opened before it was narrowed would stay his to hold.
+        let mode = if using == Use::Lock { 0o660 } else { 0o666 };
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&half).map_err(failed)?;
+        self.settle(&file, &half, using).inspect_err(|_| drop(fs::remove_file(&half)))?;
         Ok(half)
     }
 
     /// Gives what was just made the owner, group and mode that it has to have.
-    fn settle(&self, made: &File, path: &Path) -> Result<(), GitError> {
+    fn settle(&self, made: &File, path: &Path, using: Use) -> Result<(), GitError> {
         let shared = self.core()?.shared;
         let settle = || {
             let meta = made.metadata()?;
@@ -172,7 +204,10 @@ impl Files {
                 let inherits = fs::metadata(parent(path))?.mode() & SET_GROUP != 0;
                 fchown(made, Some(owner.uid), (!inherits).then_some(owner.gid))?;
             }
-            let mode = shared.adjust(meta.mode(), meta.is_dir());
+            let mode = match using {
+                Use::Content => shared.adjust(meta.mode(), meta.is_dir()),
+                Use::Lock => self.lock_mode(&meta).map_err(io::Error::other)?,
+            };
             match mode == meta.mode() & 0o7777 {
                 true => Ok(()),
                 false => made.set_permissions(Permissions::from_mode(mode)),
@@ -180,6 +215,29 @@ impl Files {
         };
         settle().map_err(|e| GitError::io("set the owner and mode of", path, &e))
     }
+
+    /// Reading and writing for those who may write in the git directory, and nothing for anybody else. The group may when
+    /// `core.sharedRepository` says so, or when both umask and directory do; its bits stand for access lists, too.
+    fn lock_mode(&self, file: &Metadata) -> Result<u32, GitError> {
+        let dir = fs::metadata(&self.git_dir).map_err(|e| GitError::io("look at", &self.git_dir, &e))?;
+        let shared = self.core()?.shared;
+        let everybody = shared.with_everybody() || dir.mode() & 0o002 != 0;
+        let group = shared.with_group() || file.mode() & 0o060 == 0o060 && dir.mode() & 0o020 != 0;
+        Ok(match (everybody, group) {
+            (true, _) => 0o666,
+            (_, true) => 0o660,
+            _ => 0o600,
+        })
+    }
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// What stands in it.
+    Content,
+    /// To be locked.
+    Lock,
 }
 
 /// The directory that a file is in.

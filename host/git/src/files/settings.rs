@@ -99,6 +99,11 @@ impl Shared {
     pub(crate) fn with_group(self) -> bool {
         matches!(self, Shared::More(bits) | Shared::Exactly(bits) if bits & 0o020 != 0)
     }
+
+    /// Whether everybody may write.
+    pub(crate) fn with_everybody(self) -> bool {
+        matches!(self, Shared::More(bits) | Shared::Exactly(bits) if bits & 0o002 != 0)
+    }
 }
 
 fn unusable(value: &str) -> GitError {

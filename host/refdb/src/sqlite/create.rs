@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -76,6 +76,15 @@ fn give_away(made: &fs::File, dir: &Path) -> io::Result<()> {
     }
 }
 
+/// For those who may write in the directory. Nobody else can use a ref-db, and whoever has the file open can lock it, also
+/// if he may only read it. The bits of the group stand for access lists, too.
+fn narrow(made: &fs::File, dir: &Path) -> io::Result<()> {
+    // In a sticky directory, as `/tmp`, nobody may change what is another's.
+    let shared = fs::metadata(dir)?.mode() & 0o1020 == 0o020;
+    let group = shared && made.metadata()?.mode() & 0o060 == 0o060;
+    made.set_permissions(fs::Permissions::from_mode(if group { 0o660 } else { 0o600 }))
+}
+
 fn fill(path: &Path) -> Result<(), rusqlite::Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -99,11 +108,13 @@ impl Scratch {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             half.push(format!(".{}-{n}.new", std::process::id()));
             let half = dir.join(half);
-            match fs::OpenOptions::new().write(true).create_new(true).open(&half) {
+            let mut options = fs::OpenOptions::new();
+            match options.write(true).create_new(true).mode(0o660).open(&half) {
                 Ok(file) => {
                     let scratch = Scratch(half);
-                    // SQLite gives the files beside it to whom this one belongs to.
+                    // SQLite gives the files beside it the owner and the mode that this one has.
                     give_away(&file, dir)?;
+                    narrow(&file, dir)?;
                     return Ok(scratch);
                 }
                 // Left behind by a dead process with this id.
