@@ -10,8 +10,10 @@ use refgate_git::{GitError, GitErrorKind};
 pub struct Error {
     /// Who has to act.
     pub kind: ErrorKind,
-    /// What failed, on what.
+    /// What failed, on what. One line; texts of others in it are as they came ([`refgate_core::told`]).
     pub message: String,
+    /// More of the same, each in a line of its own.
+    pub more: Vec<String>,
     /// The next step, when it is known.
     pub hint: Option<String>,
 }
@@ -30,12 +32,17 @@ pub enum ErrorKind {
 impl Error {
     /// A wrong argument or configuration.
     pub fn usage(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::Usage, message: message.into(), hint: None }
+        Error { kind: ErrorKind::Usage, message: message.into(), more: Vec::new(), hint: None }
     }
 
     /// Something that failed.
     pub fn failed(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::Failed, message: message.into(), hint: None }
+        Error { kind: ErrorKind::Failed, message: message.into(), more: Vec::new(), hint: None }
+    }
+
+    /// Everything that failed.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.message.as_str()).chain(self.more.iter().map(String::as_str))
     }
 
     /// The same with the next step.
@@ -47,7 +54,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        self.more.iter().try_for_each(|line| write!(f, "\n{line}"))
     }
 }
 
@@ -80,7 +88,7 @@ impl From<GitError> for Error {
             GitErrorKind::BadUrl => ErrorKind::Usage,
             _ => ErrorKind::Failed,
         };
-        Error { kind, message: e.message, hint: e.hint }
+        Error { kind, message: e.message, more: Vec::new(), hint: e.hint }
     }
 }
 
@@ -91,6 +99,8 @@ impl From<crate::config::ConfigErrors> for Error {
             [only] => Some(std::mem::take(&mut only.hint)).filter(|hint| !hint.is_empty()),
             _ => None,
         };
-        Error { hint, ..Error::usage(e.to_string()) }
+        let mut lines = e.0.iter().map(ToString::to_string);
+        let first = lines.next().unwrap_or_default();
+        Error { hint, more: lines.collect(), ..Error::usage(first) }
     }
 }

@@ -222,5 +222,5 @@ impl Known {
 }
 
 fn doubt(message: String, hint: String) -> Error {
-    Error { kind: ErrorKind::Doubt, message, hint: Some(hint) }
+    Error { kind: ErrorKind::Doubt, hint: Some(hint), ..Error::failed(message) }
 }

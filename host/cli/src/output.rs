@@ -1,4 +1,8 @@
 //! What a command prints: results on standard output, everything else on standard error, colours only on a terminal.
+//!
+//! All text for people goes through here, a line at a time, and is made harmless here ([`refgate_core::told`]): whatever a
+//! remote, a plugin, the ref-db or a file put into a line stays in that line, can be seen, and holds no password. So a
+//! line break is made by printing another line, and a colour by a [`Cell`], never by a character in a text.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -8,6 +12,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::CommandFactory;
 use clap::error::ErrorKind as Clap;
+use refgate_core::{is_unseen, told};
 use refgate_host::{Error, ErrorKind};
 use serde_json::{Value, json};
 
@@ -38,8 +43,8 @@ pub struct Output {
 pub struct Held {
     /// What it was about, where that is more than the project.
     pub subject: Option<String>,
-    /// Everything but the summary.
-    pub text: String,
+    /// Everything but the summary, in lines.
+    pub lines: Vec<Line>,
     /// How it came out, in one line.
     pub summary: Option<String>,
     /// The document of `--json`.
@@ -90,12 +95,8 @@ impl Output {
     }
 
     /// A reader that stops early, like `head`, is no error of ours; a full disk is.
-    fn print(&self, text: &str) {
-        if let Some(held) = &self.held {
-            held.borrow_mut().text.push_str(text);
-            return;
-        }
-        match io::stdout().lock().write_all(text.as_bytes()) {
+    fn write(&self, text: &str) {
+        match write_out(text) {
             Err(e) if e.kind() != io::ErrorKind::BrokenPipe && !self.lost.replace(true) => {
                 warn_as("error", &format!("cannot write the result: {e}"));
             }
@@ -103,18 +104,31 @@ impl Output {
         }
     }
 
-    /// Prints the document of `--json`.
+    /// Prints the document of `--json`. Its texts are for people as they are elsewhere, so they are written alike.
     pub fn document(&self, document: &Value) {
+        self.exact_document(&told_in(document));
+    }
+
+    /// The same with every text exactly as it is: for data of several lines.
+    pub fn exact_document(&self, document: &Value) {
         if let Some(held) = &self.held {
             held.borrow_mut().document = Some(document.clone());
             return;
         }
-        self.print(&format!("{document:#}\n"));
+        self.write(&(as_json(&format!("{document:#}")) + "\n"));
     }
 
-    /// Prints text.
-    pub fn text(&self, text: &str) {
-        self.print(&format!("{text}\n"));
+    /// Prints a line.
+    pub fn text(&self, line: &str) {
+        self.line(vec![line.into()]);
+    }
+
+    /// Prints a line, parts of which have a colour.
+    pub fn line(&self, line: Line) {
+        match &self.held {
+            Some(held) => held.borrow_mut().lines.push(line),
+            None => self.lines(&[line]),
+        }
     }
 
     /// Prints what the result is about, above it.
@@ -133,78 +147,72 @@ impl Output {
         }
     }
 
-    /// Green on a terminal.
-    pub fn good(&self, text: &str) -> String {
-        self.paint(AnsiColor::Green, text)
-    }
-
-    /// Yellow on a terminal.
-    pub fn held(&self, text: &str) -> String {
-        self.paint(AnsiColor::Yellow, text)
-    }
-
-    /// Red on a terminal.
-    pub fn bad(&self, text: &str) -> String {
-        self.paint(AnsiColor::Red, text)
-    }
-
-    fn paint(&self, colour: AnsiColor, text: &str) -> String {
-        if !self.colours {
-            return text.to_owned();
-        }
-        let style = Style::new().fg_color(Some(colour.into()));
-        format!("{style}{text}{style:#}")
-    }
-
     /// Prints rows in columns under a header, each column as wide as its widest cell.
     pub fn table(&self, header: &[&str], rows: &[Vec<Cell>]) {
         let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
+        let wide = |cell: &Cell| told(&cell.text).chars().count();
         for row in rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.text.chars().count());
+                *width = (*width).max(wide(cell));
             }
         }
-        let mut out = String::new();
-        let mut line = |cells: &mut dyn Iterator<Item = (String, usize)>| {
-            let mut text = String::new();
-            for ((shown, length), width) in cells.zip(&widths) {
-                text.push_str(&shown);
-                text.push_str(&" ".repeat(width.saturating_sub(length) + 2));
+        let header: Vec<Cell> = header.iter().map(|h| (*h).into()).collect();
+        let lines = [&header].into_iter().chain(rows).map(|row| {
+            let last = row.iter().rposition(|cell| !cell.text.is_empty()).map_or(0, |last| last + 1);
+            let mut line = Line::new();
+            for (i, (cell, width)) in row.iter().zip(&widths).enumerate().take(last) {
+                line.push(cell.clone());
+                if i + 1 < last {
+                    line.push(" ".repeat(width.saturating_sub(wide(cell)) + 2).into());
+                }
             }
-            out.push_str(text.trim_end());
-            out.push('\n');
-        };
-        line(&mut header.iter().map(|h| (h.to_string(), h.chars().count())));
-        for row in rows {
-            line(&mut row.iter().map(|cell| (self.shown(cell), cell.text.chars().count())));
+            line
+        });
+        let lines: Vec<Line> = lines.collect();
+        match &self.held {
+            Some(held) => held.borrow_mut().lines.extend(lines),
+            None => self.lines(&lines),
         }
-        self.print(&out);
     }
 
-    fn shown(&self, cell: &Cell) -> String {
-        match cell.mood {
-            Mood::Plain => cell.text.clone(),
-            Mood::Good => self.good(&cell.text),
-            Mood::Held => self.held(&cell.text),
-            Mood::Bad => self.bad(&cell.text),
+    /// The one place where lines of a result become characters.
+    fn lines(&self, lines: &[Line]) {
+        let mut out = String::new();
+        for line in lines {
+            for cell in line {
+                let text = told(&cell.text);
+                match cell.mood.colour().filter(|_| self.colours) {
+                    Some(colour) => {
+                        let style = Style::new().fg_color(Some(colour.into()));
+                        out.push_str(&format!("{style}{text}{style:#}"));
+                    }
+                    None => out.push_str(&text),
+                }
+            }
+            out.push('\n');
         }
+        self.write(&out);
     }
 
     /// Reports that the command could not do its work; the exit code says whose turn it is.
     pub fn fail(&self, error: &Error) -> ExitCode {
         if self.json {
-            self.document(&json!({
-                "command": self.command,
-                "error": {"message": error.message, "hint": error.hint},
-            }));
+            self.exact_document(&json!({"command": self.command, "error": error_json(error)}));
         }
         ExitCode::from(tell_error(error))
     }
 }
 
+/// An error in a document: a message of several lines keeps them.
+pub fn error_json(error: &Error) -> Value {
+    let message: Vec<_> = error.lines().map(told).collect();
+    json!({"message": message.join("\n"), "hint": error.hint.as_deref().map(told)})
+}
+
 /// An error on standard error; returns the exit code that says whose turn it is.
 pub fn tell_error(error: &Error) -> u8 {
     warn_as("error", &error.message);
+    error.more.iter().for_each(|line| say(line));
     if let Some(hint) = &error.hint {
         self::hint(hint);
     }
@@ -212,6 +220,11 @@ pub fn tell_error(error: &Error) -> u8 {
         ErrorKind::Usage => 2,
         ErrorKind::Failed | ErrorKind::Doubt => 1,
     }
+}
+
+/// The line with something in front of it.
+pub fn indented(indent: &str, line: Line) -> Line {
+    [Cell::from(indent)].into_iter().chain(line).collect()
 }
 
 /// How a cell is coloured.
@@ -227,7 +240,21 @@ pub enum Mood {
     Bad,
 }
 
-/// One cell of a table.
+impl Mood {
+    fn colour(self) -> Option<AnsiColor> {
+        match self {
+            Mood::Plain => None,
+            Mood::Good => Some(AnsiColor::Green),
+            Mood::Held => Some(AnsiColor::Yellow),
+            Mood::Bad => Some(AnsiColor::Red),
+        }
+    }
+}
+
+/// What stands in one line: its parts, one after another.
+pub type Line = Vec<Cell>;
+
+/// One cell of a table, or a part of a line.
 #[derive(Clone, Debug)]
 pub struct Cell {
     text: String,
@@ -238,6 +265,21 @@ impl Cell {
     /// A cell in a colour.
     pub fn new(text: impl Into<String>, mood: Mood) -> Cell {
         Cell { text: text.into(), mood }
+    }
+
+    /// Green on a terminal.
+    pub fn good(text: impl Into<String>) -> Cell {
+        Cell::new(text, Mood::Good)
+    }
+
+    /// Yellow on a terminal.
+    pub fn held(text: impl Into<String>) -> Cell {
+        Cell::new(text, Mood::Held)
+    }
+
+    /// Red on a terminal.
+    pub fn bad(text: impl Into<String>) -> Cell {
+        Cell::new(text, Mood::Bad)
     }
 }
 
@@ -257,10 +299,14 @@ pub fn hint(text: &str) {
     warn_as("hint", text);
 }
 
-/// A line on standard error as it is.
+/// A line on standard error that begins as it is.
 pub fn note(text: &str) {
+    say(&format!("{}{text}", project()));
+}
+
+fn say(line: &str) {
     // Nothing is left to tell it to when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{}{text}", project());
+    let _ = writeln!(io::stderr().lock(), "{}", told(line));
 }
 
 /// `PROJECT: ` in front of a line, where several are worked on.
@@ -279,11 +325,52 @@ pub fn log(level: &str, plugin: &str, message: &str) {
 }
 
 /// A line on standard output at once, for commands that do not end by themselves. A reader that went away ends the process.
-pub fn line(text: &str) {
-    let mut out = io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+pub fn line_now(text: &str) {
+    line_or_end(&told(text));
+}
+
+/// The same for a document in one line.
+pub fn document_now(document: &Value) {
+    line_or_end(&as_json(&told_in(document).to_string()));
+}
+
+fn line_or_end(line: &str) {
+    if write_out(&format!("{line}\n")).is_err() {
         std::process::exit(1);
     }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// A document with its texts as people may read them.
+pub fn told_in(document: &Value) -> Value {
+    match document {
+        Value::String(text) => Value::String(told(text).into_owned()),
+        Value::Array(all) => all.iter().map(told_in).collect(),
+        Value::Object(all) => {
+            Value::Object(all.iter().map(|(key, value)| (told(key).into_owned(), told_in(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// The same document with what would not be seen written as JSON has it: nothing in it reaches a terminal. The line
+/// breaks between its parts stay.
+fn as_json(document: &str) -> String {
+    if !document.contains(|c| is_unseen(c) && c != '\n') {
+        return document.to_owned();
+    }
+    let mut out = String::with_capacity(document.len() + 16);
+    for c in document.chars() {
+        match is_unseen(c) && c != '\n' {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 fn warn_as(label: &str, text: &str) {
@@ -297,7 +384,8 @@ fn warn_as(label: &str, text: &str) {
         false => Style::new(),
     };
     // Nothing is left to tell it to when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{style}{label}{style:#}: {}{text}", project());
+    let text = format!("{}{text}", project());
+    let _ = writeln!(io::stderr().lock(), "{style}{label}{style:#}: {}", told(&text));
 }
 
 /// A command line that clap refuses. Help and version are no errors.
@@ -314,9 +402,14 @@ pub fn usage_error(error: &clap::Error) -> ExitCode {
         };
         let command = command_of(std::env::args_os().skip(1));
         let document = json!({"command": command, "error": {"message": message, "hint": hint}});
-        let _ = writeln!(io::stdout().lock(), "{document:#}");
+        // A closed pipe is no error here, either.
+        let _ = write_out(&(as_json(&format!("{:#}", told_in(&document))) + "\n"));
     }
-    let _ = error.print();
+    // An argument is often the text of somebody else: a script passes it on. Nothing of it may look like words of ours.
+    match std::env::args_os().any(|arg| arg.to_string_lossy().contains(is_unseen)) {
+        true => warn_as("error", &parts(&error.to_string()).0),
+        false => _ = error.print(),
+    }
     ExitCode::from(2)
 }
 

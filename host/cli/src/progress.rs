@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use refgate_core::told;
 use refgate_host::replicate::Progress;
 
 /// Stages of a transfer.
@@ -24,7 +25,7 @@ impl Spinner {
 
     /// A new message.
     pub fn show(&self, text: &str) {
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(told(text).into_owned());
     }
 
     /// Does `work`, which prints, with the line out of its way.
@@ -40,14 +41,14 @@ impl Spinner {
 
 impl Progress for Spinner {
     fn stage(&self, text: &str) {
-        self.bar.set_message(text.to_owned());
+        self.bar.set_message(told(text).into_owned());
     }
 
     fn line(&self, text: &str) {
         if self.bar.is_hidden() {
             crate::output::note(text);
         } else {
-            self.bar.println(text);
+            self.bar.println(told(text));
         }
     }
 }
@@ -73,6 +74,6 @@ pub fn bar(total: u64, what: &str) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
         bar.set_style(style);
     }
-    bar.set_message(what.to_owned());
+    bar.set_message(told(what).into_owned());
     bar
 }

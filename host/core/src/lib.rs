@@ -19,6 +19,7 @@ mod reason;
 pub mod refdb;
 mod refspec;
 pub mod table;
+mod text;
 mod time;
 mod wait;
 
@@ -41,6 +42,7 @@ pub use refdb::{
 };
 pub use refspec::{Mapped, Refspec, RefspecError, Refspecs};
 pub use table::Class;
+pub use text::{in_one_line, is_unseen, shown, told, without_userinfo};
 pub use time::{Clock, Deadline};
 pub use wait::ReloadWait;
 

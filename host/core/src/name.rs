@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::is_unseen;
+
 /// A full ref name as bytes, legal for `git check-ref-format`: `refs/…` or a one-level name like `HEAD`.
 ///
 /// Names sort as bytes, which is git's own order.
@@ -94,12 +96,13 @@ fn ref_name_problem(name: &[u8]) -> Option<&'static str> {
     (before == b'/').then_some("it ends with a slash")
 }
 
-/// Bytes for people and JSON: `%` is `%25`, bytes that are not UTF-8 and control characters are `%XX`.
+/// Bytes for people and JSON: `%` is `%25`, bytes that are not UTF-8 and characters that would not be seen
+/// ([`is_unseen`]) are `%XX`.
 pub fn escape(raw: &[u8]) -> String {
     let mut out = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c == '%' || c.is_control() {
+            if c == '%' || is_unseen(c) {
                 let mut utf8 = [0; 4];
                 c.encode_utf8(&mut utf8).bytes().for_each(|b| out.push_str(&format!("%{b:02X}")));
             } else {

@@ -196,12 +196,7 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child, GitError> {
 
 /// The error for a command that ran and failed.
 pub(crate) fn failed(what: &str, output: &Output) -> GitError {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let said = stderr.trim();
-    GitError::new(format!(
-        "{what} failed: {}",
-        if said.is_empty() { output.status.to_string() } else { said.into() }
-    ))
+    GitError::new(format!("{what} failed: {}", said(output)))
 }
 
 /// The words of a command that failed, in one line.

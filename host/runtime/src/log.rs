@@ -96,15 +96,7 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 
 /// One line of text that cannot pass for another one: control characters are escaped.
 pub(crate) fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
-        match c {
-            '\t' => line.push(c),
-            _ if c.is_control() => line.extend(c.escape_default()),
-            _ => line.push(c),
-        }
-    }
-    line
+    refgate_core::shown(text.trim_end()).into_owned()
 }
 
 #[cfg(test)]

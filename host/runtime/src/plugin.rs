@@ -224,6 +224,7 @@ impl Plugin {
         };
         Instance::start(shared, code, &self.settings, state).map_err(|no_start| match no_start {
             NoStart::Settings(problems) => {
+                let problems = refgate_core::in_one_line(&problems.to_string());
                 LoadError::settings(&self.shown, format!("it refuses its settings: {problems}"))
             }
             NoStart::Failed(Failure::Plugin(why)) => {

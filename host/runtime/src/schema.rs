@@ -22,7 +22,7 @@ const PATTERN_BYTES: usize = 1 << 20;
 /// wants a single value, the last of several counts. What cannot be converted stays, and is then named as wrong.
 ///
 /// # Errors
-/// One line per problem, `JSON-POINTER: what is wrong`, 20 at most.
+/// The problems, `JSON-POINTER: what is wrong`, 20 at most, in one line.
 pub(crate) fn fit(schema: &Value, settings: &mut Map<String, Value>) -> Result<(), String> {
     let validator = compile(schema)?;
     for (key, value) in settings.iter_mut() {
@@ -48,7 +48,7 @@ pub(crate) fn fit(schema: &Value, settings: &mut Map<String, Value>) -> Result<(
         lines.truncate(PROBLEMS);
         lines.push("and more".to_owned());
     }
-    Err(lines.join("\n"))
+    Err(lines.join("; "))
 }
 
 /// Whether `schema` is a JSON Schema that [`fit`] takes.

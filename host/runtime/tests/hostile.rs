@@ -122,7 +122,7 @@ fn settings_that_are_refused_refuse_the_plugin() {
     let refused = |deed| load_with(deed, limits()).0.err().unwrap().to_string();
     assert_eq!(
         refused("refuse"),
-        "plugin `plugins/hostile.wasm`: it refuses its settings: /deed: is refused\n/deed/1: is refused too"
+        "plugin `plugins/hostile.wasm`: it refuses its settings: /deed: is refused; /deed/1: is refused too"
     );
     let unknown = refused("dance");
     assert!(unknown.contains("/deed: unknown variant `dance`"), "{unknown}");

@@ -159,11 +159,11 @@ impl Coverage {
     }
 }
 
-/// What is wrong in ``plugin `FILE`: it refuses its settings: /KEY…: WHY`` and in the lines after it, as `PLUGIN.KEY`.
+/// What is wrong in ``plugin `FILE`: it refuses its settings: /KEY…: WHY`` and in what follows, as `PLUGIN.KEY`.
 fn blamed(said: &str) -> Vec<String> {
     let file = Path::new(said.split('`').nth(1).unwrap_or_default());
     let plugin = file.file_stem().unwrap_or_default().to_string_lossy();
-    let words = said.lines().flat_map(|line| line.split(": "));
+    let words = said.split("; ").flat_map(|problem| problem.split(": "));
     let keys = words.filter_map(|word| word.strip_prefix('/')?.split('/').next());
     keys.map(|key| format!("{plugin}.{key}")).collect()
 }
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_read_from_what_is_said() {
-        let said = "plugin `plugins/freeze.wasm`: it refuses its settings: /window/0: `x: y` is none\n/offset: is refused";
+        let said = "plugin `plugins/freeze.wasm`: it refuses its settings: /window/0: `x: y` is none; /offset: is refused";
         assert_eq!(blamed(said), ["freeze.window", "freeze.offset"]);
         assert_eq!(blamed("plugin `freeze`: it refuses its settings: /ref: is empty"), ["freeze.ref"]);
         assert!(blamed("plugin `freeze.wasm`: it is empty").is_empty());

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use self::lab::Lab;
 use crate::args::DemoArgs;
-use crate::output::Output;
+use crate::output::{Cell, Output};
 use crate::system::system;
 
 /// The one project of the demonstration.
@@ -41,7 +41,8 @@ pub async fn run(args: DemoArgs, output: &Output) -> Result<u8, Error> {
             "command": "demo", "commit_lost_without_gate": lost, "nothing_lost_with_gate": kept, "steps": story.told,
         }));
     } else if let Some(dir) = &args.keep {
-        output.text(&format!("\nBoth parts are in {}", dir.display()));
+        output.text("");
+        output.text(&format!("Both parts are in {}", dir.display()));
     }
     Ok(if lost && kept { 0 } else { 1 })
 }
@@ -55,7 +56,8 @@ struct Story<'o> {
 impl Story<'_> {
     fn title(&mut self, text: &str) {
         if !self.output.json {
-            self.output.text(&format!("\n{text}"));
+            self.output.text("");
+            self.output.text(text);
         }
     }
 
@@ -70,8 +72,7 @@ impl Story<'_> {
         let text = if right { good } else { bad };
         self.told.push(json!(text));
         if !self.output.json {
-            let painted = if right { self.output.good(text) } else { self.output.bad(text) };
-            self.output.text(&format!("  {painted}"));
+            self.output.line(vec!["  ".into(), if right { Cell::good(text) } else { Cell::bad(text) }]);
         }
     }
 }

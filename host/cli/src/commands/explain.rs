@@ -10,7 +10,7 @@ use refgate_host::{Error, RefName, Site, Verdict, did_you_mean, filters};
 use serde_json::json;
 
 use super::site;
-use crate::output::{Output, hint};
+use crate::output::{Cell, Output, hint};
 use crate::progress::Spinner;
 use crate::system::system;
 
@@ -165,10 +165,10 @@ fn show(one: &Explanation, output: &Output) {
     match &one.verdict {
         Err(why) => output.text(&format!("  verdict      not on offer: {why}")),
         Ok(decided) => match &decided.one.verdict {
-            Verdict::Keep => output.text(&format!("  verdict      {}", output.good("it would go"))),
+            Verdict::Keep => output.line(vec!["  verdict      ".into(), Cell::good("it would go")]),
             Verdict::Discard { reason, by } => {
-                let held = output.held(&format!("held back: {reason} (by {by})"));
-                output.text(&format!("  verdict      {held}"));
+                let held = Cell::held(format!("held back: {reason} (by {by})"));
+                output.line(vec!["  verdict      ".into(), held]);
                 decided.meaning.iter().for_each(|text| output.text(&format!("  that is      {text}")));
                 decided.release.iter().for_each(|text| output.text(&format!("  released by  {text}")));
                 decided.one.hint.iter().for_each(|text| hint(text));

@@ -82,13 +82,19 @@ fn next_steps(base: &Base, found: &Found, args: &InitArgs, output: &Output) {
     };
     output.text(&format!("{count} below {}, such as {}", base.path.display(), found.examples.join(", ")));
     let to = args.remotes.first().and_then(|r| r.split_once('=')).map_or("REMOTE", |(name, _)| name);
-    let cd =
-        if args.dir == Path::new(".") { String::new() } else { format!("cd {}\n  ", args.dir.display()) };
+    output.text("next, when all sites name the same ref-db:");
+    if args.dir != Path::new(".") {
+        output.text(&format!("  cd {}", args.dir.display()));
+    }
+    output.text(
+        "  refgate refdb seed --all        # records what is here; what differs at other sites is listed",
+    );
     output.text(&format!(
-        "next, when all sites name the same ref-db:\n  {cd}refgate refdb seed --all        # records what is here; what differs \
-         at other sites is listed\n  refgate push --all {to} --dry-run    # what would go, and what would be held back\n  \
-         refgate hook install --all      # pushes of clients go through the ref-db; see docs/gated-writes.md"
+        "  refgate push --all {to} --dry-run    # what would go, and what would be held back"
     ));
+    output.text(
+        "  refgate hook install --all      # pushes of clients go through the ref-db; see docs/gated-writes.md",
+    );
 }
 
 /// Where the repositories are.

@@ -12,7 +12,7 @@ use refgate_host::projects::{Found, walk};
 use refgate_host::{Error, Site, filters};
 use serde_json::{Value, json};
 
-use crate::output::{Held, Output, about, tell_error, warn};
+use crate::output::{Cell, Held, Output, about, error_json, indented, tell_error, told_in, warn};
 use crate::progress::Spinner;
 
 /// Options of commands that take several projects.
@@ -171,7 +171,7 @@ async fn one(
     if code != 0 {
         let held = holding.into_held();
         held.subject.iter().for_each(|text| output.text(text));
-        print(&held.text, "", output);
+        held.lines.into_iter().for_each(|line| output.line(line));
         held.summary.iter().for_each(|text| output.text(text));
     }
     Ok(code)
@@ -241,9 +241,8 @@ impl Totals {
         };
         self.codes[usize::from(code.min(3))] += 1;
         if output.json {
-            let error = |e: &Error| json!({"message": e.message, "hint": e.hint});
             self.documents.push(match &failed {
-                Some(e) => json!({"command": output.command(), "project": name, "error": error(e)}),
+                Some(e) => json!({"command": output.command(), "project": name, "error": error_json(e)}),
                 None => {
                     held.document.unwrap_or_else(|| json!({"command": output.command(), "project": name}))
                 }
@@ -255,12 +254,14 @@ impl Totals {
         }
         let subject = held.subject.unwrap_or(name);
         let summary = match failed {
-            Some(e) => output.bad(&format!("failed: {}", e.message)),
-            None => held.summary.unwrap_or_else(|| if code == 0 { "done" } else { "see below" }.to_owned()),
+            Some(e) => Cell::bad(format!("failed: {}", e.message)),
+            None => {
+                held.summary.unwrap_or_else(|| if code == 0 { "done" } else { "see below" }.into()).into()
+            }
         };
-        output.text(&format!("{subject}: {summary}"));
+        output.line(vec![format!("{subject}: ").into(), summary]);
         if code != 0 {
-            print(&held.text, "    ", output);
+            held.lines.into_iter().for_each(|line| output.line(indented("    ", line)));
         }
     }
 
@@ -268,17 +269,18 @@ impl Totals {
         let code = worst(&self.codes, !self.unreadable.is_empty());
         let count: usize = self.codes.iter().sum();
         if output.json {
-            let pair = |(path, why): &(String, String)| json!({"path": path, "why": why});
+            let pair = |(path, why): &(String, String)| told_in(&json!({"path": path, "why": why}));
             let codes: serde_json::Map<String, Value> =
                 self.codes.iter().enumerate().map(|(code, n)| (code.to_string(), json!(n))).collect();
-            output.document(&json!({
+            // The documents of the projects are as they would be alone.
+            output.exact_document(&json!({
                 "command": output.command(), "projects": self.documents,
                 "summary": {
                     "projects": count, "exit_code": code, "exit_codes": codes,
                     "not_replicated": self.not_replicated,
                     "unnamed": self.unnamed.iter().map(pair).collect::<Vec<_>>(),
                     "unreadable": self.unreadable.iter().map(pair).collect::<Vec<_>>(),
-                    "again": self.again,
+                    "again": told_in(&json!(self.again)),
                 },
             }));
             return code;
@@ -315,10 +317,6 @@ fn worst(codes: &[usize; 4], unreadable: bool) -> u8 {
         [.., left] if *left > 0 => 3,
         _ => 0,
     }
-}
-
-fn print(text: &str, indent: &str, output: &Output) {
-    text.lines().for_each(|line| output.text(&format!("{indent}{line}")));
 }
 
 #[cfg(test)]

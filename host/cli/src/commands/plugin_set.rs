@@ -159,10 +159,12 @@ pub fn watch(file: &Path, rescan: u64, output: &Output) -> Result<u8, Error> {
     let json = output.json;
     let events: Arc<dyn Fn(&Event) + Send + Sync> = Arc::new(move |event| {
         let text = event.to_string();
-        crate::output::line(&match json {
-            true => json!({"warning": event.is_warning(), "event": text}).to_string(),
-            false => text,
-        });
+        match json {
+            true => {
+                crate::output::document_now(&json!({"warning": event.is_warning(), "event": text}));
+            }
+            false => crate::output::line_now(&text),
+        }
     });
     let rescan = Duration::from_secs(rescan);
     let options = LiveOptions { events: Some(events), rescan, ..LiveOptions::default() };

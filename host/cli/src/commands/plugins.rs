@@ -9,7 +9,7 @@ use refgate_runtime::{Manifest, PluginInfo, Signer, WIT_VERSION};
 use serde_json::{Value, json};
 
 use super::{sign, site};
-use crate::output::Output;
+use crate::output::{Cell, Line, Output, told_in};
 use crate::system::system;
 
 /// `refgate plugins inspect`: by file, by the name of a plugin in the directory, or of an embedded one.
@@ -25,7 +25,7 @@ pub fn inspect(file: &Path, plugin: &str, output: &Output) -> Result<u8, Error> 
     }
     let signature = Signature::read(file, &name, &bytes)?;
     if output.json {
-        output.document(&json!({
+        let mut document = told_in(&json!({
             "command": "plugins inspect",
             "plugin": name,
             "worlds": info.worlds.iter().map(|w| w.name()).collect::<Vec<_>>(),
@@ -34,12 +34,14 @@ pub fn inspect(file: &Path, plugin: &str, output: &Output) -> Result<u8, Error> 
             "imports": interfaces(&info.imports),
             "exports": interfaces(&info.exports),
             "wit": {"plugin": info.wit_versions(), "host": WIT_VERSION},
-            "manifest": info.manifest,
             "signature": signature.json(),
         }));
+        // The schema of the settings and the cases are data: who takes them from here gets them whole.
+        document["manifest"] = json!(info.manifest);
+        output.exact_document(&document);
     } else {
         describe(&name, &info, output);
-        output.text(&signature.text(output));
+        output.line(signature.line());
     }
     Ok(0)
 }
@@ -86,7 +88,7 @@ fn describe_manifest(manifest: &Manifest, output: &Output) {
         Some(Some(settings)) if !settings.is_empty() => {
             for (name, schema) in settings {
                 let about = schema.get("description").and_then(Value::as_str).unwrap_or("");
-                output.text(&printable(&format!("    setting {name}: {about}")));
+                output.text(format!("    setting {name}: {about}").trim_end_matches([' ', ':']));
             }
         }
         Some(_) => output.text("    no settings are described"),
@@ -96,11 +98,6 @@ fn describe_manifest(manifest: &Manifest, output: &Output) {
     if cases > 0 {
         output.text(&format!("    {cases} cases of its own"));
     }
-}
-
-/// Of a plugin's own text, what cannot change the terminal.
-fn printable(text: &str) -> String {
-    text.trim_end_matches([' ', ':']).chars().filter(|c| !c.is_control()).collect()
 }
 
 /// What `FILE.wasm.sig` says.
@@ -142,12 +139,16 @@ impl Signature {
         }
     }
 
-    fn text(&self, output: &Output) -> String {
+    fn line(&self) -> Line {
         match self {
-            Signature::None => "signature: none".to_owned(),
-            Signature::Known(signer) => format!("signature: by {signer}"),
-            Signature::Unknown(key) => format!("signature: by {key}, {}", output.held("not a known signer")),
-            Signature::Bad(cause) => format!("signature: {}: {cause}", output.bad("bad")),
+            Signature::None => vec!["signature: none".into()],
+            Signature::Known(signer) => vec![format!("signature: by {signer}").into()],
+            Signature::Unknown(key) => {
+                vec![format!("signature: by {key}, ").into(), Cell::held("not a known signer")]
+            }
+            Signature::Bad(cause) => {
+                vec!["signature: ".into(), Cell::bad("bad"), format!(": {cause}").into()]
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use refgate_runtime::{Manifest, NAMESPACE, SignError, Signers};
 use serde_json::json;
 
 use super::site;
-use crate::output::Output;
+use crate::output::{Cell, Output};
 
 /// Arguments of `sign`.
 #[derive(clap::Args, Debug)]
@@ -114,7 +114,8 @@ pub fn verify(config: &Path, args: &VerifyArgs, output: &Output) -> Result<u8, E
             "signer": {"principals": signer.principals, "key": signer.fingerprint},
         }));
     } else {
-        output.text(&format!("{}: {} by {signer}", args.file.display(), output.good("signed")));
+        let file = format!("{}: ", args.file.display());
+        output.line(vec![file.into(), Cell::good("signed"), format!(" by {signer}").into()]);
     }
     Ok(0)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use refgate_core::Oid;
+use refgate_core::{Oid, told};
 
 use crate::transport::pktline;
 
@@ -125,7 +125,7 @@ fn command(line: &[u8]) -> io::Result<Command> {
 
 /// A reason as it may stand on one line of somebody's terminal.
 pub fn one_line(text: &str) -> String {
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line = told(text).into_owned();
     if line.len() > MAX_REASON {
         let end = (0..=MAX_REASON).rev().find(|i| line.is_char_boundary(*i)).unwrap_or(0);
         line.truncate(end);
@@ -176,7 +176,7 @@ mod tests {
 
         let mut out = Vec::new();
         request.answer(&[Answer::Ok, Answer::Refused("no\nway".into())], &mut out).unwrap();
-        assert_eq!(out, wire(&[&[b"ok refs/heads/\xff x", b"ng refs/heads/gone no way"]]));
+        assert_eq!(out, wire(&[&[b"ok refs/heads/\xff x", b"ng refs/heads/gone no\\nway"]]));
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn reasons_stay_on_their_line() {
-        assert_eq!(one_line("a\u{1b}[1m\nb"), "a [1m b");
+        assert_eq!(one_line("a\u{1b}[1m\nb"), "a\\u{1b}[1m\\nb");
         assert!(one_line(&"é".repeat(500)).len() < 320);
     }
 }

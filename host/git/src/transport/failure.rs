@@ -94,7 +94,7 @@ pub(super) fn other_format(url: &RemoteUrl, here: &str, there: &str) -> GitError
 
 /// One line of foreign text, safe for a terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect()
+    refgate_core::shown(text.trim_end()).into_owned()
 }
 
 #[cfg(test)]

@@ -192,8 +192,8 @@ fn listed(steps: &[Step]) -> Vec<serde_json::Value> {
 
 fn tell(steps: &[Step], output: &Output) {
     for step in steps {
-        let word = if step.changed { output.good("done") } else { "as it was".to_owned() };
-        output.text(&format!("{}: {word}", step.what));
+        let word = if step.changed { Cell::good("done") } else { "as it was".into() };
+        output.line(vec![format!("{}: ", step.what).into(), word]);
     }
 }
 

@@ -13,7 +13,7 @@ use refgate_host::{Error, Report, Site};
 
 use super::{git_dir, site};
 use crate::commands::transfer;
-use crate::output::{Output, note};
+use crate::output::{Output, indented, note};
 use crate::system::{system, unique_id, unix_time};
 
 /// So many lines about one session are kept in the log.
@@ -127,8 +127,8 @@ async fn send(
     transfer::show(&report, true, &holding)?;
     let held = holding.into_held();
     output.text(&[held.subject, held.summary].map(Option::unwrap_or_default).join(": "));
-    let mut lines = held.text.lines();
-    lines.by_ref().take(LINES).for_each(|line| output.text(&format!("    {line}")));
+    let mut lines = held.lines.into_iter();
+    lines.by_ref().take(LINES).for_each(|line| output.line(indented("    ", line)));
     let more = lines.count();
     if more > 0 {
         output.text(&format!("    and {more} more lines; `refgate push {project} {remote}` shows all"));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Round, junit};
 use crate::args::TestArgs;
-use crate::output::Output;
+use crate::output::{Cell, Output};
 
 /// Prints one run; its exit code.
 pub fn round(round: &Round, args: &TestArgs, output: &Output) -> Result<u8, Error> {
@@ -22,7 +22,8 @@ pub fn round(round: &Round, args: &TestArgs, output: &Output) -> Result<u8, Erro
         document(round, passed, failed, output);
     } else {
         for result in results.iter().filter(|r| !r.passed()) {
-            output.text(&format!("{} {}: {}", output.bad("FAILED"), file(&result.file), result.name));
+            let which = format!(" {}: {}", file(&result.file), result.name);
+            output.line(vec![Cell::bad("FAILED"), which.into()]);
             result.diff.iter().for_each(|line| output.text(&format!("    {line}")));
         }
         if let Some(parts) = &round.coverage {
@@ -52,15 +53,18 @@ fn coverage(parts: &[Part], output: &Output) {
     output.text("coverage of the policy:");
     for part in parts {
         if part.what == "undeclared reasons" {
-            let reasons = output.held(&part.covered.join(", "));
-            output.text(&format!("    undeclared reasons: {reasons}, which no manifest names"));
+            let reasons = Cell::held(part.covered.join(", "));
+            output.line(vec!["    undeclared reasons: ".into(), reasons, ", which no manifest names".into()]);
             continue;
         }
         let all = part.covered.len() + part.missing.len();
         let count = format!("    {}: {} of {all}", part.what, part.covered.len());
         match part.missing.is_empty() {
             true => output.text(&count),
-            false => output.text(&format!("{count}, missing {}", output.held(&part.missing.join(", ")))),
+            false => {
+                let missing = Cell::held(part.missing.join(", "));
+                output.line(vec![format!("{count}, missing ").into(), missing]);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use refgate_host::Error;
 use serde_json::json;
 
-use crate::output::Output;
+use crate::output::{Cell, Output};
 
 /// The files of the package that this program serves.
 const FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/wit.rs"));
@@ -53,8 +53,8 @@ fn show(dir: Option<&Path>, output: &Output) -> Result<u8, Error> {
     let Some(dir) = dir else {
         let text = one_text();
         match output.json {
-            true => output.document(&json!({"command": "wit show", "wit": text})),
-            false => output.text(text.trim_end()),
+            true => output.exact_document(&json!({"command": "wit show", "wit": text})),
+            false => text.trim_end().lines().for_each(|line| output.text(line)),
         }
         return Ok(0);
     };
@@ -104,8 +104,8 @@ fn diff(old: &Path, new: Option<&Path>, output: &Output) -> Result<u8, Error> {
     } else {
         for world in &worlds {
             match world.breaks.is_empty() {
-                true => output.text(&format!("{}: {}", world.name, output.good("compatible"))),
-                false => output.text(&format!("{}: {}", world.name, output.bad("plugins break"))),
+                true => output.line(vec![format!("{}: ", world.name).into(), Cell::good("compatible")]),
+                false => output.line(vec![format!("{}: ", world.name).into(), Cell::bad("plugins break")]),
             }
             world.breaks.iter().for_each(|why| output.text(&format!("    {why}")));
         }
