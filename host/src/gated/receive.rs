@@ -33,6 +33,8 @@ use crate::{Error, Site, anew, names};
 /// So many refs are worked on at a time, or all that stand or fall together: more than that are locked by spans, in which
 /// everybody's refs lie.
 const AT_ONCE: usize = 500;
+/// So many refs may stand or fall together: they are held for less time than others wait for them.
+const TOGETHER: usize = 5000;
 /// How long others have their turn between two parts: longer than they wait before they look again.
 const TURN: Duration = Duration::from_millis(30);
 /// So many details are told in full.
@@ -108,6 +110,9 @@ impl Writer<'_> {
     /// a part at a time, and others get their turn in between.
     async fn run_in_parts(&mut self, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
         let clock = self.site.gate.clock().clone();
+        for place in rows.larger_than(TOGETHER) {
+            rows.rows[place].refused = Some(Why::TooMany(TOGETHER));
+        }
         for (i, places) in rows.parts(AT_ONCE).into_iter().enumerate() {
             if i > 0 {
                 received.end_part().await;

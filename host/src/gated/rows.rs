@@ -163,6 +163,14 @@ impl Rows {
         parts
     }
 
+    /// The places of the open rows that stand or fall with more than `size` others and themselves.
+    pub(super) fn larger_than(&self, size: usize) -> Vec<usize> {
+        let mut sizes: HashMap<u32, usize> = HashMap::new();
+        self.open().filter_map(|row| row.group).for_each(|group| *sizes.entry(group).or_default() += 1);
+        let large = |row: &Row| row.is_open() && row.group.is_some_and(|group| sizes[&group] > size);
+        (0..self.rows.len()).filter(|i| large(&self.rows[*i])).collect()
+    }
+
     /// The rows at `places` by themselves, for as long as they are worked on.
     pub(super) fn part(&self, places: &[usize]) -> Rows {
         let rows = places.iter().map(|i| self.rows[*i].clone()).collect();
@@ -307,6 +315,8 @@ mod tests {
         assert_eq!(some.parts(2), [vec![0, 3, 5], vec![1, 2], vec![4]]);
         assert_eq!(some.parts(9), [vec![0, 3, 5, 1, 2, 4]]);
         assert_eq!(rows(&names, true).parts(1), [(0..6).collect::<Vec<_>>()]);
+        assert_eq!(rows(&names, false).larger_than(2), [0, 3, 5]);
+        assert!(rows(&names, false).larger_than(3).is_empty());
         let mut some = rows(&names, false);
         some.rows[1].refused = Some(Why::Busy);
         let mut part = some.part(&[2, 4]);

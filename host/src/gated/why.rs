@@ -75,7 +75,7 @@ pub(super) enum Why {
     Unknown(String),
     /// Another process of this site holds it.
     Busy,
-    /// More at once than the ref-db can do all or nothing.
+    /// More at once than the ref-db, or this site, does all or nothing.
     TooMany(usize),
     /// Another ref that it stands or falls with was refused.
     With {
@@ -155,7 +155,7 @@ impl Why {
             Why::Lost(actual) => format!("another site was first: it is {} now", value(*actual)),
             Why::Unknown(_) => "outcome unknown: fetch to see what became of it".into(),
             Why::Busy => "busy: another process of this site moves it, try again".into(),
-            Why::TooMany(limit) => format!("the ref-db moves at most {limit} refs all or nothing"),
+            Why::TooMany(limit) => format!("at most {limit} refs move all or nothing"),
             Why::With { other, atomic: true } => format!("atomic push failed: `{other}` was refused"),
             Why::With { other, .. } => format!("`{other}` of the same change was refused"),
             Why::InTheWay(other) => format!("`{other}` is in its way: the ref-db has it"),

@@ -99,6 +99,15 @@ impl Gated {
         command
     }
 
+    /// So many refs of the client below `refs/NAME/`, all at the same commit.
+    pub fn client_refs(&self, name: &str, count: usize) {
+        let path = self.client.join("packed-refs");
+        let before = fs::read_to_string(&path)
+            .unwrap_or_else(|_| "# pack-refs with: peeled fully-peeled sorted \n".into());
+        let refs: String = (0..count).map(|i| format!("{} refs/{name}/{i:06}\n", self.c0)).collect();
+        fs::write(&path, before + &refs).unwrap();
+    }
+
     pub fn push(&self, site: &str, args: &[&str]) -> Ran {
         Ran::of(&mut self.pushing(site, args))
     }

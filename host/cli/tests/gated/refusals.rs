@@ -256,3 +256,14 @@ fn what_git_keeps_for_one_repository_stays_there() {
         g.lab.run(site, &["refdb", "check", PROJECT]).ok();
     }
 }
+
+#[test]
+fn more_refs_than_may_be_held_at_once_are_refused() {
+    let g = Gated::new(Kind::Files);
+    // git reads them from a file of its own: no command line is so long.
+    g.client_refs("many", 5001);
+    let ran = g.push("a", &["--atomic", "refs/many/*:refs/heads/*"]);
+    refused(&ran, &["at most 5000 refs move all or nothing", "push without --atomic, or fewer refs at once"]);
+    assert_eq!(g.values("a").len(), 1);
+    assert_eq!(g.globals().len(), 1);
+}
