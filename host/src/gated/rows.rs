@@ -70,6 +70,7 @@ impl Rows {
         let mut times: HashMap<&[u8], usize> = HashMap::new();
         commands.iter().for_each(|c| *times.entry(&c.name).or_default() += 1);
         let mut changes: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+        let mut spoiled: HashMap<Vec<u8>, String> = HashMap::new();
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(commands.len());
         for command in commands {
@@ -80,6 +81,7 @@ impl Rows {
             };
             if times[command.name.as_slice()] > 1 {
                 places.push(Err(Why::NamedTwice));
+                spoiled.extend(ChangeRef::of(&name).map(|of| (of.change.to_vec(), name.to_string())));
                 continue;
             }
             let next = changes.len() as u32;
@@ -98,6 +100,11 @@ impl Rows {
         if atomic && let Some(bad) = rows.places.iter().position(Result::is_err) {
             let other = refgate_core::escape(&commands[bad].name);
             rows.refuse_open(&Why::With { other, atomic });
+        }
+        // A ref that has no row stands or falls with its change all the same.
+        for row in rows.open_mut().filter(|_| !spoiled.is_empty()) {
+            let other = ChangeRef::of(&row.name).and_then(|of| spoiled.get(of.change));
+            row.refused = other.map(|other| Why::With { other: other.clone(), atomic: false });
         }
         rows
     }
@@ -323,6 +330,12 @@ mod tests {
         part.refuse_open(&Why::Untracked);
         some.put_back(&[2, 4], part);
         assert_eq!(refused(&some), [false, true, true, false, true, false]);
+    }
+
+    #[test]
+    fn a_ref_of_a_change_that_is_named_twice_is_refused_with_its_change() {
+        let rows = rows(&["refs/changes/12/4512/1", NAMES[2], NAMES[0], NAMES[1], NAMES[3]], false);
+        assert_eq!(refused(&rows), [true, true, true, false, false]);
     }
 
     #[test]
