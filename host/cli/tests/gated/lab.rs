@@ -153,17 +153,34 @@ impl Gated {
 
     /// Panics when a write left anything behind at `site`: a record, a ref that keeps objects, a lock.
     pub fn is_clean(&self, site: &str) {
-        let repo = self.lab.repo(site);
-        assert_eq!(self.status(site)["unfinished"], serde_json::json!([]));
-        assert_eq!(self.git(site, &["for-each-ref", "refs/refgate"]), "");
-        let journal: Vec<_> = fs::read_dir(repo.join("refgate/journal"))
-            .map(|entries| entries.map(|e| e.unwrap().file_name()).collect())
-            .unwrap_or_default();
-        assert!(journal.is_empty(), "{journal:?}");
-        let locks = leftover_locks(&repo);
+        assert_eq!(self.rest_of_writes(site), Vec::<String>::new());
+        let locks = leftover_locks(&self.lab.repo(site));
         assert!(locks.is_empty(), "{locks:?}");
-        let fsck = self.git(site, &["fsck", "--connectivity-only", "--no-dangling"]);
-        assert_eq!(fsck, "", "a damaged repository");
+    }
+
+    /// What writes left behind at `site`, but for locks: records, refs that keep objects, damage.
+    pub fn rest_of_writes(&self, site: &str) -> Vec<String> {
+        let repo = self.lab.repo(site);
+        let mut rest = Vec::new();
+        let unfinished = &self.status(site)["unfinished"];
+        if *unfinished != serde_json::json!([]) {
+            rest.push(format!("unfinished: {unfinished}"));
+        }
+        let keeping = self.git(site, &["for-each-ref", "refs/refgate/keep"]);
+        if !keeping.is_empty() {
+            rest.push(format!("refs: {keeping}"));
+        }
+        let journal = fs::read_dir(repo.join("refgate/journal"));
+        for record in journal.into_iter().flatten() {
+            rest.push(format!("record: {}", record.unwrap().file_name().display()));
+        }
+        let mut fsck = clean("git", &repo);
+        fsck.arg("-C").arg(&repo).args(["fsck", "--strict", "--connectivity-only", "--no-dangling"]);
+        let fsck = Ran::of(&mut fsck);
+        if fsck.code != 0 || !(fsck.out + &fsck.err).is_empty() {
+            rest.push(format!("a damaged repository, by fsck: {}", self.git(site, &["fsck", "--strict"])));
+        }
+        rest
     }
 
     /// Panics unless the ref is at `value` at `site` and in the ref-db.
@@ -183,7 +200,7 @@ impl Gated {
 }
 
 /// Lock files that git would trip over. Ours are never removed, so they are no sign of anything.
-fn leftover_locks(dir: &Path) -> Vec<PathBuf> {
+pub fn leftover_locks(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
