@@ -8,6 +8,7 @@ mod forced;
 mod forget;
 mod groups;
 mod heal;
+mod hostile;
 mod local_locks;
 mod moving;
 mod names;

@@ -3,14 +3,13 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use crate::limits::{GRACE, Pulse, Silence, Watch};
+use crate::limits::{GRACE, Pulse, Silence, Wait, Watch};
 use crate::{GitError, command};
 
 /// A process and all that it starts. Dropped, it is ended, whatever it is doing.
@@ -21,15 +20,11 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Starts `command`. It is ended when nothing [beats](Pulse::beat) for `limit`; `phase` says what it does first.
-    pub(crate) fn spawn(
-        command: &mut Command,
-        phase: &'static str,
-        limit: Duration,
-    ) -> Result<Guarded, GitError> {
+    /// Starts `command`. It is ended when nothing [beats](Pulse::beat) for as long as `wait` says.
+    pub(crate) fn spawn(command: &mut Command, wait: Wait) -> Result<Guarded, GitError> {
         let child = command::spawn(command.process_group(0))?;
         let group = pid(&child);
-        let watch = Watch::start(phase, limit, move |again| end_group(group, again));
+        let watch = Watch::start(wait, move |again| end_group(group, again));
         let pulse = watch.pulse().clone();
         Ok(Guarded { child, watch: Some(watch), pulse })
     }
@@ -46,7 +41,7 @@ impl Guarded {
     /// Waits for its end, as long as the watch lets it.
     pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
         self.exited()?;
-        if self.silence().is_some() {
+        if self.pulse.is_ended() {
             self.end();
         }
         // Before it is reaped, so that nobody else has its number while the watch may end it.
@@ -61,7 +56,7 @@ impl Guarded {
         }
         let group = pid(&self.child);
         end_group(group, false);
-        self.watch = Some(Watch::start("ending", GRACE, move |_| end_group(group, true)));
+        self.watch = Some(Watch::start(Wait::silent("ending", GRACE), move |_| end_group(group, true)));
         // Fails only when it is not there any more.
         let _ = self.exited();
         self.watch = None;

@@ -6,11 +6,10 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use crate::child::Guarded;
 use crate::files::owner::Owner;
-use crate::limits::{self, Pulse, Silence};
+use crate::limits::{self, Pulse, Silence, Wait};
 use crate::{GitError, GitErrorKind};
 
 /// Set for every git that refgate starts in a repository: its hooks tell refgate's own writes by it. What git starts in
@@ -98,41 +97,60 @@ pub(crate) fn git_as_caller_in(git_dir: &Path) -> Command {
 pub(crate) fn run(mut command: Command, input: Vec<u8>) -> Result<Output, GitError> {
     let what = describe(&command);
     let limit = limits::local();
-    run_watched(&mut command, input, ("running", limit), &mut |_| {})?.map_err(|_| {
+    let mut stdout = Vec::new();
+    let mut keep = |part: &[u8]| {
+        stdout.extend_from_slice(part);
+        true
+    };
+    let waited = Wait::silent("running", limit);
+    let ran = run_watched(&mut command, input, waited, &mut keep, &mut |_| true)?;
+    let output = ran.map_err(|_| {
         GitError::new(format!("{what} did nothing that can be seen for {} and was ended", limits::shown(limit)))
             .kind(GitErrorKind::Silent)
             .hint("look at the disk of the repository and its load; `site.gitTimeout` sets the time that a local git may take")
-    })
+    })?;
+    Ok(Output { stdout, ..output })
 }
 
+/// Who is shown what a command prints, in pieces as it comes; `false` ends the command.
+pub(crate) type Seen<'a> = dyn FnMut(&[u8]) -> bool + 'a;
+
 /// Runs `command` to its end with `input` on its standard input; threads feed and drain it, so that no side blocks. What
-/// it prints on standard error is shown to `seen` in pieces as it comes. The inner error is that it printed nothing for
-/// the limit that stands beside what it is doing, and was ended.
+/// it prints goes to `out` and to `err` and is not kept, but for the end of its standard error. The inner error is that
+/// it did not get on as `wait` says, and was ended.
 pub(crate) fn run_watched(
     command: &mut Command,
     input: Vec<u8>,
-    (phase, limit): (&'static str, Duration),
-    seen: &mut dyn FnMut(&[u8]),
+    wait: Wait,
+    out: &mut (dyn FnMut(&[u8]) -> bool + Send),
+    err: &mut Seen<'_>,
 ) -> Result<Result<Output, Silence>, GitError> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let what = describe(command);
-    let mut process = Guarded::spawn(command, phase, limit)?;
+    let mut process = Guarded::spawn(command, wait)?;
     let child = &mut process.child;
-    let (Some(mut stdin), Some(out), Some(err)) =
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(GitError::new(format!("a pipe of {what} is missing")));
     };
     let pulse = process.pulse().clone();
-    let (fed, stdout, stderr) = thread::scope(|scope| {
+    let mut words = Vec::new();
+    let (fed, drained, said) = thread::scope(|scope| {
         // A command that stops reading early says why on its own standard error.
         let feeder = scope.spawn(move || match stdin.write_all(&input) {
             Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
             _ => Ok(()),
         });
-        let drain = scope.spawn(|| drain(out, usize::MAX, &pulse, &mut |_| {}));
-        let stderr = self::drain(err, WORDS, &pulse, seen);
-        (feeder.join(), drain.join(), stderr)
+        let drained = scope.spawn(|| drain(stdout, &pulse, out));
+        let said = drain(stderr, &pulse, &mut |part| {
+            words.extend_from_slice(part);
+            if words.len() > 2 * WORDS {
+                words.drain(..words.len() - WORDS);
+            }
+            err(part)
+        });
+        (feeder.join(), drained.join(), said)
     });
     let status = process.wait();
     if let Some(silence) = process.silence() {
@@ -141,36 +159,59 @@ pub(crate) fn run_watched(
     let died = || GitError::new(format!("a thread that talks to {what} died"));
     let unread = |e: io::Error| GitError::new(format!("cannot read what {what} prints: {e}"));
     fed.map_err(|_| died())?.map_err(|e| GitError::new(format!("cannot write to {what}: {e}")))?;
-    let stdout = stdout.map_err(|_| died())?.map_err(unread)?;
-    Ok(Ok(Output { status: status.map_err(unread)?, stdout, stderr: stderr.map_err(unread)? }))
+    drained.map_err(|_| died())?.map_err(unread)?;
+    said.map_err(unread)?;
+    Ok(Ok(Output { status: status.map_err(unread)?, stdout: Vec::new(), stderr: words }))
 }
 
 /// What is kept of the words of a command, in bytes: the last ones.
 const WORDS: usize = 1024 * 1024;
 
-/// Reads up to the end of `from`, and keeps the last `most` bytes at least.
-fn drain(
-    mut from: impl Read,
-    most: usize,
-    pulse: &Pulse,
-    seen: &mut dyn FnMut(&[u8]),
-) -> io::Result<Vec<u8>> {
-    let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+/// Reads up to the end of `from`. When `seen` has had enough, the other side is ended, and the rest is read for nobody.
+fn drain(mut from: impl Read, pulse: &Pulse, seen: &mut Seen<'_>) -> io::Result<()> {
+    let (mut buffer, mut enough) = (vec![0; 64 * 1024], false);
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return Ok(all),
+            Ok(0) => return Ok(()),
+            Ok(_) if enough => {}
             Ok(n) => {
                 pulse.beat();
-                seen(&buffer[..n]);
-                all.extend_from_slice(&buffer[..n]);
-                if all.len() / 2 > most {
-                    all.drain(..all.len() - most);
+                enough = !seen(&buffer[..n]);
+                if enough {
+                    pulse.stop();
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Keeps the first `most` bytes of what it is shown, and lets the rest pass.
+pub(crate) fn first_bytes(kept: &mut Vec<u8>, most: usize) -> impl FnMut(&[u8]) -> bool + Send {
+    move |part| {
+        let room = most.saturating_sub(kept.len());
+        kept.extend_from_slice(&part[..part.len().min(room)]);
+        true
+    }
+}
+
+/// `command`, that and whatever it starts with at most so many bytes of memory each. Where the shell cannot bound it, it is
+/// not bound.
+pub(crate) fn within_memory(command: &Command, bytes: u64) -> Command {
+    let script = format!("ulimit -d {} 2>/dev/null; exec \"$@\"", bytes / 1024);
+    let mut bound = Command::new("sh");
+    bound.arg("-c").arg(script).arg("--").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        bound.current_dir(dir);
+    }
+    bound
 }
 
 /// The same, and an error with git's own words when the exit status is not zero.
@@ -216,7 +257,9 @@ pub(crate) fn one_line(stderr: &[u8]) -> String {
 pub(crate) fn describe(command: &Command) -> String {
     let mut args = command.get_args();
     while let Some(arg) = args.next() {
-        if arg == OsStr::new("--git-dir") || arg == OsStr::new("-c") || arg == OsStr::new("-C") {
+        if arg == OsStr::new("git") {
+            // Started by a shell that bounds it.
+        } else if arg == OsStr::new("--git-dir") || arg == OsStr::new("-c") || arg == OsStr::new("-C") {
             args.next();
         } else if !arg.as_encoded_bytes().starts_with(b"-") {
             return format!("`git {}`", arg.display());

@@ -39,8 +39,10 @@ pub enum GitErrorKind {
     Unsupported,
     /// The remote went away after it was told what to do and before it said what it did.
     OutcomeUnknown,
-    /// A remote, or a local program, said nothing for longer than it may, and was ended.
+    /// A remote, or a local program, said nothing for longer than it may, or did not come to an end, and was ended.
     Silent,
+    /// A remote said more than is taken of it, and was cut off.
+    TooMuch,
     /// Another session holds the lock.
     Busy,
 }

@@ -11,18 +11,53 @@ use std::time::Duration;
 
 use crate::{GitError, GitErrorKind};
 
-/// How long a remote may say nothing. Whatever it says, and whatever it takes, starts the time anew.
+/// How long a remote may say nothing, how long it may go on, and how much it may list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Until a connection stands. Counted where refgate connects itself, and by OpenSSH.
     pub connect: Duration,
-    /// After that, and from the start where nobody sees when the connection stands.
+    /// After that, and from the start where nobody sees when the connection stands. Whatever the remote says, and whatever it
+    /// takes, starts the time anew.
     pub silence: Duration,
+    /// For one session from its start to its end, whatever moves. While the remote waits for this side, no time passes.
+    pub session: Duration,
+    /// So many refs are taken from one listing.
+    pub refs: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connect: Duration::from_secs(30), silence: Duration::from_secs(300) }
+        Limits {
+            connect: Duration::from_secs(30),
+            silence: Duration::from_secs(300),
+            session: Duration::from_secs(12 * 60 * 60),
+            refs: 4_000_000,
+        }
+    }
+}
+
+impl Limits {
+    /// What the remote is waited for while it does `phase`.
+    pub(crate) fn wait(&self, phase: &'static str) -> Wait {
+        Wait { phase, silence: self.silence, whole: Some(self.session) }
+    }
+}
+
+/// What is waited for, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// What the other side does, as in "while it was …".
+    pub(crate) phase: &'static str,
+    /// For how long nothing may move.
+    pub(crate) silence: Duration,
+    /// For how long it may go on, whatever moves.
+    pub(crate) whole: Option<Duration>,
+}
+
+impl Wait {
+    /// For as long as something moves.
+    pub(crate) fn silent(phase: &'static str, silence: Duration) -> Wait {
+        Wait { phase, silence, whole: None }
     }
 }
 
@@ -52,11 +87,22 @@ pub(crate) fn shown(time: Duration) -> String {
 pub(crate) struct Silence {
     pub(crate) phase: &'static str,
     pub(crate) limit: Duration,
+    /// Something moved all the time, and there was no end to it.
+    pub(crate) endless: bool,
 }
 
 impl Silence {
     /// The error for a remote; `who` names it.
     pub(crate) fn of(self, who: &dyn fmt::Display) -> GitError {
+        if self.endless {
+            return GitError::new(format!(
+                "the session with `{who}` lasted longer than {}, and it was still {}; the session was ended",
+                shown(self.limit),
+                self.phase
+            ))
+            .kind(GitErrorKind::Silent)
+            .hint("look at that host and the network, then run again; if it needs more time, set `sessionTimeout` of the remote higher");
+        }
         GitError::new(format!(
             "`{who}` said nothing for {} while it was {}; the session was ended",
             shown(self.limit),
@@ -94,17 +140,16 @@ struct Shared {
 struct State {
     phase: &'static str,
     limit: Duration,
+    /// Somebody who reads has had enough.
+    stopped: bool,
     over: bool,
     silence: Option<Silence>,
 }
 
 impl Watch {
-    pub(crate) fn start(
-        phase: &'static str,
-        limit: Duration,
-        end: impl FnMut(bool) + Send + 'static,
-    ) -> Watch {
-        let state = Mutex::new(State { phase, limit, over: false, silence: None });
+    pub(crate) fn start(wait: Wait, end: impl FnMut(bool) + Send + 'static) -> Watch {
+        let (phase, limit) = (wait.phase, wait.silence);
+        let state = Mutex::new(State { phase, limit, stopped: false, over: false, silence: None });
         let shared = Arc::new(Shared {
             beats: AtomicU64::new(0),
             resting: AtomicBool::new(false),
@@ -113,7 +158,7 @@ impl Watch {
             changed: Condvar::new(),
         });
         let pulse = Pulse(shared.clone());
-        thread::spawn(move || shared.run(end));
+        thread::spawn(move || shared.run(wait.whole, end));
         Watch(pulse)
     }
 
@@ -164,6 +209,18 @@ impl Pulse {
         self.0.resting.store(resting, Ordering::Relaxed);
     }
 
+    /// Ends the other side now: what it says is too much.
+    pub(crate) fn stop(&self) {
+        self.0.lock().stopped = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Whether the other side was ended before its time.
+    pub(crate) fn is_ended(&self) -> bool {
+        let state = self.0.lock();
+        state.stopped || state.silence.is_some()
+    }
+
     /// Why the wait was ended, if it was.
     pub(crate) fn silence(&self) -> Option<Silence> {
         self.0.lock().silence
@@ -175,22 +232,33 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut end: impl FnMut(bool)) {
+    fn run(&self, whole: Option<Duration>, mut end: impl FnMut(bool)) {
         let (mut seen, mut quiet) = (0, 0);
+        let mut left = whole.unwrap_or(Duration::MAX);
         let mut state = self.lock();
         while !state.over {
-            let step = state.limit / STEPS;
+            if state.stopped {
+                end(false);
+                break;
+            }
+            // Never too short a step: while this side takes its time, nothing is taken off what is left.
+            let step = (state.limit / STEPS).min(left.max(state.limit / 64));
             let (after, waited) =
                 self.changed.wait_timeout(state, step).unwrap_or_else(PoisonError::into_inner);
             state = after;
-            let beats = self.beats.load(Ordering::Relaxed);
-            if beats != seen || self.resting.load(Ordering::Relaxed) {
+            let (beats, resting) = (self.beats.load(Ordering::Relaxed), self.resting.load(Ordering::Relaxed));
+            if waited.timed_out() && !resting {
+                left = left.saturating_sub(step);
+            }
+            if beats != seen || resting {
                 (seen, quiet) = (beats, 0);
             } else if waited.timed_out() {
                 quiet += 1;
             }
-            if quiet >= STEPS && !state.over {
-                state.silence = Some(Silence { phase: state.phase, limit: state.limit });
+            let silent = quiet >= STEPS;
+            if (silent || left.is_zero()) && !state.over && !state.stopped {
+                let limit = if silent { state.limit } else { whole.unwrap_or_default() };
+                state.silence = Some(Silence { phase: state.phase, limit, endless: !silent });
                 // Under the lock: whoever stops the watch knows that nothing is ended after that.
                 end(false);
                 break;
@@ -222,7 +290,8 @@ mod tests {
     #[test]
     fn silence_ends_and_beats_and_rests_do_not() {
         let (told, ended) = mpsc::channel();
-        let watch = Watch::start("connecting", SHORT, move |_| told.send(()).unwrap_or_default());
+        let watch =
+            Watch::start(Wait::silent("connecting", SHORT), move |_| told.send(()).unwrap_or_default());
         for _ in 0..6 {
             assert!(ended.recv_timeout(SHORT / 2).is_err());
             watch.pulse().beat();
@@ -231,13 +300,42 @@ mod tests {
         assert!(ended.recv_timeout(SHORT * 3).is_err());
         watch.pulse().phase("listing", SHORT);
         ended.recv_timeout(SHORT * 100).unwrap();
-        assert_eq!(watch.pulse().silence(), Some(Silence { phase: "listing", limit: SHORT }));
+        assert_eq!(watch.pulse().silence(), Some(Silence { phase: "listing", limit: SHORT, endless: false }));
+    }
+
+    #[test]
+    fn what_moves_for_ever_is_ended_and_time_of_this_side_does_not_count() {
+        let (told, ended) = mpsc::channel();
+        let wait = Wait { phase: "connecting", silence: SHORT * 1000, whole: Some(SHORT * 2) };
+        let watch = Watch::start(wait, move |_| told.send(()).unwrap_or_default());
+        watch.pulse().rest(true);
+        assert!(ended.recv_timeout(SHORT * 4).is_err());
+        watch.pulse().phase("listing", SHORT * 1000);
+        while ended.recv_timeout(SHORT / 4).is_err() {
+            watch.pulse().beat();
+        }
+        assert_eq!(
+            watch.pulse().silence(),
+            Some(Silence { phase: "listing", limit: SHORT * 2, endless: true })
+        );
+    }
+
+    #[test]
+    fn whoever_has_had_enough_ends_it_at_once() {
+        let (told, ended) = mpsc::channel();
+        let watch = Watch::start(Wait::silent("listing", SHORT * 1000), move |_| {
+            told.send(()).unwrap_or_default();
+        });
+        watch.pulse().stop();
+        ended.recv_timeout(SHORT * 100).unwrap();
+        assert!(watch.pulse().is_ended() && watch.pulse().silence().is_none());
     }
 
     #[test]
     fn a_watch_that_is_dropped_ends_nothing() {
         let (told, ended) = mpsc::channel();
-        let watch = Watch::start("connecting", SHORT, move |_| told.send(()).unwrap_or_default());
+        let watch =
+            Watch::start(Wait::silent("connecting", SHORT), move |_| told.send(()).unwrap_or_default());
         drop(watch);
         assert_eq!(ended.recv_timeout(SHORT * 100), Err(mpsc::RecvTimeoutError::Disconnected));
     }

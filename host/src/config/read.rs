@@ -67,11 +67,11 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
                 read.last("plugins", None, "directory").map(|_| state())
             }),
             cases: read.paths("plugins", "cases"),
-            shadow_looks: read.count("shadowLooks"),
+            shadow_looks: read.count("plugins", None, "shadowLooks"),
             max_changed_percent: values::percent(&read.or_default("plugins", None, "maxChanged"))
                 .unwrap_or_default(),
-            rollback_failures: read.count("rollbackFailures"),
-            rollback_within: Duration::from_secs(read.count("rollbackSeconds")),
+            rollback_failures: read.count("plugins", None, "rollbackFailures"),
+            rollback_within: Duration::from_secs(read.count("plugins", None, "rollbackSeconds")),
             record: read.path("plugins", "record"),
             record_max: crate::record::DEFAULT_MAX,
         },
@@ -254,9 +254,8 @@ impl<'i> Reader<'i> {
         self.all(section, None, key).filter_map(path).collect()
     }
 
-    /// A number of `[plugins]`.
-    fn count(&self, key: &str) -> u64 {
-        values::count(&self.or_default("plugins", None, key)).unwrap_or_default()
+    fn count(&self, section: &str, subsection: Option<&str>, key: &str) -> u64 {
+        values::count(&self.or_default(section, subsection, key)).unwrap_or_default()
     }
 
     fn access(&self) -> Access {
@@ -311,6 +310,8 @@ impl<'i> Reader<'i> {
             limits: Limits {
                 connect: self.seconds("remote", some, "connectTimeout"),
                 silence: self.seconds("remote", some, "timeout"),
+                session: self.seconds("remote", some, "sessionTimeout"),
+                refs: self.count("remote", some, "maxRefs"),
             },
             shows_all_refs: self.boolean("remote", some, "showsAllRefs"),
         }

@@ -326,6 +326,22 @@ static KEYS: &[KeyDoc] = &[
     one(
         "remote",
         Any,
+        "sessionTimeout",
+        Kind::Seconds,
+        "43200",
+        "how long one session with the remote may last, whatever moves; while it waits for this side, no time passes",
+    ),
+    one(
+        "remote",
+        Any,
+        "maxRefs",
+        Count,
+        "4000000",
+        "how many refs are taken from one listing of the remote, at 256 bytes each on average; more is an error",
+    ),
+    one(
+        "remote",
+        Any,
         "showsAllRefs",
         Boolean,
         "false",

@@ -14,6 +14,7 @@ use refgate_core::{Oid, RefName};
 use super::Settings;
 use crate::child::Guarded;
 use crate::command::{git_in, run, run_ok};
+use crate::limits::Wait;
 use crate::{GitError, GitErrorKind, Repository, limits};
 
 /// The directory of which git runs the hooks of a push: `hooks`, or what `core.hooksPath` says, seen from the git
@@ -83,7 +84,8 @@ impl UpdateHook {
                 .hint("look at the hook: is its interpreter there?")
         };
         let limit = limits::local();
-        let mut hook = Guarded::spawn(&mut command, "running", limit).map_err(|e| cannot(&e))?;
+        let mut hook =
+            Guarded::spawn(&mut command, Wait::silent("running", limit)).map_err(|e| cannot(&e))?;
         let status = hook.wait().map_err(|e| cannot(&e))?;
         if hook.silence().is_some() {
             let message =

@@ -4,7 +4,13 @@ use std::io::{self, Read};
 
 use refgate_core::{ObjectFormat, Oid, RefName};
 
+use super::cap::Listed;
+use super::list::twice;
 use super::pktline;
+use crate::Limits;
+
+/// So many objects beside the refs are kept of a listing.
+const HAVES: usize = 100_000;
 
 /// The listing of protocol v0 and v1.
 #[derive(Debug, Default)]
@@ -27,6 +33,10 @@ pub(super) enum Refusal {
     Said(String),
     /// The other side names its objects in this way.
     Format(String),
+    /// It is more than is taken.
+    TooMuch(String),
+    /// It cannot be, for this reason.
+    Lie(String),
 }
 
 impl From<io::Error> for Refusal {
@@ -36,13 +46,19 @@ impl From<io::Error> for Refusal {
 }
 
 impl Advertisement {
-    /// Reads up to and with the flush.
-    pub(super) fn read(from: &mut impl Read, format: ObjectFormat) -> Result<Advertisement, Refusal> {
-        let mut listing = Advertisement::default();
+    /// Reads up to and with the flush, as much as `limits` allow.
+    pub(super) fn read(
+        from: &mut impl Read,
+        format: ObjectFormat,
+        limits: Limits,
+    ) -> Result<Advertisement, Refusal> {
+        let (mut listing, mut listed) = (Advertisement::default(), Listed::new(limits));
         let mut frame = Vec::new();
         let mut first = true;
         while pktline::read(from, &mut frame)? {
             let line = pktline::text(&frame);
+            // Counted whatever is in it: what is passed over has no end either.
+            listed.line(frame.len() + 4).map_err(Refusal::TooMuch)?;
             if let Some(said) = line.strip_prefix(b"ERR ") {
                 return Err(Refusal::Said(String::from_utf8_lossy(said).into_owned()));
             }
@@ -64,13 +80,19 @@ impl Advertisement {
                 }
                 first = false;
             }
-            listing.add(line, format)?;
+            if listing.add(line, format)? {
+                listed.one_ref().map_err(Refusal::TooMuch)?;
+            }
         }
         listing.refs.sort_unstable();
-        Ok(listing)
+        match listing.refs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(Refusal::Lie(twice(&pair[0].0))),
+            None => Ok(listing),
+        }
     }
 
-    fn add(&mut self, line: &[u8], format: ObjectFormat) -> io::Result<()> {
+    /// Takes a line; whether there is a ref in it.
+    fn add(&mut self, line: &[u8], format: ObjectFormat) -> io::Result<bool> {
         let junk =
             || io::Error::new(io::ErrorKind::InvalidData, format!("it listed `{}`", line.escape_ascii()));
         let digits = format.oid_len() * 2;
@@ -80,16 +102,21 @@ impl Advertisement {
         let oid = Oid::parse_or_zero(&line[..digits]).map_err(|_| junk())?;
         match (&line[digits + 1..], oid) {
             (b"capabilities^{}", None) => {}
-            (name, None) if name.starts_with(b"refs/") => self.broken.extend(RefName::new(name).ok()),
+            (name, None) if name.starts_with(b"refs/") => {
+                self.broken.extend(RefName::new(name).ok());
+                return Ok(true);
+            }
             (_, None) => return Err(junk()),
-            (b".have", Some(oid)) => self.haves.push(oid),
+            // They only save sending what is there already.
+            (b".have", Some(oid)) if self.haves.len() < HAVES => self.haves.push(oid),
             (name, Some(oid)) if name.starts_with(b"refs/") => {
                 self.refs.extend(RefName::new(name).ok().map(|name| (name, oid)));
+                return Ok(true);
             }
             // HEAD, and peeled tags (`^{}`).
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Whether the other side is able to do `capability`.
@@ -122,7 +149,7 @@ mod tests {
     }
 
     fn read(lines: &[&str]) -> Result<Advertisement, Refusal> {
-        Advertisement::read(&mut wire(lines).as_slice(), ObjectFormat::Sha1)
+        Advertisement::read(&mut wire(lines).as_slice(), ObjectFormat::Sha1, Limits::default())
     }
 
     #[test]
@@ -169,7 +196,46 @@ mod tests {
             );
         }
         let cut = &wire(&[&format!("{} refs/heads/a\0x", "a".repeat(40))]);
-        let cut = Advertisement::read(&mut &cut[..cut.len() - 4], ObjectFormat::Sha1);
+        let cut = Advertisement::read(&mut &cut[..cut.len() - 4], ObjectFormat::Sha1, Limits::default());
         assert!(matches!(cut, Err(Refusal::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof));
+        let twice = read(&[
+            &format!("{} refs/heads/a\0x", "a".repeat(40)),
+            &format!("{} refs/heads/a", "b".repeat(40)),
+        ]);
+        assert!(matches!(twice, Err(Refusal::Lie(why)) if why.contains("`refs/heads/a` twice")));
+    }
+
+    #[test]
+    fn a_listing_has_bounds_whatever_is_in_it() {
+        let first = format!("{} refs/heads/0\0report-status", "a".repeat(40));
+        let read = |refs: u64, line: &str| {
+            let wire = wire(&[&first, line]);
+            let (first, line) = wire.split_at(4 + first.len());
+            let mut from = first.chain(Cycle(&line[..line.len() - 4], 0));
+            match Advertisement::read(&mut from, ObjectFormat::Sha1, Limits { refs, ..Limits::default() }) {
+                Err(Refusal::TooMuch(why)) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        let oid = "b".repeat(40);
+        assert!(read(7, &format!("{oid} refs/heads/b")).contains("more than 7 refs; `maxRefs`"));
+        assert!(read(7, &format!("{ZERO} refs/heads/b")).contains("more than 7 refs; `maxRefs`"));
+        for endless in [".have", "HEAD", "refs/not..legal", "refs/tags/a^{}"] {
+            // A name that is not legal counts as a ref.
+            let why = read(100_000, &format!("{oid} {endless}"));
+            assert!(why.contains("`maxRefs`"), "{endless}: {why}");
+        }
+        assert!(read(7, &format!("shallow {oid}")).contains("more than 1050368 bytes; `maxRefs`"));
+        assert!(read(7, &format!("{oid} refs/heads/{}", "x".repeat(9000))).contains("8192 are taken"));
+    }
+
+    /// The same bytes again and again.
+    struct Cycle<'a>(&'a [u8], usize);
+
+    impl Read for Cycle<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            buf.iter_mut().for_each(|b| (*b, self.1) = (self.0[self.1], (self.1 + 1) % self.0.len()));
+            Ok(buf.len())
+        }
     }
 }

@@ -39,8 +39,9 @@ pub fn create_remote(url: &RemoteUrl, format: ObjectFormat, head: Option<&RefNam
             line.push(" ");
             line.push(place(path));
             let mut command = ssh::command(url, (destination, *port), line)?;
-            let waiting = ("making a repository", url.limits().silence);
-            let output = command::run_watched(&mut command, Vec::new(), waiting, &mut |_| {})?;
+            let waiting = url.limits().wait("making a repository");
+            let output =
+                command::run_watched(&mut command, Vec::new(), waiting, &mut |_| true, &mut |_| true)?;
             let output = output.map_err(|silence| silence.of(url))?;
             if output.status.success() {
                 return Ok(());

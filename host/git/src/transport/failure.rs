@@ -73,6 +73,10 @@ pub(super) fn of_kind(url: &RemoteUrl, kind: GitErrorKind, doing: &str, said: &s
         GitErrorKind::Unreachable => {
             ("no connection to", Some("check the host, the port and the network, then run again"))
         }
+        GitErrorKind::TooMuch => (
+            "the remote was cut off, as it says too much:",
+            Some("look at that host: is it the one that is meant, and is it sound?"),
+        ),
         GitErrorKind::OutcomeUnknown => {
             (OPEN, Some("run again: what moved is listed then, and nothing is sent twice"))
         }

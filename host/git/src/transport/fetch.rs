@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use refgate_core::Oid;
 use tempfile::TempDir;
 
+use super::cap::{Guard, excess, listing_memory};
 use super::connection::repository_at;
-use super::failure::{failure, printable};
+use super::failure::failure;
 use super::isolate::{Tried, isolate};
 use super::keep;
 use super::report::Lines;
 use super::url::Place;
 use super::{Progress, RemoteUrl, git_for_remotes, list, rewritten};
+use crate::command::Seen;
 use crate::files::durable::{after_transfer, git_for_transfer};
 use crate::objects::{lacking, push_line};
 use crate::{GitError, GitErrorKind, command};
@@ -23,6 +25,11 @@ use crate::{GitError, GitErrorKind, command};
 const REFSPECS: usize = 20_000;
 /// So many refusals of one object each are met by a new look at what the remote has.
 const NAMED: usize = 8;
+/// After so many, the remote refuses what it lists, and is not asked for the rest.
+const MOST_NAMED: usize = 24;
+
+/// Bytes of memory that a git may take which fetches over http, beside those of the listing: it also unpacks deltas.
+const FETCH_MEMORY: u64 = 8 * 1024 * 1024 * 1024;
 
 /// What was brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +103,12 @@ struct Transfer<'a> {
 impl Transfer<'_> {
     /// One session with the remote, for all of `wanted` that go into one.
     fn attempt(&mut self, wanted: &[Oid]) -> Result<Tried<Fate>, GitError> {
+        if self.named > MOST_NAMED {
+            let words = format!(
+                "the remote refused others one by one, {MOST_NAMED} times, so it was not asked for this one; run again"
+            );
+            return Ok(Tried::Answered(wanted.iter().map(|_| Some(Fate::Refused(words.clone()))).collect()));
+        }
         let most = if self.plumbing { usize::MAX } else { REFSPECS };
         let (wanted, later) = wanted.split_at(wanted.len().min(most));
         Ok(match self.attempt_all(wanted)? {
@@ -108,9 +121,7 @@ impl Transfer<'_> {
     }
 
     fn attempt_all(&mut self, wanted: &[Oid]) -> Result<Tried<Fate>, GitError> {
-        let output = self.session(wanted)?;
-        if !output.status.success() && !output.stdout.starts_with(b"keep") {
-            let said = words(&output);
+        if let Some(said) = self.session(wanted)? {
             let refused = self.refused_in(&said, wanted)?;
             if !refused.is_empty() {
                 let fate = |oid| refused.contains(oid).then_some(Fate::Missing);
@@ -133,7 +144,8 @@ impl Transfer<'_> {
         Ok(Tried::Answered(wanted.iter().map(|oid| Some(fate(oid))).collect()))
     }
 
-    fn session(&mut self, wanted: &[Oid]) -> Result<Output, GitError> {
+    /// Git's words when it failed.
+    fn session(&mut self, wanted: &[Oid]) -> Result<Option<String>, GitError> {
         let mut git = git_for_remotes(git_for_transfer(self.git_dir)?, self.url)?;
         // The commit-graph may know a commit that is gone, and git would not ask for it.
         git.args(["-c", "core.commitGraph=false"]);
@@ -149,16 +161,27 @@ impl Transfer<'_> {
         };
         let mut input = Vec::with_capacity(wanted.len() * 41);
         wanted.iter().for_each(|oid| push_line(&mut input, "", oid));
-        let waited = ("sending objects", self.url.limits().silence);
-        let mut lines = Lines::default();
+        let waited = self.url.limits().wait("sending objects");
+        let (mut lines, mut guard, mut kept) = (Lines::default(), Guard::new(&mut git, self.url), Vec::new());
+        if *self.url.place() == Place::Http {
+            let most = FETCH_MEMORY.saturating_add(listing_memory(self.url.limits()));
+            git = command::within_memory(&git, most);
+        }
         let mut told = |said: Progress| tell(said, self.progress);
-        let output = command::run_watched(&mut git, input, waited, &mut |part| lines.add(part, &mut told))?;
+        let err: &mut Seen<'_> = &mut |part| guard.part(part, &mut |line| lines.add(line, &mut told));
+        let mut out = command::first_bytes(&mut kept, 64);
+        let output = command::run_watched(&mut git, input, waited, &mut out, err)?;
+        drop(out);
         lines.end(&mut told);
         after_transfer(self.git_dir)?;
         keep::remove_left_over(self.git_dir)
             .into_iter()
             .for_each(|line| (self.progress)(Progress::Local(line)));
-        output.map_err(|silence| silence.of(self.url))
+        if let Some(why) = &guard.excess {
+            return Err(excess(self.url, "fetch objects", why));
+        }
+        let output = output.map_err(|silence| silence.of(self.url))?;
+        Ok((!output.status.success() && !kept.starts_with(b"keep")).then(|| words(&guard.words())))
     }
 
     /// Git offers the other side what its refs lead to. No ref leads to what came a moment ago, so it is offered as that
@@ -258,11 +281,8 @@ fn tell(said: Progress, progress: &mut dyn FnMut(Progress)) {
 }
 
 /// What git said, without its progress.
-fn words(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines = said.split(['\n', '\r']).map(printable);
-    let lines: Vec<String> = lines.filter(|line| !line.trim().is_empty() && !line.contains("% (")).collect();
-    lines.join("\n")
+fn words(said: &str) -> String {
+    said.lines().filter(|line| !line.contains("% (")).collect::<Vec<_>>().join("\n")
 }
 
 /// The lines that tell what is wrong, in one. What comes first is the cause, the rest is what it led to.

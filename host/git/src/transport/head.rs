@@ -6,10 +6,13 @@ use std::process;
 
 use refgate_core::RefName;
 
+use super::cap::listing_by_git;
 use super::connection::repository_at;
-use super::failure::failure;
 use super::{RemoteUrl, git_for_remotes, git_nowhere};
 use crate::{GitError, Repository, command};
+
+/// What is done here, and what the remote does meanwhile.
+const LISTING: (&str, &str) = ("read HEAD", "listing its HEAD");
 
 /// The branch that `HEAD` names at `url`, also when that branch is not there yet. `None` for a detached `HEAD`, and for a
 /// server that does not say. `scratch` is a directory for something that is gone when this returns.
@@ -22,13 +25,10 @@ pub fn remote_head(url: &RemoteUrl, scratch: &Path) -> Result<Option<RefName>, G
     }
     let mut git = git_for_remotes(git_nowhere(), url)?;
     git.args(["ls-remote", "--symref", "--"]).arg(url.git_argument()).arg("HEAD");
-    let waited = ("listing its HEAD", url.limits().silence);
-    let output = command::run_watched(&mut git, Vec::new(), waited, &mut |_| {})?;
-    let output = output.map_err(|silence| silence.of(url))?;
-    if !output.status.success() {
-        return Err(failure(url, "read HEAD", &String::from_utf8_lossy(&output.stderr)));
-    }
-    let mut lines = output.stdout.split(|b| *b == b'\n').filter(|line| line.ends_with(b"\tHEAD")).peekable();
+    let mut printed = Vec::new();
+    // It prints one line, or two.
+    listing_by_git(git, url, LISTING, &mut command::first_bytes(&mut printed, 64 * 1024))?;
+    let mut lines = printed.split(|b| *b == b'\n').filter(|line| line.ends_with(b"\tHEAD")).peekable();
     if lines.peek().is_none() {
         return unborn(url, scratch);
     }
@@ -47,10 +47,9 @@ fn unborn(url: &RemoteUrl, scratch: &Path) -> Result<Option<RefName>, GitError> 
     // A template of the user's could hold hooks.
     git.args(["clone", "--bare", "--quiet", "--template=", "--single-branch", "--no-tags", "--depth=1"]);
     git.arg("--").arg(url.git_argument()).arg(&place);
-    let waited = ("listing its HEAD", url.limits().silence);
-    let cloned = command::run_watched(&mut git, Vec::new(), waited, &mut |_| {});
+    let cloned = listing_by_git(git, url, LISTING, &mut |_| true);
     let named = match &cloned {
-        Ok(Ok(output)) if output.status.success() => Repository::open(&place).and_then(|made| made.head()),
+        Ok(()) => Repository::open(&place).and_then(|made| made.head()),
         // The listing went well, so this is a server that cannot say.
         _ => Ok(None),
     };

@@ -17,6 +17,8 @@ pub(super) type Attempt<'a, I, T> = dyn FnMut(&[I]) -> Result<Tried<T>, GitError
 const AT_FIRST: usize = 12;
 /// The same after something got through.
 const LATER: usize = 64;
+/// So many tries in all, whoever is served or refused by them: each is a session with the other side.
+const TRIES: usize = 4_000;
 /// So many groups of names in which nothing got through, with no success at all, are enough.
 const GROUPS: usize = 2;
 
@@ -35,9 +37,17 @@ pub(super) fn isolate<I: Clone, T>(
     let mut answers: Vec<Option<T>> = items.iter().map(|_| None).collect();
     let mut batches: Vec<Vec<usize>> = vec![(0..items.len()).collect()];
     let mut refused: Vec<usize> = Vec::new();
-    let (mut any, mut given_up) = (false, 0);
+    let (mut any, mut given_up, mut tries) = (false, 0, 0);
     while let Some(batch) = batches.pop() {
         if batch.is_empty() {
+            continue;
+        }
+        tries += 1;
+        if tries > TRIES {
+            let words = format!(
+                "{TRIES} sessions did not settle it, because others were refused one by one; run again"
+            );
+            batch.iter().for_each(|i| answers[*i] = Some(alone(&items[*i], &words)));
             continue;
         }
         let sent: Vec<I> = batch.iter().map(|i| items[*i].clone()).collect();
@@ -168,6 +178,21 @@ mod tests {
         let (tries, found) = run(&all, |_| true);
         assert_eq!(found.len(), all.len());
         assert!(tries < 80, "{tries}");
+    }
+
+    #[test]
+    fn who_serves_one_at_a_time_is_not_asked_for_ever() {
+        let all: Vec<usize> = (0..TRIES + 1000).collect();
+        let mut tries = 0;
+        let mut attempt = |sent: &[usize]| {
+            tries += 1;
+            Ok(Tried::Answered(sent.iter().enumerate().map(|(i, _)| (i == 0).then_some("yes")).collect()))
+        };
+        let (answers, error) = isolate(&all, |_| Vec::new(), &mut attempt, |_, _| "alone");
+        assert!(error.is_none());
+        assert_eq!(tries, TRIES);
+        let given_up = answers.iter().filter(|answer| **answer == Some("alone")).count();
+        assert_eq!(given_up, all.len() - TRIES, "each has an answer");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! own locks and runs its own hooks. Listing and fetching are done by git.
 
 mod advertisement;
+mod cap;
 mod connection;
 mod create;
 mod failure;

@@ -9,6 +9,7 @@ use refgate_core::Oid;
 
 use super::connection::last_words;
 use crate::child::Guarded;
+use crate::limits::Wait;
 use crate::{GitError, GitErrorKind, command, limits};
 
 /// What a pack is made of.
@@ -50,7 +51,8 @@ impl PackRequest<'_> {
         }
         git.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let limit = limits::local();
-        let mut process = Guarded::spawn(&mut git, "packing", limit).map_err(PackFailure::Local)?;
+        let mut process =
+            Guarded::spawn(&mut git, Wait::silent("packing", limit)).map_err(PackFailure::Local)?;
         let pulse = process.pulse().clone();
         let child = &mut process.child;
         let (Some(mut stdin), Some(mut stdout), Some(stderr)) =

@@ -9,12 +9,13 @@ use std::thread;
 use refgate_core::{ObjectFormat, Oid, RefName};
 
 use super::advertisement::{Advertisement, Refusal};
+use super::cap::excess;
 use super::connection::Connection;
 use super::failure::{OPEN, failure, of_kind, other_format};
 use super::isolate::{Tried, isolate};
 use super::pack::PackFailure;
 use super::plan::{ATOMIC, PUSH_OPTIONS, Plan};
-use super::report::{self, PushStatus};
+use super::report::{self, PushStatus, Report};
 use super::{Progress, RemoteUrl, list, rewritten};
 use crate::{GitError, GitErrorKind};
 
@@ -78,10 +79,12 @@ impl PushSession {
     fn open_at(local_git_dir: &Path, url: &RemoteUrl, format: ObjectFormat) -> Result<PushSession, GitError> {
         let doing = "start a push";
         let mut connection = Connection::open(url)?;
-        let listing = match Advertisement::read(&mut connection.reader, format) {
+        let listing = match Advertisement::read(&mut connection.reader, format, url.limits()) {
             Ok(listing) => listing,
             Err(Refusal::Said(said)) => return Err(failure(url, doing, &said)),
             Err(Refusal::Format(theirs)) => return Err(other_format(url, format.name(), &theirs)),
+            Err(Refusal::TooMuch(why)) => return Err(excess(url, doing, &why)),
+            Err(Refusal::Lie(why)) => return Err(failure(url, doing, &why)),
             Err(Refusal::Io(_)) if connection.silence().is_some() => {
                 return Err(connection.silence().map_or_else(|| failure(url, doing, ""), |s| s.of(url)));
             }
@@ -240,6 +243,8 @@ impl PushSession {
         }
         let moved = || connection.pulse.beat();
         let reader = &mut connection.reader;
+        let targets = plan.sent();
+        let mut report = Report::new(&targets);
         let mut said = LastLines::default();
         let mut told = |line: Progress| {
             said.add(&line);
@@ -253,11 +258,14 @@ impl PushSession {
                 pulse.phase("reporting what it did", limit);
                 sent
             });
-            let reported = report::receive(reader, plan.side_band(), &moved, &mut told);
+            let reported = report::receive(reader, plan.side_band(), &moved, &mut told, &mut report);
+            if reported.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::UnexpectedEof) {
+                // Whoever says what is no report may go on for ever.
+                pulse.stop();
+            }
             (sender.join(), reported)
         });
-        let unpacked =
-            reported.as_ref().is_ok_and(|lines| lines.first().is_some_and(|line| line == b"unpack ok"));
+        let unpacked = reported.is_ok() && report.unpacked();
         match sent {
             // Without a whole pack the remote moves nothing.
             Ok(Err(PackFailure::Local(e))) if !unpacked => {
@@ -268,14 +276,14 @@ impl PushSession {
             // A remote that stops listening says why in its report.
             Ok(_) => {}
         }
-        let lines = match reported {
-            Ok(lines) => lines,
+        match reported {
+            Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(unknown(&facts.url, connection, ""));
             }
             Err(e) => return Err(unknown(&facts.url, connection, &e.to_string())),
-        };
-        match report::statuses(&lines, &plan.sent()) {
+        }
+        match report.statuses() {
             Ok(statuses) => {
                 connection.finish();
                 Ok(plan.answer(statuses, &said.text()))

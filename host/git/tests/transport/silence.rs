@@ -18,7 +18,7 @@ use crate::support::{Daemon, Pair, command};
 const SHORT: Duration = Duration::from_millis(400);
 
 fn short(url: RemoteUrl) -> RemoteUrl {
-    url.within(Limits { connect: SHORT, silence: SHORT })
+    url.within(Limits { connect: SHORT, silence: SHORT, ..Limits::default() })
 }
 
 /// Between a client and a git daemon: what the daemon says goes through up to a number of bytes, and then nothing does,
@@ -213,7 +213,7 @@ fn a_hook_that_hangs_is_left_and_ended_with_its_children() {
     pair.remote.git(&["config", "receive.keepAlive", "1"]);
     pair.remote.hook("pre-receive", "cat >/dev/null; sleep 98761 & wait");
     let limit = Duration::from_millis(1_600);
-    let url = pair.remote.url().within(Limits { connect: limit, silence: limit });
+    let url = pair.remote.url().within(Limits { connect: limit, silence: limit, ..Limits::default() });
     let session = PushSession::open(&pair.local.0, &url, pair.format).unwrap();
     let error = session.push(&[command("refs/heads/a", None, Some(one))], &mut |_| {}).unwrap_err();
     assert_eq!(error.kind, GitErrorKind::Silent, "{error}");

@@ -72,6 +72,8 @@ const FULL: &str = r#"
     writes = none
     timeout = 90
     connectTimeout = 400 ms
+    sessionTimeout = 600
+    maxRefs = 1000
     showsAllRefs
     sourceOfTruth
 "#;
@@ -116,6 +118,7 @@ fn every_key_of_a_file() {
     assert_eq!(b.url.as_deref(), dir.path().join("../site-b/git/${name}.git").to_str());
     assert!(!b.mirror && b.source_of_truth && b.shows_all_refs);
     assert_eq!((b.limits.silence, b.limits.connect), (Duration::from_secs(90), Duration::from_millis(400)));
+    assert_eq!((b.limits.session, b.limits.refs), (Duration::from_secs(600), 1000));
     assert_eq!(c.site.git_timeout, Duration::from_secs(600));
     assert_eq!(b.writes, SiteKind::Mirror);
     let main = RefName::new("refs/heads/main").unwrap();
