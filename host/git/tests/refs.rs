@@ -284,6 +284,66 @@ fn a_damaged_packed_file_is_an_error_that_names_the_line() {
     }
     repo.write("packed-refs", format!("{header}{one} refs/heads/a\n{two} refs/heads/a\n").as_bytes());
     assert!(repo.open().refs().unwrap_err().message.contains("twice"));
+    repo.write("packed-refs", format!("{one} refs/heads/a\n{two} refs/heads/a\n").as_bytes());
+    assert!(repo.open().refs().unwrap_err().message.contains("twice"));
+}
+
+#[test]
+fn a_packed_file_that_git_refuses_is_refused_by_lists_and_lookups() {
+    let repo = Repo::new();
+    let (one, two) = (repo.commit("1", &[]), repo.commit("2", &[]));
+    let header = "# pack-refs with: peeled fully-peeled sorted ";
+    let (a, b) = (format!("{one} refs/heads/a\n"), format!("{two} refs/tags/b\n"));
+    let peeled = format!("^{one}\n");
+    // Each with whether git takes it, too: what it passes over may be a ref that nobody sees.
+    for (text, git_takes) in [
+        (format!("{header}\n{peeled}{a}{b}"), false),
+        (format!("{peeled}{a}{b}"), false),
+        (format!("{header}{b}{peeled}{a}"), false),
+        (format!("{header}{a}{b}"), true),
+        (format!("{header}\n{a}{peeled}{peeled}{b}"), false),
+        (format!("{header}\n{a}{b}{}", &peeled[..30]), false),
+        (format!("{header}\n{a}{}\n{b}", &peeled[..30]), false),
+        (format!("{header}\n{a}{}", b.trim_end()), false),
+        (format!("{header}\n{b}{a}"), true),
+        (format!("{header}\n{a}{a}"), true),
+        (format!("{header}\n\n{a}{b}"), false),
+        (format!("{header}\n{a}\n{b}"), false),
+        (format!("{header}\n{a}{b}\n"), false),
+        (format!("{header}\n{a}{}", &b[20..]), false),
+        (format!("{header}\n{a}{}\n", &b[..41]), false),
+        ("# what\n".to_owned() + &a, false),
+        ("# pack-refs-with: sorted\n".to_owned() + &a, false),
+    ] {
+        repo.write("packed-refs", text.as_bytes());
+        assert_eq!(repo.git_says(&["for-each-ref"]), git_takes, "{text}");
+        let repository = repo.open();
+        let error = repository.refs().expect_err(&text).message;
+        assert!(error.contains("packed-refs` is damaged"), "{error}");
+        for there in ["refs/heads/a", "refs/tags/b", "refs/heads/none"] {
+            let looked_up = repository.values(&[name(there)]).expect_err(&text).message;
+            assert_eq!(looked_up, error, "{text}: a lookup says what a list says");
+        }
+    }
+}
+
+#[test]
+fn an_error_shows_nothing_of_a_file_that_packed_refs_leads_to() {
+    let repo = Repo::new();
+    let secret = repo.path.join("private-to-somebody");
+    std::fs::write(&secret, "line one of a secret\nand two\n").unwrap();
+    let packed = repo.path.join("packed-refs");
+    let refused = || {
+        let error = repo.open().refs().unwrap_err().message;
+        assert!(error.contains("line 1:") && !error.contains("secret"), "{error}");
+        std::fs::remove_file(&packed).unwrap();
+    };
+    std::os::unix::fs::symlink(&secret, &packed).unwrap();
+    refused();
+    std::fs::hard_link(&secret, &packed).unwrap();
+    refused();
+    repo.write("packed-refs", b"line one of our own\n");
+    assert!(repo.open().refs().unwrap_err().message.contains("`line one of our own`"));
 }
 
 #[test]

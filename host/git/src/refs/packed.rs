@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use refgate_core::{ObjectFormat, Oid, RefName, escape};
@@ -25,7 +26,12 @@ impl Packed {
     /// Reads the file; a missing one holds no refs.
     pub(super) fn read(dir: &Path, format: ObjectFormat) -> Result<Packed, GitError> {
         let path = dir.join("packed-refs");
-        let text = match fs::read(&path) {
+        let read = || match fs::metadata(&path)?.is_file() {
+            true => fs::read(&path),
+            // Reading a pipe would wait for whoever writes it.
+            false => Err(io::Error::other("it is no file")),
+        };
+        let text = match read() {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(GitError::io("read", &path, &e)),
@@ -35,14 +41,61 @@ impl Packed {
             return Err(packed.damaged("its last line has no end"));
         }
         if packed.text.starts_with(b"#") {
-            let end = packed.line_end(0);
-            let Some(traits) = packed.text[..end].strip_prefix(b"# pack-refs with:") else {
-                return Err(packed.damaged("its first line is no header that git writes"));
-            };
-            packed.sorted = traits.split(|b| *b == b' ').any(|word| word == b"sorted");
-            packed.body = end + 1;
+            packed.header()?;
         }
+        packed.check()?;
         Ok(packed)
+    }
+
+    /// Reads the first line: what the file promises, one word each.
+    fn header(&mut self) -> Result<(), GitError> {
+        let end = self.line_end(0);
+        let traits = self.text[..end].strip_prefix(b"# pack-refs with:");
+        let Some(traits) = traits.filter(|rest| rest.is_empty() || rest.starts_with(b" ")) else {
+            return Err(self.damaged("its first line is no header that git writes"));
+        };
+        let mut words = traits.split(|b| *b == b' ').filter(|word| !word.is_empty());
+        // Git passes over words that it does not know. A ref among them is one that nobody would see.
+        if !words.clone().all(|word| word.iter().all(|b| b.is_ascii_lowercase() || *b == b'-')) {
+            return Err(self.damaged("its first line holds more than a header: the end of the line is lost"));
+        }
+        self.sorted = words.any(|word| word == b"sorted");
+        self.body = end + 1;
+        Ok(())
+    }
+
+    /// Whether every line is one where it may stand: a lookup sees a few of them only, and must not say "no such ref" where
+    /// a list says that the file is damaged.
+    fn check(&self) -> Result<(), GitError> {
+        let hex = self.format.oid_len() * 2;
+        let (mut at, mut before, mut follows_a_ref) = (self.body, &b""[..], false);
+        while at < self.text.len() {
+            let end = self.line_end(at);
+            let line = &self.text[at..end];
+            if line.starts_with(b"^") {
+                if !follows_a_ref {
+                    return Err(self.damaged_at(at, "it is the peeled id of a ref that is not there"));
+                }
+                if line.len() != hex + 1 {
+                    return Err(self.damaged_at(at, "it is not a peeled id"));
+                }
+                follows_a_ref = false;
+            } else {
+                let Some(name) = line.get(hex + 1..).filter(|name| !name.is_empty() && line[hex] == b' ')
+                else {
+                    return Err(self.damaged_at(at, "it is not an object id, a space and a name"));
+                };
+                if self.sorted && before >= name {
+                    return Err(self.damaged_at(at, match before == name {
+                        true => "its ref is there twice",
+                        false => "it stands behind one that it belongs before, though the first line says `sorted`",
+                    }));
+                }
+                (before, follows_a_ref) = (name, true);
+            }
+            at = end + 1;
+        }
+        Ok(())
     }
 
     /// Every ref below `refs/`.
@@ -127,8 +180,15 @@ impl Packed {
 
     fn damaged_at(&self, at: usize, why: &str) -> GitError {
         let number = self.text[..at].iter().filter(|b| **b == b'\n').count() + 1;
-        let shown = escape(&self.text[at..self.line_end(at).min(at + 200)]);
-        self.damaged(&format!("line {number}, `{shown}`: {why}"))
+        // Under another name it may be somebody's private file, which this process may read and the reader of this may not.
+        let own = fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_file() && found.nlink() == 1);
+        match own {
+            true => {
+                let shown = escape(&self.text[at..self.line_end(at).min(at + 200)]);
+                self.damaged(&format!("line {number}, `{shown}`: {why}"))
+            }
+            false => self.damaged(&format!("line {number}: {why}")),
+        }
     }
 
     fn damaged(&self, why: &str) -> GitError {
