@@ -4,8 +4,17 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer};
 
+/// Bytes of a glob.
+const BYTES: usize = 1024;
+
+/// Texts that the alternatives of a glob stand for, all `{a,b}` of it multiplied. Matching tries one after the other.
+const ALTERNATIVES: usize = 128;
+
 /// A glob: `?` is one byte, `*` any number within a `/`, `**` any number of whole parts between `/`, `[a-z]` one of them and
 /// `[!a-z]` none of them, `{a,b}` one or the other. Everything else stands for itself.
+///
+/// It has at most 1,024 bytes, and its alternatives stand for at most 128 texts: `{a,b}/{c,d,e}` for six. Matching tries
+/// them one after the other, so that more could use up the time of a call.
 ///
 /// It is small and fast to load, which counts in a component; a regular expression is neither. As a field of settings it
 /// refuses what is no glob, with the place:
@@ -38,6 +47,14 @@ impl Glob {
             // The library would negate; beside other globs people expect it to take something away from them.
             _ if text.starts_with('!') => wrong("it begins with `!`, which has no meaning here"),
             Err(e) => wrong(&e.to_string()),
+            Ok(()) if text.len() > BYTES => Err(format!(
+                "a glob of {} bytes is longer than the {BYTES} that are taken: write several globs",
+                text.len()
+            )),
+            Ok(()) if alternatives(text) > ALTERNATIVES => wrong(&format!(
+                "its alternatives in `{{ }}` stand for more than {ALTERNATIVES} texts, all groups multiplied, and every \
+                 name would be compared with each: write several globs"
+            )),
             Ok(()) => Ok(Glob(text.to_owned())),
         }
     }
@@ -46,6 +63,34 @@ impl Glob {
     pub fn matches(&self, name: impl AsRef<[u8]>) -> bool {
         fast_glob::glob_match(&self.0, name)
     }
+}
+
+/// How many texts without groups a valid glob stands for: groups in a row multiply, alternatives of a group add up.
+fn alternatives(text: &str) -> usize {
+    // By open group: what its alternatives before this one come to, and what this one comes to so far.
+    let (mut open, mut now) = (Vec::new(), 1usize);
+    let (mut bytes, mut class) = (text.bytes(), false);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b']' => class = false,
+            _ if class => {}
+            b'[' => class = true,
+            b'{' => open.push((0usize, std::mem::replace(&mut now, 1))),
+            b',' => {
+                if let Some((before, _)) = open.last_mut() {
+                    *before = before.saturating_add(std::mem::replace(&mut now, 1));
+                }
+            }
+            b'}' => {
+                if let Some((before, outside)) = open.pop() {
+                    now = before.saturating_add(now).saturating_mul(outside);
+                }
+            }
+            _ => {}
+        }
+    }
+    now
 }
 
 /// The text of the glob.
@@ -89,6 +134,28 @@ mod tests {
             assert!(yes.iter().all(|name| glob.matches(name)), "{glob} does not match all of {yes:?}");
             assert!(!no.iter().any(|name| glob.matches(name)), "{glob} matches one of {no:?}");
         }
+    }
+
+    #[test]
+    fn alternatives_multiply_and_too_many_are_refused() {
+        for (glob, texts) in [
+            ("a", 1),
+            ("{a,b}", 2),
+            ("{a,b}/{c,d,e}", 6),
+            ("{a,{b,c}{d,e},f}", 6),
+            ("{a,b}[{,}]{c,d}", 4),
+            ("\\{a,b\\}", 1),
+        ] {
+            assert_eq!(alternatives(glob), texts, "{glob}");
+        }
+        let group = "{a*,b*,c*,d*}";
+        assert!(Glob::new(&group.repeat(3)).is_ok(), "64 texts");
+        let error = Glob::new(&group.repeat(4)).unwrap_err();
+        assert!(error.contains("more than 128 texts") && error.contains("write several globs"), "{error}");
+        let error = Glob::new(&"{a,b}".repeat(200)).unwrap_err();
+        assert!(error.contains("more than 128 texts"), "{error}");
+        let error = Glob::new(&"a".repeat(1025)).unwrap_err();
+        assert!(error.contains("1025 bytes") && error.contains("write several globs"), "{error}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub fn system() -> System {
         rng: Arc::new(std::sync::Mutex::new(rand::make_rng::<rand::rngs::SmallRng>())),
         secret: Arc::new(|bytes| SysRng.try_fill_bytes(bytes).map_err(|e| e.to_string())),
         pause: Arc::new(std::thread::sleep),
+        compiler: None,
         log: Arc::new(|level, plugin, line| println!("{level:?} {plugin}: {line}")),
     }
 }

@@ -8,9 +8,9 @@ use refgate_core::{
 };
 use refgate_filters::EMBEDDED;
 use refgate_runtime::{
-    Cache, EmbeddedPlugin, Event, Fault, Limits, LoadError, LogLevel, LogSink, NewBuild, PluginInfo,
-    PluginStatus, Provenance, Require, Runtime, RuntimeConfig, Settings, Signers, State, SwapOptions,
-    Swapper, Unused, World,
+    Cache, CompileLimits, EmbeddedPlugin, Event, Fault, Limits, LoadError, LogLevel, LogSink, NewBuild,
+    PluginInfo, PluginStatus, Provenance, Require, Runtime, RuntimeConfig, Settings, Signers, State,
+    SwapOptions, Swapper, Unused, World,
 };
 use serde_json::Value;
 
@@ -81,7 +81,12 @@ pub struct Loader {
 impl Loader {
     /// Starts the WebAssembly engine.
     pub fn new(system: &System) -> Result<Loader, Error> {
-        Loader::with(system, None)
+        Loader::with(system, None, CompileLimits::default())
+    }
+
+    /// The same with the limits of a configuration, and without its cache.
+    pub fn without_cache(system: &System, config: &Config) -> Result<Loader, Error> {
+        Loader::with(system, None, config.plugins.compile)
     }
 
     /// The same, with the cache of compiled plugins that belongs to the saved state of a configuration.
@@ -97,10 +102,10 @@ impl Loader {
                 }
             }
         });
-        Loader::with(system, cache)
+        Loader::with(system, cache, config.plugins.compile)
     }
 
-    fn with(system: &System, cache: Option<Cache>) -> Result<Loader, Error> {
+    fn with(system: &System, cache: Option<Cache>, limits: CompileLimits) -> Result<Loader, Error> {
         let runtime = Runtime::new(RuntimeConfig {
             limits: Limits::default(),
             log: system.log.clone(),
@@ -108,6 +113,7 @@ impl Loader {
             pause: system.pause.clone(),
             fuel: false,
             cache,
+            compiler: system.compiler(limits),
         });
         Ok(Loader {
             runtime: runtime.map_err(refused)?,
@@ -338,7 +344,9 @@ fn provenance(config: &Config) -> Result<Provenance, Error> {
         };
     };
     let unusable = |e: String| Error::usage(format!("the list of signers `{}`: {e}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|e| unusable(format!("it cannot be read: {e}")))?;
+    let unreadable = |e: &dyn std::fmt::Display| unusable(format!("it cannot be read: {e}"));
+    let text = refgate_runtime::read_side_file(file).map_err(|e| unreadable(&e))?;
+    let text = String::from_utf8(text).map_err(|e| unreadable(&e))?;
     refgate_runtime::check_place(file).map_err(unusable)?;
     Ok(Provenance { require, signers: Signers::parse(&text).map_err(unusable)? })
 }

@@ -1,5 +1,6 @@
 //! From a configuration to a site that is ready: ref-db, repositories, filters.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rand::Rng;
 use refgate_core::{Clock, FilterSet, FilterSource, GlobalRefDb, NoopRefDb, Observer};
 use refgate_git::GitRepositories;
 use refgate_refdb::{Location, OpenMode, Opened};
-use refgate_runtime::{LogLevel, LogSink};
+use refgate_runtime::{CompileLimits, Compiler, LogLevel, LogSink};
 
 use crate::config::Config;
 use crate::filters::Loader;
@@ -18,6 +19,9 @@ use crate::{Error, Gate, GateParts, Site};
 
 /// Fills bytes that nobody can guess, or says why it cannot.
 pub type Secret = Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>;
+
+/// How the program that compiles a plugin is started. Its input and output are set by refgate; it needs no environment.
+pub type CompilerProgram = Arc<dyn Fn() -> Command + Send + Sync>;
 
 /// What only the program can give: time, randomness and a log.
 #[derive(Clone)]
@@ -30,8 +34,21 @@ pub struct System {
     pub pause: Arc<dyn Fn(Duration) + Send + Sync>,
     /// The key of the cache of compiled plugins is made of it.
     pub secret: Secret,
+    /// A program that does nothing but [`compile_child`](refgate_runtime::compile_child): plugins are compiled by it, within
+    /// the limits of the configuration. `None`: they are compiled in this process, without limits.
+    pub compiler: Option<CompilerProgram>,
     /// Takes the log lines of filters: level, plugin, text. The plugin is empty where refgate speaks of all of them.
     pub log: LogSink,
+}
+
+impl System {
+    /// Where plugins are compiled, and within what limits.
+    pub fn compiler(&self, limits: CompileLimits) -> Compiler {
+        match &self.compiler {
+            Some(program) => Compiler::Process { program: program.clone(), limits },
+            None => Compiler::Here,
+        }
+    }
 }
 
 /// A time since 1970 as people read it, in UTC.

@@ -21,6 +21,7 @@ mod versions;
 fn system() -> System {
     System {
         rng: Arc::new(Mutex::new(SmallRng::seed_from_u64(1))),
+        compiler: None,
         log: Arc::new(|_, _, _| {}),
         ..live::embed::system()
     }

@@ -133,6 +133,7 @@ fn system() -> System {
         }),
         // Nobody unparks the ticker: this is a sleep.
         pause: Arc::new(std::thread::park_timeout),
+        compiler: None,
         log: Arc::new(|_, _, _| {}),
     }
 }

@@ -69,6 +69,7 @@ pub fn shipped() -> FilterSet {
         secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
         // Nobody unparks the ticker: this is a sleep, and it only bounds how long a filter may run.
         pause: Arc::new(std::thread::park_timeout),
+        compiler: None,
         log: Arc::new(|_, _, _| {}),
     };
     let defaults = HostConfig::from_items(&[], Path::new(".")).expect("no item is a configuration");

@@ -206,6 +206,7 @@ impl Lab {
             secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
             // Nobody unparks the ticker: this is a sleep.
             pause: Arc::new(std::thread::park_timeout),
+            compiler: None,
             log: Arc::new(|_, _, _| {}),
         }
     }

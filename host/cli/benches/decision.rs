@@ -126,6 +126,7 @@ fn main() {
         secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
         #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
         pause: Arc::new(std::thread::sleep),
+        compiler: None,
         log: Arc::new(|_, _, _| {}),
     };
     let loader = Loader::new(&system).expect("an engine");

@@ -95,6 +95,7 @@ fn runtime(memory: usize) -> Runtime {
         pause: Arc::new(std::thread::sleep),
         fuel: false,
         cache: None,
+        compiler: Default::default(),
     };
     Runtime::new(config).expect("an engine")
 }

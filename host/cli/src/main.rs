@@ -18,6 +18,10 @@ use crate::output::Output;
 const THREADS: usize = 12;
 
 fn main() -> ExitCode {
+    // Before anything else of this program takes time, memory or threads.
+    if std::env::args_os().nth(1).is_some_and(|first| first == system::COMPILE) {
+        return refgate_runtime::compile_child();
+    }
     let args = match help::parse() {
         Ok(args) => args,
         Err(e) => return output::usage_error(&e),

@@ -1,5 +1,7 @@
 //! The only place with the real clock and the real source of randomness.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -65,10 +67,30 @@ pub fn system() -> Result<System, Error> {
         rng: Arc::new(Mutex::new(rng)),
         pause: Arc::new(pause),
         secret: Arc::new(|bytes| TryRng::try_fill_bytes(&mut SysRng, bytes).map_err(|e| e.to_string())),
+        compiler: Some(Arc::new(compiler)),
         log: Arc::new(|level, plugin, message| {
             crate::output::log(&format!("{level:?}").to_lowercase(), plugin, message)
         }),
     })
+}
+
+/// The argument that makes this program compile one plugin and end. Only this program gives it, to itself.
+pub const COMPILE: &str = "compile-plugin-for-refgate";
+
+/// This program, as what compiles plugins. It needs nothing of the environment but where its libraries are.
+fn compiler() -> Command {
+    // The program that runs, also when its file was replaced meanwhile.
+    let running = Path::new("/proc/self/exe");
+    let program = match running.exists() {
+        true => running.to_owned(),
+        false => std::env::current_exe().unwrap_or_else(|_| "refgate".into()),
+    };
+    let mut command = Command::new(program);
+    command.arg(COMPILE).env_clear().current_dir("/");
+    if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
+    command
 }
 
 /// A name for something that happens now: it sorts by time, and no two processes make the same.

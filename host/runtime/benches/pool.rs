@@ -69,6 +69,7 @@ fn main() {
         pause: Arc::new(std::thread::sleep),
         fuel: false,
         cache: None,
+        compiler: Default::default(),
     })
     .unwrap();
     let push = refgate_filters::EMBEDDED.iter().find(|e| e.name == "push").unwrap();

@@ -38,6 +38,7 @@ fn runtime(cache: Option<&Path>) -> Runtime {
         pause: Arc::new(std::thread::park_timeout),
         fuel: false,
         cache: cache.map(|dir| Cache::open(dir, &mut random).expect("a cache")),
+        compiler: Default::default(),
     };
     Runtime::new(config).expect("an engine")
 }

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::machine;
+use crate::{machine, read};
 
 /// How files are laid out. A change makes all older ones unknown.
 const FORMAT: u32 = 1;
@@ -96,8 +96,8 @@ impl Cache {
         let unusable = |cause: &str| {
             format!("the compiled plugin `{}` {cause}: it is compiled again and replaced", path.display())
         };
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
+        let mut file = match read::open_file(&path) {
+            Ok((file, _)) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(unusable(&format!("cannot be read ({e})"))),
         };
@@ -110,13 +110,10 @@ impl Cache {
         if !right {
             return Err(unusable("is damaged or was not written with this key"));
         }
-        // SAFETY: `code` has to be what `Component::serialize` returned. Its tag says that a holder of the key wrote
-        // exactly these bytes under this name; the key is readable by our user alone, and we tag only what `serialize`
-        // returned in `put`. `bytes` is memory of ours that nobody else can change. The name holds the compatibility hash
-        // of the engine, so code of other versions, settings or processors is never looked at.
-        #[expect(unsafe_code, reason = "compiled code is loaded nowhere else")]
-        let component = unsafe { Component::deserialize(engine, code) };
-        let component = match component {
+        // Its tag says that a holder of the key wrote exactly these bytes under this name; the key is readable by our user
+        // alone, and we tag only what `serialize` returned in `put`. The name holds the compatibility hash of the engine, so
+        // code of other versions, settings or processors is never looked at.
+        let component = match load_ours(engine, code) {
             Ok(component) => component,
             // The file is right. What the machine refuses here it refuses the compiler, too, who says so.
             Err(e) if machine::refusal(&e).is_some() => return Ok(None),
@@ -177,6 +174,18 @@ impl Cache {
         mac.update(name);
         mac.update(code);
         mac
+    }
+}
+
+/// The component of compiled code that is ours: what the compiler returned, in this process, in one that this process
+/// started to compile it and heard through its own pipe, or in one that tagged it with the key of the cache. Other bytes must
+/// never come here: they would be run as they are.
+pub(crate) fn load_ours(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` has to be what `Component::serialize` or `Engine::precompile_component` returned, which callers answer
+    // for as said above, and must not change meanwhile: it is memory of ours that nobody else can write.
+    #[expect(unsafe_code, reason = "compiled code is loaded nowhere else")]
+    unsafe {
+        Component::deserialize(engine, code)
     }
 }
 

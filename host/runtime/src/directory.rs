@@ -1,20 +1,17 @@
 //! Reads a plugin directory: every `NAME.wasm` with its `NAME.toml` and `NAME.wasm.sig`, without running anything.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::limits::COMPONENT_BYTES;
-use crate::place;
+use crate::limits::{COMPONENT_BYTES, SIDE_FILE_BYTES};
 use crate::{LoadError, Policy, digest};
+use crate::{place, read};
 
 /// Bytes of a plugin's name.
 const NAME_BYTES: usize = 64;
-
-/// Bytes of a `NAME.toml` or a signature.
-const SIDE_FILE_BYTES: u64 = 1 << 20;
 
 /// How often a directory is read again because something in it changed meanwhile.
 const READINGS: usize = 3;
@@ -90,9 +87,16 @@ pub(crate) fn list(dir: &Path) -> Result<Listing, LoadError> {
 }
 
 /// What tells two states of a directory apart, by file.
-type Stamps = BTreeMap<PathBuf, Option<(u64, u64, i64, i64)>>;
+pub(crate) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
-fn stamps(dir: &Path) -> Result<Stamps, LoadError> {
+/// What tells two states of a file apart: its number, its length, and when it changed.
+pub(crate) type Stamp = (u64, u64, i64, i64);
+
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|m| (m.ino(), m.len(), m.ctime(), m.ctime_nsec()))
+}
+
+pub(crate) fn stamps(dir: &Path) -> Result<Stamps, LoadError> {
     let unreadable = |e: std::io::Error| LoadError::directory(dir, format!("it cannot be read: {e}"));
     let metadata = fs::metadata(dir).map_err(unreadable)?;
     if !metadata.is_dir() {
@@ -103,7 +107,7 @@ fn stamps(dir: &Path) -> Result<Stamps, LoadError> {
         let path = entry.map_err(unreadable)?.path();
         if ["wasm", "toml", "sig"].iter().any(|extension| is(&path, extension)) {
             // What cannot be looked at is told when it is read.
-            let stamp = fs::metadata(&path).ok().map(|m| (m.ino(), m.len(), m.ctime(), m.ctime_nsec()));
+            let stamp = stamp(&path);
             stamps.insert(path, stamp);
         }
     }
@@ -196,28 +200,24 @@ pub(crate) fn legal_name(name: &str) -> bool {
 }
 
 fn stage(path: &Path) -> Result<Staged, LoadError> {
-    let wasm = read(path, COMPONENT_BYTES)?;
+    let wasm = whole(path, COMPONENT_BYTES)?;
     let side = PathBuf::from(format!("{}.sig", path.display()));
-    let signature = if side.exists() { Some(read(&side, SIDE_FILE_BYTES)?) } else { None };
+    let signature = if side.exists() { Some(whole(&side, SIDE_FILE_BYTES)?) } else { None };
     Ok(Staged { path: path.to_owned(), digest: digest(&wasm), wasm, signature })
 }
 
 fn policy(path: &Path) -> Result<(String, Policy), LoadError> {
     let text =
-        String::from_utf8(read(path, SIDE_FILE_BYTES)?).map_err(|_| refuse(path, "it is not UTF-8 text"))?;
+        String::from_utf8(whole(path, SIDE_FILE_BYTES)?).map_err(|_| refuse(path, "it is not UTF-8 text"))?;
     let policy = Policy::parse(&text).map_err(|cause| refuse(path, cause))?;
     Ok((text, policy))
 }
 
 /// The whole file, if only we and root can write it and it did not change while it was read.
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, LoadError> {
+fn whole(path: &Path, most: u64) -> Result<Vec<u8>, LoadError> {
     let unreadable = |e: std::io::Error| refuse(path, format!("it cannot be read: {e}"));
-    let file = File::open(path).map_err(unreadable)?;
     // What is checked is the file that is read, whatever the name points at by then.
-    let before = file.metadata().map_err(unreadable)?;
-    if !before.is_file() {
-        return Err(refuse(path, "it is not a file"));
-    }
+    let (file, before) = read::open_file(path).map_err(unreadable)?;
     place::check_open(path, &before).map_err(|cause| refuse(path, cause))?;
     if before.len() > most {
         return Err(refuse(path, format!("it is larger than {} MiB", most >> 20)));

@@ -7,20 +7,21 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use refgate_core::FilterSet;
+use wasmtime::Engine;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Engine};
 
 use crate::bindings::Imports;
+use crate::compile::{self, Compiler, Job, Shape, Space};
 use crate::directory::{self, Found, Listing, Staged};
 use crate::imports::HostState;
 use crate::inspect::{self, PluginInfo};
 use crate::limits::COMPONENT_BYTES;
 use crate::log::printable;
-use crate::machine;
 use crate::plugin::{LoadedPlugin, PluginSource};
 use crate::proof::Proof;
 use crate::set::{EmbeddedPlugin, Loaded, Plan, first};
 use crate::{Cache, Limits, LoadError, LogLevel, LogSink, Manifest, Policy, Provenance, Settings};
+use crate::{machine, scan};
 
 /// What a runtime needs from its host.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct RuntimeConfig {
     pub fuel: bool,
     /// Where compiled components are kept from one process to the next.
     pub cache: Option<Cache>,
+    /// Where components of others are compiled.
+    pub compiler: Compiler,
 }
 
 /// Loads and runs plugins. Cheap to clone; a process needs one.
@@ -50,6 +53,8 @@ pub struct Runtime {
 /// What every plugin of a runtime refers to.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    shape: Shape,
+    compiler: Compiler,
     pub(crate) linker: Linker<HostState>,
     pub(crate) limits: Limits,
     pub(crate) log: LogSink,
@@ -75,9 +80,12 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Runtime, LoadError> {
         // A machine may refuse the large memories without a limit that could be asked for.
         let spaces = if machine::is_tight() { &[Space::Fitted][..] } else { &[Space::Ample, Space::Fitted] };
+        let memory = u64::try_from(config.limits.memory).unwrap_or(u64::MAX);
+        let mut shape = Shape { memory, fuel: config.fuel, space: Space::Fitted };
         let mut tried = Err(LoadError::machine("nothing was tried"));
         for space in spaces {
-            tried = start(&config, *space);
+            shape.space = *space;
+            tried = start(&config, shape);
             if tried.is_ok() {
                 break;
             }
@@ -85,6 +93,8 @@ impl Runtime {
         let (engine, linker, proof) = tried?;
         let shared = Shared {
             engine,
+            shape,
+            compiler: config.compiler,
             linker,
             limits: config.limits,
             log: config.log,
@@ -103,7 +113,7 @@ impl Runtime {
     /// Fails on everything that is not a component with a world of refgate, imports something else than refgate offers,
     /// or refuses its settings.
     pub fn load(&self, source: PluginSource) -> Result<LoadedPlugin, LoadError> {
-        LoadedPlugin::load(&self.shared, source)
+        LoadedPlugin::load(&self.shared, source, &|| false)
     }
 
     /// The set of one generation: the embedded plugins, those of `plugins_dir`, and their settings by plugin name.
@@ -123,7 +133,7 @@ impl Runtime {
     ) -> Result<FilterSet, LoadError> {
         let listing = plugins_dir.map_or_else(|| Ok(Listing::default()), directory::list)?;
         let plan = Plan::new(listing, settings, embedded, provenance).map_err(first)?;
-        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
+        let loaded = plan.load(&self.shared, &Loaded::default(), &|| false).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }
 
@@ -142,7 +152,7 @@ impl Runtime {
             // Nobody prepares for a plugin to come in a case: the name is mistyped.
             return Err(LoadError::plugin(&unused.name, unused.to_string()));
         }
-        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
+        let loaded = plan.load(&self.shared, &Loaded::default(), &|| false).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }
 
@@ -196,7 +206,7 @@ impl Runtime {
         let own = settings.get(&name).map(|own| (name.clone(), own.clone())).into_iter().collect();
         let listing = Listing { found: [(name, found)].into(), refused: Vec::new() };
         let plan = Plan::new(listing, &own, &[], provenance).map_err(first)?;
-        let loaded = plan.load(&self.shared, &Loaded::default()).map_err(first)?;
+        let loaded = plan.load(&self.shared, &Loaded::default(), &|| false).map_err(first)?;
         Ok(loaded.set(self.next_generation(), None))
     }
 
@@ -208,7 +218,7 @@ impl Runtime {
     /// What a component is and could do, without running it. `name` is for the error.
     pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<PluginInfo, LoadError> {
         let manifest = Manifest::read(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
-        let component = self.shared.compile(name, bytes)?;
+        let component = self.shared.compile(name, bytes, From::Elsewhere, &|| false)?;
         Ok(inspect::info(&self.shared.engine, &component, bytes, manifest))
     }
 }
@@ -219,12 +229,19 @@ impl Shared {
         self.proof.check().map_err(LoadError::machine)
     }
 
-    /// Compiles `bytes` if they are a component, once for all settings that it is started with.
-    pub(crate) fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
-        inspect::check_header(bytes).map_err(|cause| LoadError::plugin(name, cause))?;
+    /// Compiles `bytes` if they are a component, once for all settings that it is started with, as long as it is not given
+    /// up.
+    pub(crate) fn compile(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        from: From,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Component, LoadError> {
+        let refuse = |cause: String| LoadError::plugin(name, cause);
+        inspect::check_header(bytes).map_err(refuse)?;
         if bytes.len() as u64 > COMPONENT_BYTES {
-            let cause = format!("it is larger than {} MiB: build it smaller", COMPONENT_BYTES >> 20);
-            return Err(LoadError::plugin(name, cause));
+            return Err(refuse(format!("it is larger than {} MiB: build it smaller", COMPONENT_BYTES >> 20)));
         }
         let digest = inspect::digest(bytes);
         let cell = {
@@ -237,15 +254,14 @@ impl Shared {
         if let Some(component) = cell.get() {
             return Ok(component.clone());
         }
-        let compile = || {
-            let compiled =
-                machine::compile(machine::COMPILER, || Component::from_binary(&self.engine, bytes));
-            compiled.map_err(LoadError::machine)?.map_err(|e| match machine::refusal(&e) {
-                Some(cause) => LoadError::machine(cause),
-                None => {
-                    LoadError::plugin(name, format!("it is damaged or uses what refgate does not run: {e:#}"))
-                }
-            })
+        let job = Job { engine: &self.engine, shape: self.shape, name, wasm: bytes, given_up };
+        let compile = || match from {
+            From::Program => compile::here(&job),
+            From::Elsewhere => {
+                let outline = scan::outline(bytes).map_err(refuse)?;
+                scan::bodies(bytes, &outline).map_err(refuse)?;
+                self.compiler.compile(&job)
+            }
         };
         let warn = |cause: &str| (self.log)(LogLevel::Warn, name, &printable(cause));
         let component = match &self.cache {
@@ -256,59 +272,25 @@ impl Shared {
     }
 }
 
-/// How much address space memories take.
-#[derive(Clone, Copy)]
-enum Space {
-    /// 4 GiB for each from the beginning. No access has to be compared with the end of the memory then, which makes what a
-    /// guest computes up to 1.7 times as fast.
-    Ample,
-    /// What it needs, and a little more.
-    Fitted,
+/// Who made a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// It is part of the program.
+    Program,
+    /// Anybody.
+    Elsewhere,
 }
 
-/// Address space that a fitted memory takes at first, in bytes, if its limit is not smaller. One that grows beyond it is
-/// moved: most filters never do.
-const RESERVED: u64 = 16 << 20;
-
-/// Address space that it takes beside what it needs when it is moved, so that it is not moved again soon.
-const GROWTH: u64 = 64 << 20;
-
-/// Address space before and behind it that traps when it is touched. Accesses at a fixed offset below this from an index
-/// are checked with one comparison.
-const GUARD: u64 = 4 << 20;
-
 /// The engine, what it offers to guests, and the proof that is on its way.
-fn start(config: &RuntimeConfig, space: Space) -> Result<(Engine, Linker<HostState>, Arc<Proof>), LoadError> {
+fn start(config: &RuntimeConfig, shape: Shape) -> Result<(Engine, Linker<HostState>, Arc<Proof>), LoadError> {
     let cannot = |what: &str, e: wasmtime::Error| match machine::refusal(&e) {
         Some(cause) => LoadError::machine(cause),
         None => LoadError::machine(format!("{what}: {e:#}")),
     };
-    let engine = Engine::new(&engine_config(&config.limits, config.fuel, space))
-        .map_err(|e| cannot("the engine cannot start", e))?;
+    let engine = Engine::new(&shape.config()).map_err(|e| cannot("the engine cannot start", e))?;
     let mut linker = Linker::new(&engine);
     Imports::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)
         .map_err(|e| cannot("the engine cannot offer its functions", e))?;
     let proof = Proof::begin(&engine, config.fuel, config.pause.clone()).map_err(LoadError::machine)?;
     Ok((engine, linker, proof))
-}
-
-/// The same verdicts on every machine: no threads, one NaN, no relaxed arithmetic; and every loop can be interrupted.
-fn engine_config(limits: &Limits, fuel: bool, space: Space) -> Config {
-    let mut config = Config::new();
-    if let Space::Fitted = space {
-        let most = u64::try_from(limits.memory).unwrap_or(u64::MAX);
-        config
-            .memory_reservation(most.min(RESERVED))
-            .memory_reservation_for_growth(most.min(GROWTH))
-            .memory_guard_size(GUARD);
-    }
-    config
-        .epoch_interruption(true)
-        .consume_fuel(fuel)
-        .cranelift_nan_canonicalization(true)
-        .wasm_relaxed_simd(false)
-        .concurrency_support(false)
-        // Only debuggers and profilers of native code read it, and it costs with every load.
-        .native_unwind_info(false);
-    config
 }

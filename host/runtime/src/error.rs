@@ -23,6 +23,8 @@ pub enum Fault {
     Settings,
     /// The machine refuses what every plugin needs: memory, executable memory, threads.
     Machine,
+    /// Nothing: what was wanted changed before it was compiled.
+    GivenUp,
 }
 
 impl LoadError {
@@ -40,6 +42,14 @@ impl LoadError {
             subject: "plugins cannot run here".to_owned(),
             cause: cause.into(),
             fault: Fault::Machine,
+        }
+    }
+
+    /// Whoever asked does not want it any more.
+    pub(crate) fn given_up(name: &str) -> LoadError {
+        LoadError {
+            fault: Fault::GivenUp,
+            ..LoadError::plugin(name, "something changed before it was compiled")
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod bindings;
 mod cache;
+mod compile;
 mod directory;
 mod engine;
 mod error;
@@ -25,6 +26,8 @@ mod place;
 mod plugin;
 mod policy;
 mod proof;
+mod read;
+mod scan;
 mod schema;
 mod sections;
 mod set;
@@ -35,6 +38,7 @@ mod usage;
 mod verdicts;
 
 pub use cache::Cache;
+pub use compile::{CompileLimits, Compiler, compile_child};
 pub use engine::{Runtime, RuntimeConfig};
 pub use error::{Fault, LoadError};
 pub use file::Build;
@@ -46,7 +50,9 @@ pub use machine::{no_thread, room_for_threads};
 pub use manifest::Manifest;
 pub use place::{Exposed, check as check_place, check_file as check_file_place};
 pub use plugin::{Isolation, LoadedPlugin, Origin, PluginSource};
-pub use policy::{LimitOverrides, OnFailure, Policy, Scope};
+pub use policy::{GLOB_BYTES, LimitOverrides, OnFailure, Policy, Scope};
+pub use read::{open_file, read_component, read_file, read_side_file};
+pub use scan::check_amounts;
 pub use set::{EmbeddedPlugin, Settings, Unused};
 pub use signature::{NAMESPACE, Provenance, Require, SignError, Signer, Signers, sign, signed_by, verify};
 pub use state::{Generation, Quarantined, Saved, SavedMember, State, StateLock};

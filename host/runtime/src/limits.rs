@@ -9,6 +9,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Bytes of one component file.
 pub(crate) const COMPONENT_BYTES: u64 = 64 << 20;
 
+/// Bytes of a `NAME.toml`, a signature or a list of signers.
+pub(crate) const SIDE_FILE_BYTES: u64 = 1 << 20;
+
 /// Bytes of a reason: part of the contract, so no plugin can be given more.
 pub(crate) const REASON_BYTES: usize = 64;
 
@@ -44,7 +47,7 @@ pub struct Limits {
     pub host_calls: u64,
     /// Bytes that one call copies between guest and host, both directions together (`host-mib`).
     pub host_bytes: usize,
-    /// Bytes of log text in one call; the rest is dropped (`log-kib`).
+    /// Bytes of log in one call, 16 and the plugin's name for each line beside its text; the rest is dropped (`log-kib`).
     pub log: usize,
     /// Different reasons in one call (`reasons`).
     pub reasons: usize,

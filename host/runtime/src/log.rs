@@ -31,6 +31,10 @@ impl LogLevel {
     }
 }
 
+/// Bytes that a line costs beside its text and the name of its plugin: the level, separators and the end of the line. An
+/// empty line is a line in the host's log.
+const LINE: usize = 16;
+
 /// Takes the lines: level, name of the plugin, text. Control characters in the text are escaped already.
 pub type LogSink = Arc<dyn Fn(LogLevel, &str, &str) + Send + Sync>;
 
@@ -70,10 +74,11 @@ impl PluginLog {
         if !self.enabled(level) {
             return;
         }
-        let kept = cut(message, self.left);
+        let left = self.left.saturating_sub(LINE + self.plugin.len());
+        let kept = cut(message, left);
         let line = printable(kept);
         (self.sink)(level, &self.plugin, &line);
-        self.left -= kept.len();
+        self.left = left - kept.len();
         if kept.len() < message.len() || self.left == 0 {
             self.left = 0;
             let said = format!(
@@ -105,13 +110,26 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
+    fn empty_lines_use_up_the_budget() {
+        let lines = Arc::new(Mutex::new(0));
+        let counted = lines.clone();
+        let sink: LogSink = Arc::new(move |_, _: &str, _: &str| *counted.lock().unwrap() += 1);
+        let mut log = PluginLog::new(sink, LogLevel::Info, "no-wip".into(), 64 << 10);
+        log.begin_call();
+        (0..100_000).for_each(|_| log.write(LogLevel::Info, ""));
+        let most = (64 << 10) / (LINE + "no-wip".len()) + 2;
+        assert!(*lines.lock().unwrap() <= most, "{} lines", lines.lock().unwrap());
+        assert_eq!(log.used(), 64 << 10);
+    }
+
+    #[test]
     fn a_call_has_a_budget_and_lines_stay_lines() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
         let sink: LogSink = Arc::new(move |level, plugin: &str, text: &str| {
             kept.lock().unwrap().push((level, format!("{plugin}: {text}")));
         });
-        let mut log = PluginLog::new(sink, LogLevel::Info, "p".into(), 10);
+        let mut log = PluginLog::new(sink, LogLevel::Info, "p".into(), 2 * (LINE + 1) + 10);
         log.begin_call();
         log.write(LogLevel::Debug, "not wanted");
         log.write(LogLevel::Error, "a\nb");
@@ -121,7 +139,7 @@ mod tests {
         let lines = lines.lock().unwrap();
         let texts: Vec<_> = lines.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts[..2], ["p: a\\nb", "p: äää"]);
-        assert!(texts[2].contains("after 10 bytes") && texts[2].contains("`log-kib`"), "{}", texts[2]);
+        assert!(texts[2].contains("after 44 bytes") && texts[2].contains("`log-kib`"), "{}", texts[2]);
         assert_eq!(texts.len(), 3);
     }
 }

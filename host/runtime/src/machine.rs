@@ -51,7 +51,7 @@ fn said(errno: i32) -> Option<String> {
 /// Address space that a thread takes, in bytes: 2 MiB of stack, and its share of the heap and of what the program maps.
 const SPACE_PER_THREAD: u64 = 24 << 20;
 
-fn no_memory() -> String {
+pub(crate) fn no_memory() -> String {
     match limit() {
         Some(bytes) => format!(
             "the address space of this process is limited to {} MiB, which is too little: raise the limit (`ulimit -v \
@@ -88,6 +88,14 @@ pub fn no_thread(error: &io::Error) -> String {
     )
 }
 
+/// That the process which compiles plugins could not be started or heard, and what to do.
+pub(crate) fn no_process(error: &io::Error) -> String {
+    format!(
+        "cannot start a process that compiles plugins ({error}): raise the limit of processes (`ulimit -u`, `TasksMax=` in \
+         a systemd unit, `pids.max` of the control group), and see that the program is still where it was"
+    )
+}
+
 /// Bytes of address space that this process may use, if there is a limit.
 fn limit() -> Option<u64> {
     getrlimit(Resource::As).current
@@ -112,13 +120,26 @@ fn spare(bytes: usize) -> Result<(), String> {
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| no_memory())
 }
 
-/// Runs the compiler, which needs `room` bytes.
+/// Whether there is room for `bytes` where address space is limited.
+pub(crate) fn check_room(bytes: usize) -> Result<(), String> {
+    spare(bytes)
+}
+
+/// Runs the compiler and waits for it.
 ///
 /// # Errors
-/// There is no thread to run it on, or no room for it.
-pub(crate) fn compile<T: Send>(room: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
-    spare(room)?;
+/// There is no thread to run it on.
+pub(crate) fn compile<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     Ok(pool()?.install(work))
+}
+
+/// Runs the compiler on a thread of its own.
+///
+/// # Errors
+/// There is no thread to run it on.
+pub(crate) fn compile_later(work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    pool()?.spawn(work);
+    Ok(())
 }
 
 fn pool() -> Result<&'static ThreadPool, String> {
@@ -155,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_compiler_runs_on_threads_of_ours() {
-        let name = compile(0, || std::thread::current().name().map(str::to_owned)).unwrap();
+        let name = compile(|| std::thread::current().name().map(str::to_owned)).unwrap();
         assert!(name.unwrap().starts_with("refgate-compile-"));
     }
 }

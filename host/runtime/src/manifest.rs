@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::limits::REASON_BYTES;
 use crate::log::{cut, printable};
-use crate::schema;
 use crate::sections::{custom, sections};
+use crate::{scan, schema};
 
 /// The custom section that holds the manifest.
 const SECTION: &str = "refgate:manifest";
@@ -68,6 +68,7 @@ impl Manifest {
     /// The bytes are no whole component, or the manifest is not usable: two of them, more than 1 MiB, no JSON, a settings
     /// schema that is none, a reason that is not kebab-case or longer than 64 bytes.
     pub fn read(wasm: &[u8]) -> Result<Option<Manifest>, String> {
+        scan::check_amounts(wasm)?;
         let mut found = None;
         for section in sections(wasm)? {
             let Some((SECTION, data)) = section.custom else { continue };

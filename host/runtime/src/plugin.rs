@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_queue::ArrayQueue;
 use refgate_core::{Answer, FilterError, Matched, Project, RefBatch};
 
-use crate::engine::Shared;
+use crate::engine::{From, Shared};
 use crate::imports::{Call, HostState};
 use crate::inspect::{self, World, exported};
 use crate::instance::{Code, Failure, Function, Instance, NoStart};
@@ -82,10 +82,16 @@ pub struct LoadedPlugin {
 }
 
 impl LoadedPlugin {
-    pub(crate) fn load(shared: &Arc<Shared>, mut source: PluginSource) -> Result<LoadedPlugin, LoadError> {
+    /// Compiles and starts it, as long as it is not given up.
+    pub(crate) fn load(
+        shared: &Arc<Shared>,
+        mut source: PluginSource,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<LoadedPlugin, LoadError> {
         let manifest = source.admit()?.map(Arc::new);
         let plugin = Plugin::new(shared.clone(), source);
-        let worlds = plugin.code()?.worlds.clone();
+        let code = plugin.compile(given_up)?;
+        let worlds = plugin.code.get_or_init(|| Ok(code)).as_ref().map_err(LoadError::clone)?.worlds.clone();
         let first = plugin.start()?;
         plugin.put_back(first);
         Ok(LoadedPlugin { plugin: Arc::new(plugin), worlds, manifest })
@@ -156,6 +162,7 @@ pub(crate) struct Plugin {
     pub(crate) name: Arc<str>,
     digest: String,
     shown: String,
+    from: From,
     settings: String,
     bytes: Cow<'static, [u8]>,
     shared: Arc<Shared>,
@@ -172,6 +179,10 @@ impl Plugin {
             name: source.name.as_str().into(),
             digest: digest(&source.bytes),
             shown: source.shown(),
+            from: match source.origin {
+                Origin::Embedded => From::Program,
+                Origin::File(_) => From::Elsewhere,
+            },
             settings: serde_json::Value::Object(source.settings).to_string(),
             bytes: source.bytes,
             limits: source.limits.unwrap_or(shared.limits),
@@ -188,12 +199,12 @@ impl Plugin {
     }
 
     fn code(&self) -> Result<&Code, LoadError> {
-        self.code.get_or_init(|| self.compile()).as_ref().map_err(LoadError::clone)
+        self.code.get_or_init(|| self.compile(&|| false)).as_ref().map_err(LoadError::clone)
     }
 
-    fn compile(&self) -> Result<Code, LoadError> {
+    fn compile(&self, given_up: &dyn Fn() -> bool) -> Result<Code, LoadError> {
         let refuse = |cause: String| LoadError::plugin(&self.shown, cause);
-        let component = self.shared.compile(&self.shown, &self.bytes)?;
+        let component = self.shared.compile(&self.shown, &self.bytes, self.from, given_up)?;
         let info = inspect::info(&self.shared.engine, &component, &self.bytes, None);
         info.check().map_err(refuse)?;
         let pre = self.shared.linker.instantiate_pre(&component).map_err(|e| {

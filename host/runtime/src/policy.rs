@@ -117,6 +117,9 @@ impl LimitOverrides {
     }
 }
 
+/// Bytes of a glob that an operator writes: a longer one may take more memory to compile than the library allows itself.
+pub const GLOB_BYTES: usize = 1024;
+
 /// A set of globs; none at all means everything. `*` crosses slashes.
 #[derive(Clone, Debug, Default)]
 pub struct Scope(Option<GlobSet>);
@@ -130,6 +133,12 @@ impl Scope {
         for glob in globs {
             if glob.is_empty() {
                 return Err(format!("`{key}` has an empty glob: leave the key out to mean everything"));
+            }
+            if glob.len() > GLOB_BYTES {
+                let bytes = glob.len();
+                return Err(format!(
+                    "`{key}` has a glob of {bytes} bytes, longer than the {GLOB_BYTES} that are taken: write several globs"
+                ));
             }
             set.add(Glob::new(glob).map_err(|e| format!("`{key}`: `{glob}` is not a glob: {}", e.kind()))?);
         }
@@ -254,6 +263,7 @@ mod tests {
             ("digest = 5", "a list of texts"),
             ("projects = ['a[']", "`a[` is not a glob"),
             ("projects = ['']", "empty glob"),
+            (&format!("remotes = ['{}']", "?".repeat(1025)), "`remotes` has a glob of 1025 bytes"),
             ("a = ", "line 1"),
         ] {
             let error = Policy::parse(text).unwrap_err();

@@ -108,7 +108,7 @@ fn broken(e: wasmtime::Error) -> String {
 
 /// The loop, ready to run.
 fn started(engine: &Engine, fuel: bool) -> Result<(Store<()>, TypedFunc<(), ()>), String> {
-    let module = machine::compile(0, || Module::from_binary(engine, &LOOP))?.map_err(broken)?;
+    let module = machine::compile(|| Module::from_binary(engine, &LOOP))?.map_err(broken)?;
     let mut store = Store::new(engine, ());
     if fuel {
         store.set_fuel(u64::MAX).map_err(broken)?;

@@ -15,6 +15,12 @@ const PATTERN_STEPS: usize = 10_000;
 /// Bytes of one compiled pattern.
 const PATTERN_BYTES: usize = 1 << 20;
 
+/// Bytes of all compiled patterns of a schema. Each may take its share, and none more than [`PATTERN_BYTES`].
+const PATTERNS_BYTES: usize = 32 << 20;
+
+/// Bytes of a schema as compact JSON.
+const SCHEMA_BYTES: usize = 256 << 10;
+
 /// Makes `settings` what `schema` says, and validates them.
 ///
 /// Settings of a configuration file are texts, or lists of texts where a key is given several times. A text becomes a
@@ -60,12 +66,15 @@ fn compile(schema: &Value) -> Result<Validator, String> {
     if !schema.is_object() {
         return Err("it must be an object".to_owned());
     }
-    shape::check(schema)?;
+    let bytes = schema.to_string().len();
+    if bytes > SCHEMA_BYTES {
+        return Err(format!("it has {bytes} bytes, and at most {SCHEMA_BYTES} are taken: make it simpler"));
+    }
+    let patterns = shape::check(schema)?;
+    let most = PATTERN_BYTES.min(PATTERNS_BYTES / patterns.max(1));
     jsonschema::options()
         .offline()
-        .with_pattern_options(
-            PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS).size_limit(PATTERN_BYTES),
-        )
+        .with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS).size_limit(most))
         .build(schema)
         .map_err(|e| match e.instance_path().as_str() {
             "" => words::line(&e.to_string()),

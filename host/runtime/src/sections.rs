@@ -50,7 +50,7 @@ fn section(wasm: &[u8], start: usize) -> Option<Section<'_>> {
 }
 
 /// An unsigned LEB128 number of 32 bits, and where the next byte is.
-fn number(bytes: &[u8], mut at: usize) -> Option<(usize, usize)> {
+pub(crate) fn number(bytes: &[u8], mut at: usize) -> Option<(usize, usize)> {
     let mut value: u64 = 0;
     for shift in (0..35).step_by(7) {
         let byte = *bytes.get(at)?;

@@ -148,13 +148,24 @@ impl Plan {
     }
 
     /// Starts every plugin; those that `before` has running already go on as they are. All that do not start are named.
-    pub(crate) fn load(self, shared: &Arc<Shared>, before: &Loaded) -> Result<Loaded, Vec<Refused>> {
-        let (loaded, refused) = self.load_usable(shared, before);
+    /// When it is given up, that is all that is said.
+    pub(crate) fn load(
+        self,
+        shared: &Arc<Shared>,
+        before: &Loaded,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Loaded, Vec<Refused>> {
+        let (loaded, refused) = self.load_usable(shared, before, given_up);
         if refused.is_empty() { Ok(loaded) } else { Err(refused) }
     }
 
     /// The same, with those that do start.
-    pub(crate) fn load_usable(self, shared: &Arc<Shared>, before: &Loaded) -> (Loaded, Vec<Refused>) {
+    pub(crate) fn load_usable(
+        self,
+        shared: &Arc<Shared>,
+        before: &Loaded,
+        given_up: &dyn Fn() -> bool,
+    ) -> (Loaded, Vec<Refused>) {
         let (mut loaded, mut refused) = (Loaded::default(), Vec::new());
         let Plan { members, urgent, .. } = self;
         for member in members {
@@ -171,12 +182,11 @@ impl Plan {
                     if let Some((_, plugin)) = old {
                         loaded.last_good.insert(name.clone(), plugin.clone());
                     }
-                    match member.load(shared) {
+                    match member.load(shared, given_up) {
                         Ok(plugin) => plugin,
-                        Err(error) if error.fault == Fault::Machine => {
+                        Err(error) if matches!(error.fault, Fault::Machine | Fault::GivenUp) => {
                             // It is about all of them, and the others would say the same.
-                            refused.insert(0, Refused::machine(error));
-                            return (loaded, refused);
+                            return (loaded, vec![Refused::machine(error)]);
                         }
                         Err(error) if error.fault == Fault::Settings && member.may_wait(urgent.as_ref()) => {
                             loaded.waiting.push((member, error));
@@ -248,15 +258,15 @@ impl Member {
         }
     }
 
-    fn load(&self, shared: &Arc<Shared>) -> Result<LoadedPlugin, LoadError> {
+    fn load(&self, shared: &Arc<Shared>, given_up: &dyn Fn() -> bool) -> Result<LoadedPlugin, LoadError> {
         match (&self.staged, self.shipped) {
             // With settings a plugin is loaded at once, so that bad ones are found now and not at the first decision.
             (None, Some(shipped)) if self.settings.is_empty() && !self.must_start() => {
                 Ok(LoadedPlugin::later(shared, self.source(shared.limits), shipped.world))
             }
-            (None, _) => LoadedPlugin::load(shared, self.source(shared.limits)),
+            (None, _) => LoadedPlugin::load(shared, self.source(shared.limits), given_up),
             (Some(staged), shipped) => {
-                let plugin = LoadedPlugin::load(shared, self.source(shared.limits))?;
+                let plugin = LoadedPlugin::load(shared, self.source(shared.limits), given_up)?;
                 let missing = shipped.filter(|shipped| !plugin.worlds().contains(&shipped.world));
                 match missing {
                     None => Ok(plugin),

@@ -8,14 +8,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::{self, Stamp};
 use crate::place;
+use crate::read::{read_component, read_file};
 use crate::{Fault, LoadError, digest};
 
 /// Sets that are kept to go back to.
@@ -24,6 +26,9 @@ const PREVIOUS: usize = 8;
 /// Longest time to wait for another process that changes the state, and the time between two attempts.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Bytes of `live.json`: a few hundred per plugin and generation.
+const LIVE_BYTES: u64 = 64 << 20;
 
 /// The version of `live.json` that is written.
 const FORMAT: u32 = 1;
@@ -160,10 +165,15 @@ impl State {
         Ok(StateLock { _file: file })
     }
 
+    /// What tells two states of what is saved apart; `None` when there is nothing.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        directory::stamp(&self.dir.join("live.json"))
+    }
+
     /// What was saved; nothing yet is empty.
     pub fn read(&self) -> Result<Saved, LoadError> {
         let path = self.dir.join("live.json");
-        let text = match fs::read(&path) {
+        let text = match read_file(&path, LIVE_BYTES) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Saved::default()),
             Err(e) => return Err(failed(&path, format!("it cannot be read: {e}"))),
@@ -199,7 +209,7 @@ impl State {
     pub fn put(&self, bytes: &[u8]) -> Result<String, LoadError> {
         let wanted = digest(bytes);
         let path = self.stored(&wanted);
-        if !fs::read(&path).is_ok_and(|there| there == bytes) {
+        if !read_component(&path).is_ok_and(|there| there == bytes) {
             self.replace(&path, bytes)?;
         }
         Ok(wanted)
@@ -208,9 +218,7 @@ impl State {
     /// The bytes of a digest, checked against it.
     pub fn get(&self, wanted: &str) -> Result<Vec<u8>, LoadError> {
         let path = self.stored(wanted);
-        let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes));
-        read.map_err(|e| failed(&path, format!("it cannot be read: {e}")))?;
+        let bytes = read_component(&path).map_err(|e| failed(&path, format!("it cannot be read: {e}")))?;
         match digest(&bytes) == wanted {
             true => Ok(bytes),
             false => Err(failed(&path, "it is damaged: its digest is another one; remove it".to_owned())),

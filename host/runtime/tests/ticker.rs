@@ -19,6 +19,7 @@ fn runtime(pause: impl Fn(Duration) + Send + Sync + 'static) -> Runtime {
         pause: Arc::new(pause),
         fuel: false,
         cache: None,
+        compiler: Default::default(),
     };
     Runtime::new(config).unwrap()
 }

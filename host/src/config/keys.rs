@@ -51,6 +51,8 @@ pub enum Kind {
     Hours,
     /// A whole number, 0 or more.
     Count,
+    /// Whole MiB, 64 or more.
+    Mebibytes,
     /// 0 to 100, with decimals.
     Percent,
     /// `none`, `checksum` or `signature`.
@@ -80,6 +82,7 @@ impl Kind {
             Kind::Millis | Kind::PositiveMillis => "milliseconds",
             Kind::Hours => "hours",
             Kind::Count => "number",
+            Kind::Mebibytes => "MiB",
             Kind::Percent => "percent",
             Kind::Verify => "none, checksum or signature",
             Kind::Time => "time",
@@ -110,6 +113,7 @@ impl Kind {
             },
             Kind::Hours => values::hours(text).map(drop),
             Kind::Count => values::count(text).map(drop),
+            Kind::Mebibytes => values::mebibytes(text).map(drop),
             Kind::Percent => values::percent(text).map(drop),
             Kind::Verify => match Require::from_name(text) {
                 Some(_) => Ok(()),

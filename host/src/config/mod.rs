@@ -20,7 +20,7 @@ use std::time::Duration;
 use refgate_core::{Refspecs, ReloadWait, Rules, SiteKind};
 use refgate_git::Limits;
 use refgate_refdb::Access;
-use refgate_runtime::Require;
+use refgate_runtime::{CompileLimits, Require};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{KeyDoc, Kind, Subsection};
@@ -103,6 +103,8 @@ pub struct Plugins {
     pub signers: Option<PathBuf>,
     /// Where the live set is saved; `None` without a plugin directory, unless it was written.
     pub state: Option<PathBuf>,
+    /// What compiling one plugin may take, where the program compiles them in a process of their own.
+    pub compile: CompileLimits,
     /// Case files that a new set has to pass before a running host uses it.
     pub cases: Vec<PathBuf>,
     /// Looks that a new set only watches; 0 for none.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use refgate_core::{Direction, Enforcement, Refspec, Refspecs, ReloadWait, Rules, SiteKind, escape};
 use refgate_git::Limits;
 use refgate_refdb::{Access, PasswordFrom, Tls};
-use refgate_runtime::Require;
+use refgate_runtime::{CompileLimits, Require};
 use serde_json::{Map, Value};
 
 use super::error::{ConfigError, ConfigErrors};
@@ -66,6 +66,12 @@ pub(super) fn config(items: &[Item], base: &Path) -> Result<Config, ConfigErrors
                 let state = || base.join(read.or_default("plugins", None, "state"));
                 read.last("plugins", None, "directory").map(|_| state())
             }),
+            compile: CompileLimits {
+                time: values::seconds(&read.or_default("plugins", None, "compileTimeout"))
+                    .unwrap_or_default(),
+                memory: values::mebibytes(&read.or_default("plugins", None, "compileMemory"))
+                    .unwrap_or_default(),
+            },
             cases: read.paths("plugins", "cases"),
             shadow_looks: read.count("plugins", None, "shadowLooks"),
             max_changed_percent: values::percent(&read.or_default("plugins", None, "maxChanged"))

@@ -231,6 +231,22 @@ static KEYS: &[KeyDoc] = &[
         "plugins.state",
         "where the live set is saved, with a cache of compiled plugins; used when there is a plugin directory",
     ),
+    one(
+        "plugins",
+        Plain,
+        "compileTimeout",
+        Kind::Seconds,
+        "120",
+        "how long compiling one plugin may take; the shipped ones are not bounded",
+    ),
+    one(
+        "plugins",
+        Plain,
+        "compileMemory",
+        Kind::Mebibytes,
+        "2048",
+        "how much memory compiling one plugin may take, in MiB; the shipped ones are not bounded",
+    ),
     many(
         "plugins",
         Plain,

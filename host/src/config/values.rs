@@ -64,6 +64,15 @@ pub(super) fn count(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| format!("`{text}` is not a number; write digits, 0 or more"))
 }
 
+/// Bytes, from a whole number of MiB from 64 to a million.
+pub(super) fn mebibytes(text: &str) -> Result<u64, String> {
+    match count(text) {
+        Ok(mib @ 64..=1_000_000) => Ok(mib << 20),
+        Ok(_) => Err(format!("`{text}` is out of range; write 64 to 1000000 MiB")),
+        Err(_) => Err(format!("`{text}` is not a number of MiB; write digits, as in `2048`")),
+    }
+}
+
 /// A share of a hundred.
 pub(super) fn percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end();
@@ -114,6 +123,14 @@ mod tests {
         assert_eq!((hours("1"), hours(" 48 ")), (Ok(1), Ok(48)));
         for bad in ["0", "-1", "+1", "1h", "1.5", "", "87601", "99999999999"] {
             assert!(hours(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn mebibytes_are_whole_and_never_too_few() {
+        assert_eq!((mebibytes("64"), mebibytes(" 2048 ")), (Ok(64 << 20), Ok(2 << 30)));
+        for bad in ["0", "63", "1000001", "-1", "2g", "", "99999999999999999999"] {
+            assert!(mebibytes(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -167,6 +167,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         let _ = self.wake.send(Wake::Stop);
+        self.swapper.close();
         if let Some(thread) = self.thread.take() {
             // A panic there was printed by it.
             let _ = thread.join();

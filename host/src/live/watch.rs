@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{EventKind, RecursiveMode, Watcher, event::AccessKind, event::AccessMode};
 use refgate_core::Clock;
@@ -115,7 +115,7 @@ impl Keeper {
 
     /// Works until the end.
     pub fn run(mut self, woken: &Receiver<Wake>) {
-        let mut due = self.clock.now() + self.options.rescan;
+        let mut due = self.next();
         let mut changes = 0;
         loop {
             match woken.recv_timeout(due.saturating_duration_since(self.clock.now())) {
@@ -133,21 +133,31 @@ impl Keeper {
                 Ok(Wake::Now(reply)) => {
                     // Nobody may wait any more.
                     let _ = reply.send(self.scan());
-                    (due, changes) = (self.clock.now() + self.options.rescan, 0);
+                    (due, changes) = (self.next(), 0);
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.scan();
-                    (due, changes) = (self.clock.now() + self.options.rescan, 0);
+                    (due, changes) = (self.next(), 0);
                 }
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
+    /// When to look again. A look that was given up for a change is made again when all is quiet.
+    fn next(&self) -> Instant {
+        let unfinished = self.swapper.is_unfinished();
+        self.clock.now() + if unfinished { self.options.debounce } else { self.options.rescan }
+    }
+
     fn scan(&mut self) -> Vec<Event> {
         self.eyes.rearm(&self.loader);
-        let events = self.swapper.scan();
+        // What was gone back to is told before something else is compiled.
+        let mut events = self.swapper.catch_up();
         self.tell(&events);
+        let found = self.swapper.scan();
+        self.tell(&found);
+        events.extend(found);
         let shadowing = self.swapper.shadow().is_some();
         self.watching.shadowing.store(shadowing, Ordering::Relaxed);
         events

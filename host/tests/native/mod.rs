@@ -44,6 +44,7 @@ pub fn loader() -> Loader {
         secret: Arc::new(|_| Err("there is no randomness here".to_owned())),
         #[expect(clippy::disallowed_methods, reason = "the ticker of the engine")]
         pause: Arc::new(std::thread::sleep),
+        compiler: None,
         log: Arc::new(|_, _, _| {}),
     };
     Loader::new(&system).unwrap()

@@ -89,7 +89,7 @@ fn from_crate(args: &BuildArgs) -> Result<Made, Error> {
 fn from_file(args: &BuildArgs) -> Result<Made, Error> {
     let file = &args.source;
     let refused = |cause: String| Error::usage(format!("`{}` {cause}", file.display()));
-    let raw = std::fs::read(file).map_err(|e| refused(format!("cannot be read: {e}")))?;
+    let raw = refgate_runtime::read_component(file).map_err(|e| refused(format!("cannot be read: {e}")))?;
     // The two kinds of WebAssembly differ in this field: layer 0 and layer 1.
     let wasm = match raw.get(..8) {
         Some([0, b'a', b's', b'm', _, _, 0, 0]) => {

@@ -143,8 +143,8 @@ impl Held {
     fn look(dir: &Path, plugin: &str, done: &RolledBack) -> Option<Held> {
         let live = done.saved.live.as_ref()?;
         let path = dir.join(format!("{plugin}.wasm"));
-        let found = std::fs::read(&path).ok().map(|wasm| {
-            let policy = std::fs::read(dir.join(format!("{plugin}.toml"))).ok();
+        let found = refgate_runtime::read_component(&path).ok().map(|wasm| {
+            let policy = refgate_runtime::read_side_file(&dir.join(format!("{plugin}.toml"))).ok();
             (digest(&wasm), policy.as_deref().map(digest))
         });
         let taken = |q: &&Quarantined| q.rolled_back && q.name == plugin;

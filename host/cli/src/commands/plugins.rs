@@ -15,7 +15,12 @@ use crate::system::system;
 /// `refgate plugins inspect`: by file, by the name of a plugin in the directory, or of an embedded one.
 pub fn inspect(file: &Path, plugin: &str, output: &Output) -> Result<u8, Error> {
     let (name, bytes) = find(file, plugin)?;
-    let mut info = filters::Loader::new(&system()?)?.inspect(&name, &bytes)?;
+    let system = system()?;
+    let loader = match file.exists() {
+        true => filters::Loader::without_cache(&system, &site::config(file)?)?,
+        false => filters::Loader::new(&system)?,
+    };
+    let mut info = loader.inspect(&name, &bytes)?;
     if let Some(embedded) = EMBEDDED.iter().find(|e| e.name == name) {
         // The shipped ones say beside their code what others say in it.
         let (manifest, _) = Manifest::from_toml(embedded.about)
@@ -117,7 +122,7 @@ impl Signature {
             return Ok(Signature::None);
         }
         let file = sign::signature_file(Path::new(name));
-        let sig = match std::fs::read(&file) {
+        let sig = match refgate_runtime::read_side_file(&file) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Signature::None),
             sig => sig.map_err(|e| Error::failed(format!("cannot read `{}`: {e}", file.display())))?,
         };
@@ -159,7 +164,7 @@ fn interfaces(list: &[refgate_runtime::Interface]) -> Vec<Value> {
 
 fn find(file: &Path, plugin: &str) -> Result<(String, Vec<u8>), Error> {
     let read = |path: &Path| {
-        std::fs::read(path)
+        refgate_runtime::read_component(path)
             .map_err(|e| Error::usage(format!("cannot read the plugin `{}`: {e}", path.display())))
     };
     if plugin.ends_with(".wasm") || plugin.contains('/') {

@@ -1,13 +1,13 @@
 //! `sign` and `verify`: detached signatures of filters, as `ssh-keygen -Y` makes and takes them.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Permissions};
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use refgate_host::Error;
-use refgate_runtime::{Manifest, NAMESPACE, SignError, Signers};
+use refgate_runtime::{Manifest, NAMESPACE, SignError, Signers, open_file, read_side_file};
 use serde_json::json;
 
 use super::site;
@@ -63,7 +63,7 @@ pub fn sign(args: &SignArgs, output: &Output) -> Result<u8, Error> {
         }
     })?;
     let file = signature_file(&args.file);
-    let before = match fs::read(&file) {
+    let before = match read_side_file(&file) {
         Ok(before) => Some(before),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => return Err(Error::failed(format!("cannot read `{}`: {e}", file.display()))),
@@ -100,7 +100,7 @@ pub fn verify(config: &Path, args: &VerifyArgs, output: &Output) -> Result<u8, E
     let wasm = plugin(&args.file)?;
     let file = signature_file(&args.file);
     let refused = |cause: String| Error::failed(format!("`{}` is refused: {cause}", args.file.display()));
-    let sig = fs::read(&file).map_err(|e| match e.kind() {
+    let sig = read_side_file(&file).map_err(|e| match e.kind() {
         ErrorKind::NotFound => refused(format!("it is not signed: there is no `{}`", file.display()))
             .hint("make one with `refgate sign`, or get the file from whoever gave you the filter"),
         _ => Error::failed(format!("cannot read `{}`: {e}", file.display())),
@@ -129,13 +129,14 @@ pub fn configured_signers(config: &Path) -> Result<Option<Signers>, Error> {
 fn read_signers(list: &Path) -> Result<Signers, Error> {
     let unusable =
         |e: String| Error::usage(format!("the list of signers `{}` cannot be used: {e}", list.display()));
-    let text = fs::read_to_string(list).map_err(|e| unusable(e.to_string()))?;
+    let text = read_side_file(list).map_err(|e| unusable(e.to_string()))?;
+    let text = String::from_utf8(text).map_err(|e| unusable(e.to_string()))?;
     Signers::parse(&text).map_err(unusable)
 }
 
 /// Only what could be a filter is signed or verified: a mistaken file name must not end in a good signature.
 fn plugin(file: &Path) -> Result<Vec<u8>, Error> {
-    let wasm = fs::read(file)
+    let wasm = refgate_runtime::read_component(file)
         .map_err(|e| Error::usage(format!("cannot read the filter `{}`: {e}", file.display())))?;
     Manifest::read(&wasm).map_err(|e| Error::usage(format!("`{}` is no filter: {e}", file.display())))?;
     Ok(wasm)
@@ -145,8 +146,8 @@ fn plugin(file: &Path) -> Result<Vec<u8>, Error> {
 fn private_key(path: &Path) -> Result<Vec<u8>, Error> {
     let unreadable =
         |e: std::io::Error| Error::usage(format!("cannot read the key `{}`: {e}", path.display()));
-    let file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.mode();
+    let (file, metadata) = open_file(path).map_err(unreadable)?;
+    let mode = metadata.mode();
     if mode & 0o077 != 0 {
         return Err(Error::usage(format!("others can read the key `{}`", path.display())).hint(format!(
             "chmod go= {}; or make a new key, as this one may be known to others",

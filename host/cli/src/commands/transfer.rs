@@ -14,6 +14,7 @@ use refgate_git::utc;
 use refgate_host::gated::onward::{Mark, Onward};
 use refgate_host::replicate::{self, Options, Progress, Silent};
 use refgate_host::{Error, RefResult, Report, Site};
+use refgate_runtime::GLOB_BYTES;
 
 use super::many::{self, Place};
 use super::site;
@@ -101,6 +102,13 @@ fn glob(text: &OsString) -> Result<GlobMatcher, Error> {
             Error::usage(format!("`{shown}` is not UTF-8")).hint("`?` stands for any one byte of a name")
         );
     };
+    if utf8.len() > GLOB_BYTES {
+        let bytes = utf8.len();
+        return Err(Error::usage(format!(
+            "a glob of {bytes} bytes is longer than the {GLOB_BYTES} that are taken"
+        ))
+        .hint("give `--ref` several times"));
+    }
     let glob = GlobBuilder::new(utf8).literal_separator(false).backslash_escape(true).build();
     glob.map(|g| g.compile_matcher())
         .map_err(|e| Error::usage(format!("`{shown}` is not a glob: {}", e.kind())))

@@ -27,6 +27,7 @@ mod recipes;
 mod refdb;
 mod replay;
 mod sign;
+mod strangers;
 mod test_options;
 mod transfer;
 mod usage;

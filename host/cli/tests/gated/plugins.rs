@@ -5,6 +5,10 @@ use std::fs;
 use crate::common::{PROJECT, Ran, chooser};
 use crate::lab::{Gated, Kind};
 
+#[path = "../../../../tests/programs/heavy/mod.rs"]
+#[allow(dead_code)]
+mod heavy;
+
 /// Pushes a new commit to `main`, which must be accepted without a word about plugins; what it was.
 fn goes(g: &Gated, what: &str) -> String {
     let commit = g.commit(&[&g.value("a", "refs/heads/main")], what);
@@ -41,6 +45,14 @@ fn a_plugin_file_in_whatever_state_stops_no_push() {
         g.lab.run("a", &["push", PROJECT, "b"]).fails(2, &["chooser.wasm"]);
         g.lab.write(file, &whole);
         gated("a plugin that is whole, and its settings are not written yet");
+        g.lab.configure("a", "[plugins]\n    compileTimeout = 1");
+        for (name, wasm) in heavy::all() {
+            g.lab.write("a/plugins/heavy.wasm", wasm);
+            gated(&format!("a plugin that takes a machine: {name}"));
+        }
+        status(&g).says(&["heavy.wasm", "compiling it takes longer than 1 s"]);
+        fs::remove_file(g.lab.path("a/plugins/heavy.wasm")).unwrap();
+        g.lab.configure("a", "[plugins]\n    compileTimeout = 600");
         g.lab.write("a/plugins/chooser.toml", "on-failure = 'ajar'");
         gated("a policy that is none");
         fs::remove_file(g.lab.path("a/plugins/chooser.toml")).unwrap();

@@ -35,12 +35,10 @@ pub(super) fn open(
 fn read(path: &Path) -> Result<Option<[u8; BYTES]>, String> {
     let shown = path.display();
     let unreadable = |e: std::io::Error| format!("its key `{shown}` cannot be read: {e}");
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = match File::options().read(true).custom_flags(flags).open(path) {
+    let (file, metadata) = match crate::read::open_with(path, rustix::fs::OFlags::NOFOLLOW) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(unreadable)?,
+        opened => opened.map_err(unreadable)?,
     };
-    let metadata = file.metadata().map_err(unreadable)?;
     ours(metadata.uid(), &format!("its key `{shown}`"))?;
     if metadata.mode() & 0o077 != 0 {
         return Err(format!("others may use its key `{shown}`: remove the directory, it is made again"));

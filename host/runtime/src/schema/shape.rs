@@ -11,10 +11,13 @@ const PARTS: usize = 20_000;
 /// References that are followed in a row.
 const HOPS: usize = 8;
 
+/// Patterns of a schema, those behind references as often as they are referred to.
+const PATTERNS: usize = 256;
+
 /// Refuses what could make validation endless or large: references to outside, references in a circle, schemas that
-/// grow when their references are followed.
-pub(super) fn check(schema: &Value) -> Result<(), String> {
-    let mut walk = Walk { root: schema, parts: PARTS };
+/// grow when their references are followed. How many patterns it has, those behind references as often as they count.
+pub(super) fn check(schema: &Value) -> Result<usize, String> {
+    let mut walk = Walk { root: schema, parts: PARTS, patterns: 0 };
     for (key, value) in schema.as_object().into_iter().flatten() {
         match key.as_str() {
             // Its own name, which nothing in it may refer to.
@@ -22,16 +25,27 @@ pub(super) fn check(schema: &Value) -> Result<(), String> {
             _ => walk.member(key, value, 1)?,
         }
     }
-    Ok(())
+    Ok(walk.patterns)
 }
 
 struct Walk<'a> {
     root: &'a Value,
     parts: usize,
+    patterns: usize,
 }
 
 impl<'a> Walk<'a> {
     fn member(&mut self, key: &str, value: &'a Value, depth: usize) -> Result<(), String> {
+        self.patterns += match (key, value) {
+            ("pattern", Value::String(_)) => 1,
+            ("patternProperties", Value::Object(by_pattern)) => by_pattern.len(),
+            _ => 0,
+        };
+        if self.patterns > PATTERNS {
+            return Err(format!(
+                "it has more than {PATTERNS} patterns when its references are followed: make it simpler"
+            ));
+        }
         match (key, value) {
             ("$ref", Value::String(target)) => {
                 let to = follow(self.root, target)?;

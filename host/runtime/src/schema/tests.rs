@@ -13,6 +13,33 @@ fn one(of: Value, value: Value) -> Result<Value, String> {
     fitted(&schema, json!({ "a": value })).map(|mut settings| settings["a"].take())
 }
 
+/// A schema with so many patterns, each compiled to about 600 KB.
+fn with_patterns(count: usize) -> Value {
+    let all: Map<String, Value> =
+        (0..count).map(|i| (format!("x{i}(?:a{{90}}){{90}}"), Value::Bool(true))).collect();
+    json!({"patternProperties": all})
+}
+
+#[test]
+fn patterns_share_what_they_may_take() {
+    check(&with_patterns(20)).unwrap();
+    let error = check(&with_patterns(200)).unwrap_err();
+    assert!(error.contains("pattern"), "{error}");
+    let error = check(&with_patterns(257)).unwrap_err();
+    assert!(error.contains("more than 256 patterns"), "{error}");
+    // Behind a reference they count as often as they are referred to.
+    let one = json!({"pattern": "^a$"});
+    let many: Vec<Value> = (0..257).map(|_| json!({"$ref": "#/$defs/one"})).collect();
+    let error = check(&json!({"$defs": {"one": one}, "allOf": many})).unwrap_err();
+    assert!(error.contains("more than 256 patterns"), "{error}");
+    // As many as there may be, of the usual size.
+    let usual: Map<String, Value> =
+        (0..250).map(|i| (format!("^[a-z]{{1,{}}}-x{i}$", i % 9 + 1), json!(true))).collect();
+    check(&json!({"patternProperties": usual})).unwrap();
+    let error = check(&json!({"description": "x".repeat(300_000)})).unwrap_err();
+    assert!(error.contains("300018 bytes, and at most 262144"), "{error}");
+}
+
 #[test]
 fn texts_become_what_the_schema_says() {
     for (of, text, becomes) in [

@@ -46,7 +46,7 @@ impl Swapper {
         let (shared, settings) = (&self.runtime.shared, self.inner().settings.clone());
         let listing = self.listing().unwrap_or_default();
         let (plan, _) = Plan::of_usable(listing, &settings, &self.options.embedded, &self.options.provenance);
-        let (mut loaded, refused) = plan.load_usable(shared, &Loaded::default());
+        let (mut loaded, refused) = plan.load_usable(shared, &Loaded::default(), &|| false);
         if let Some(machine) = refused.into_iter().find(|r| r.error.fault == Fault::Machine) {
             return Err(machine.error);
         }
@@ -64,7 +64,8 @@ impl Swapper {
                 .into_iter()
                 .collect();
             let plan = Plan::new(Listing::default(), &own, &[*shipped], &Provenance::default());
-            let alone = plan.and_then(|plan| plan.load(shared, &Loaded::default())).map_err(first)?;
+            let alone =
+                plan.and_then(|plan| plan.load(shared, &Loaded::default(), &|| false)).map_err(first)?;
             loaded.members.extend(alone.members);
         }
         loaded.members.sort_by(|(a, _), (b, _)| a.id.name.cmp(&b.id.name));

@@ -18,6 +18,7 @@ mod status;
 mod store;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -28,7 +29,7 @@ pub use event::Event;
 pub use shadow::{Shadow, ShadowCounts};
 pub use status::{PluginStatus, Standing, Survey};
 
-use crate::directory::{self, Listing, Refused};
+use crate::directory::{self, Listing, Refused, Stamp, Stamps};
 use crate::set::{Loaded, MemberId, Plan, Unused, first};
 use crate::state::Quarantined;
 use crate::{EmbeddedPlugin, FailureSink, Fault, LoadError, Policy, Provenance, Runtime, Settings, State};
@@ -91,6 +92,10 @@ pub struct Swapper {
     live: ArcSwap<FilterSet>,
     /// One at a time looks at the directory; compiling is done under this lock and no other.
     turn: Mutex<()>,
+    /// How many want their turn and do not want to wait for a compiler.
+    hurried: AtomicUsize,
+    /// The last look was given up for something that changed meanwhile.
+    unfinished: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -133,7 +138,7 @@ impl Swapper {
             swapper.resume_saved(None)?;
             events.push(Event::left_aside(quarantined));
         } else {
-            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
+            let loaded = plan.load(&swapper.runtime.shared, &Loaded::default(), &|| false).map_err(first)?;
             swapper.publish(loaded, &mut events);
         }
         Ok((swapper, events))
@@ -165,7 +170,7 @@ impl Swapper {
                 format!("it was rolled back ({}), and the set before cannot be used", quarantined.reason);
             return Err(LoadError::plugin(&quarantined.name, cause));
         }
-        let loaded = plan.load(&swapper.runtime.shared, &Loaded::default()).map_err(first)?;
+        let loaded = plan.load(&swapper.runtime.shared, &Loaded::default(), &|| false).map_err(first)?;
         swapper.publish(loaded, &mut events);
         Ok((swapper, events))
     }
@@ -187,18 +192,23 @@ impl Swapper {
             options,
             live: ArcSwap::from_pointee(FilterSet::default()),
             turn: Mutex::default(),
+            hurried: AtomicUsize::new(0),
+            unfinished: AtomicBool::new(false),
             inner: Mutex::new(inner),
         }
     }
 
     /// Looks at the directory and makes what it holds the live set if that can be used. Does nothing when nothing changed.
     /// What happened is in the events; the live set is never worse than before.
+    ///
+    /// A component that is compiled meanwhile is given up when the directory or the saved state changes, or somebody wants
+    /// to [go back](Self::rollback): see [`is_unfinished`](Self::is_unfinished).
     pub fn scan(&self) -> Vec<Event> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unfinished.store(false, Ordering::SeqCst);
         let mut events = Vec::new();
-        if let Err(e) = self.follow(&mut events) {
-            events.push(Event::StateFailed { error: e.to_string() });
-        }
+        let seen = self.seen();
+        self.follow_state(&mut events);
         match self.plan() {
             Err(refused) => self.refuse(refused, None, &mut events),
             Ok(plan) => {
@@ -218,19 +228,62 @@ impl Swapper {
                     self.end_shadow(&mut events);
                 } else if inner.quarantined(&ids).is_none() {
                     drop(inner);
-                    self.try_swap(plan, &mut events);
+                    let given_up = || self.hurried.load(Ordering::SeqCst) > 0 || self.seen() != seen;
+                    self.try_swap(plan, &given_up, &mut events);
                 }
             }
         }
         events
     }
 
+    /// Takes over what another process went back to, and nothing else: it never waits for a compiler of something new. A
+    /// [look](Self::scan) does the same first, and then more.
+    pub fn catch_up(&self) -> Vec<Event> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = Vec::new();
+        self.follow_state(&mut events);
+        events
+    }
+
+    /// Whether the last [look](Self::scan) was given up while something was compiled, because something else changed: look
+    /// again.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished.load(Ordering::SeqCst)
+    }
+
+    /// Gives up whatever is compiled for this set, now and from now on: nobody looks at the directory any more.
+    pub fn close(&self) {
+        self.hurried.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn follow_state(&self, events: &mut Vec<Event>) {
+        if let Err(e) = self.follow(events) {
+            events.push(Event::StateFailed { error: e.to_string() });
+        }
+    }
+
+    /// What tells two states of the directory and of what is saved apart.
+    fn seen(&self) -> (Option<Stamps>, Option<Stamp>) {
+        let directory = self.options.directory.as_deref().and_then(|dir| directory::stamps(dir).ok());
+        (directory, self.options.state.as_ref().and_then(State::stamp))
+    }
+
+    /// The turn of somebody for whom a compiler stops.
+    fn hurried_turn(&self) -> MutexGuard<'_, ()> {
+        self.hurried.fetch_add(1, Ordering::SeqCst);
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hurried.fetch_sub(1, Ordering::SeqCst);
+        turn
+    }
+
     /// Other settings: a new set of the same plugins, or of what the directory holds by now.
     pub fn set_settings(&self, settings: Settings) -> Vec<Event> {
+        let turn = self.hurried_turn();
         let mut inner = self.inner();
         inner.settings = settings;
         inner.failed = None;
         drop(inner);
+        drop(turn);
         self.scan()
     }
 
@@ -239,7 +292,7 @@ impl Swapper {
     /// # Errors
     /// There is none to go back to, or it does not load any more.
     pub fn rollback(&self, reason: &str) -> Result<Vec<Event>, LoadError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.hurried_turn();
         self.go_back(reason)
     }
 
@@ -279,11 +332,14 @@ impl Swapper {
         status::of(&inner.loaded, &inner.quarantine, &inner.refused, shadow, Standing::Shadow)
     }
 
-    fn try_swap(&self, plan: Plan, events: &mut Vec<Event>) {
+    fn try_swap(&self, plan: Plan, given_up: &dyn Fn() -> bool, events: &mut Vec<Event>) {
         let before = self.inner().loaded.clone();
         let ids = plan.ids();
-        let loaded = match plan.load(&self.runtime.shared, &before) {
+        let loaded = match plan.load(&self.runtime.shared, &before, given_up) {
             Ok(loaded) => loaded,
+            Err(refused) if refused.iter().any(|one| one.error.fault == Fault::GivenUp) => {
+                return self.unfinished.store(true, Ordering::SeqCst);
+            }
             Err(refused) => return self.refuse(refused, Some(ids), events),
         };
         let new = new_in(&loaded, &before);

@@ -73,7 +73,7 @@ impl Swapper {
         if swapper.inner().quarantined(&plan.ids()).is_some() {
             swapper.resume_saved(None)?;
         } else {
-            let (loaded, more) = plan.load_usable(&swapper.runtime.shared, &Loaded::default());
+            let (loaded, more) = plan.load_usable(&swapper.runtime.shared, &Loaded::default(), &|| false);
             refused.extend(more);
             if refused.is_empty() {
                 let is_saved = saved_ids.as_ref() == Some(&loaded.live_ids());

@@ -59,7 +59,7 @@ impl Swapper {
         let live = saved.live.as_ref().ok_or_else(|| damaged(state, "it names no live set"))?;
         let before = self.inner().loaded.clone();
         let plan = self.plan_of(state, live)?;
-        let loaded = plan.load(&self.runtime.shared, &before).map_err(first)?;
+        let loaded = plan.load(&self.runtime.shared, &before, &|| false).map_err(first)?;
         self.make_live(loaded, live.id);
         let mut inner = self.inner();
         inner.previous = None;
@@ -204,7 +204,7 @@ impl Swapper {
         let state = self.options.state.as_ref().ok_or_else(none)?;
         let saved = state.read()?;
         let live = saved.live.as_ref().ok_or_else(|| damaged(state, "it names no live set"))?;
-        let load = |plan: Plan| plan.load(&self.runtime.shared, &Loaded::default()).map_err(first);
+        let load = |plan: Plan| plan.load(&self.runtime.shared, &Loaded::default(), &|| false).map_err(first);
         let loaded = match self.plan_of(state, live).and_then(load) {
             Err(e) if e.fault != Fault::Machine => self.plan_as_saved(state, live).and_then(load)?,
             loaded => loaded?,

@@ -25,6 +25,7 @@ pub fn runtime(limits: Limits) -> (Runtime, Lines) {
         pause: Arc::new(std::thread::park_timeout),
         fuel: false,
         cache: None,
+        compiler: Default::default(),
     };
     (Runtime::new(config).unwrap(), lines)
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use refgate_core::Clock;
 use refgate_host::{Error, System};
 use refgate_runtime::{
-    Limits, LoadError, LoadedPlugin, LogLevel, PluginSource, Runtime, RuntimeConfig, Usage, World,
+    CompileLimits, Limits, LoadError, LoadedPlugin, LogLevel, PluginSource, Runtime, RuntimeConfig, Usage,
+    World,
 };
 use serde_json::{Value, json};
 
@@ -55,6 +56,7 @@ pub fn measure(
             pause: system.pause.clone(),
             fuel,
             cache: None,
+            compiler: system.compiler(CompileLimits::default()),
         })
         .map_err(refused)
     };

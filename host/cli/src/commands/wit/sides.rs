@@ -21,11 +21,12 @@ pub fn read(path: &Path) -> Result<Side, Error> {
             .hint("give a directory or file with WIT, or a component")
     };
     if !path.is_dir() {
-        let bytes = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+        let bytes = refgate_runtime::read_component(path).map_err(|e| wrong(e.to_string()))?;
         if bytes.starts_with(b"\0asm") && bytes.get(6) == Some(&0) {
             return Err(wrong("it is a core module, and says nothing about its worlds".to_owned()));
         }
         if bytes.starts_with(b"\0asm") {
+            refgate_runtime::check_amounts(&bytes).map_err(wrong)?;
             return match wit_component::decode(&bytes).map_err(|e| wrong(format!("{e:#}")))? {
                 DecodedWasm::WitPackage(resolve, package) => Ok(Side::of(resolve, package)),
                 DecodedWasm::Component(resolve, world) => Ok(Side { resolve, worlds: vec![(None, world)] }),
