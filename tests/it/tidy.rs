@@ -186,21 +186,38 @@ fn there_is_one_lock_file_and_every_crate_has_the_lints_of_the_workspace() {
 fn invariants_name_tests_that_exist() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, table) = architecture.split_once("\n## Invariants\n").unwrap();
-    let table = table.split("\n## ").next().unwrap();
+    name_tests(table.split("\n## ").next().unwrap(), 20);
+}
+
+#[test]
+fn what_is_held_against_whom_names_tests_that_exist() {
+    let model = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let (tables, left) = model.split_once("\n## What is left to the operator\n").unwrap();
+    assert!(left.lines().filter(|line| line.starts_with("- ")).count() > 4, "{left}");
+    for section in tables.split("\n## ").skip(1) {
+        name_tests(section, 4);
+    }
+}
+
+/// Looks that the last cell of each row names tests that there are, or says `none`.
+fn name_tests(text: &str, least: usize) {
     let sources: Vec<(String, String)> = sources().collect();
     let (mut rows, mut found) = (0, Vec::new());
-    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+    let rule = |line: &&str| {
+        line.starts_with("| ") && !line.starts_with("| try |") && !line.starts_with("| invariant |")
+    };
+    for line in text.lines().filter(rule) {
         rows += 1;
-        let held_by = line.trim_end_matches('|').rsplit(" | ").next().unwrap();
+        let held_by = line.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default();
         let names: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
-        if names.is_empty() {
+        if names.is_empty() && held_by.trim() != "none" {
             found.push(format!("nothing holds: {line}"));
         }
         found
             .extend(names.into_iter().filter(|name| !exists(name, &sources)).map(|n| format!("{n}: {line}")));
     }
-    assert!(rows > 20, "the table was not found");
-    nothing(found, "invariants that nothing holds");
+    assert!(rows > least, "the table was not found: {text}");
+    nothing(found, "what nothing holds");
 }
 
 /// Whether there is a test, a module of tests, a scenario, a lint or a command of that name.
