@@ -24,6 +24,7 @@ mod spoiled;
 mod switches;
 mod tidy;
 mod tidy_docs;
+mod tidy_text;
 
 use refgate_core::decision::RefDecision;
 use refgate_host::Report;

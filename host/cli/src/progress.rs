@@ -67,6 +67,11 @@ impl Progress for Lines {
     }
 }
 
+/// What a bar says beside its count.
+pub fn say(bar: &ProgressBar, text: &str) {
+    bar.set_message(told(text).into_owned());
+}
+
 /// A bar for work whose amount is known. Hidden when standard error is no terminal.
 pub fn bar(total: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());

@@ -42,7 +42,7 @@ pub use refdb::{
 };
 pub use refspec::{Mapped, Refspec, RefspecError, Refspecs};
 pub use table::Class;
-pub use text::{in_one_line, is_unseen, shown, told, without_userinfo};
+pub use text::{in_one_line, is_unseen, password_before_host, shown, shown_address, told, without_userinfo};
 pub use time::{Clock, Deadline};
 pub use wait::ReloadWait;
 

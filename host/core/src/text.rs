@@ -72,6 +72,31 @@ pub fn without_userinfo(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// One address, whatever characters it has, with its user part hidden as in [`without_userinfo`]. In `user:password@host:path`,
+/// which is no address, the password is hidden too.
+pub fn shown_address(address: &str) -> Cow<'_, str> {
+    let hide = |from: usize, user: &str, hidden: &str| {
+        format!("{}{hidden}{}", &address[..from], &address[from + user.len()..]).into()
+    };
+    if let Some((scheme, rest)) = address.split_once("://") {
+        return match rest.rfind('@').map(|at| &rest[..at]) {
+            Some(user) => hide(scheme.len() + 3, user, &hidden(scheme, user)),
+            None => address.into(),
+        };
+    }
+    match password_before_host(address) {
+        Some((from, password)) => hide(from, password, "***"),
+        None => address.into(),
+    }
+}
+
+/// In `user:password@host:path` the password and where it begins.
+pub fn password_before_host(address: &str) -> Option<(usize, &str)> {
+    let (user, rest) = address.split_once(':')?;
+    let at = rest.rfind('@').filter(|at| !user.contains('/') && rest[*at..].contains(':'))?;
+    Some((user.len() + 1, &rest[..at]))
+}
+
 /// What is shown of the user part of an address whose scheme is the end of `before`.
 fn hidden(before: &str, user: &str) -> String {
     let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
@@ -114,6 +139,14 @@ mod tests {
             ("git@h:x", "git@h:x"),
         ] {
             assert_eq!(without_userinfo(text), told, "{text}");
+        }
+        for (address, shown) in [
+            ("https://u:a 'b@h/x", "https://***@h/x"),
+            ("u:pw@h:x", "u:***@h:x"),
+            ("h:a@b.git", "h:a@b.git"),
+            ("/srv/a:b@c:d", "/srv/a:b@c:d"),
+        ] {
+            assert_eq!(shown_address(address), shown);
         }
     }
 }

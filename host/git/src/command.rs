@@ -1,10 +1,11 @@
 //! How git is started: never with somebody else's repository, prompt, locale or configuration in the environment.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::child::Guarded;
@@ -48,8 +49,45 @@ pub(crate) fn clean(program: &str) -> Command {
     for name in FOREIGN.iter().chain(&SETTINGS) {
         command.env_remove(name);
     }
+    without_passwords(&mut command);
     command.env("LC_ALL", "C").stdin(Stdio::null());
     command
+}
+
+/// Variables that hold passwords: nothing that is started needs them.
+static WITHHELD: Mutex<Vec<OsString>> = Mutex::new(Vec::new());
+
+/// From now on no program that this process starts for its work inherits these variables of the environment.
+pub fn withhold(names: impl IntoIterator<Item = OsString>) {
+    let mut withheld = WITHHELD.lock().unwrap_or_else(PoisonError::into_inner);
+    for name in names {
+        // One that no environment can hold is not there.
+        let is_name = !name.is_empty() && !name.as_encoded_bytes().iter().any(|b| matches!(b, b'=' | 0));
+        if is_name && !withheld.contains(&name) {
+            withheld.push(name);
+        }
+    }
+}
+
+/// Takes passwords out of what `command` inherits.
+pub(crate) fn without_passwords(command: &mut Command) {
+    for name in WITHHELD.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        command.env_remove(name);
+    }
+}
+
+/// Settings for one call of git, where no list of processes shows them.
+pub(crate) fn set(git: &mut Command, settings: &[(String, String)]) {
+    let count = |command: &Command| {
+        let set = command.get_envs().find(|(name, _)| *name == OsStr::new(SETTINGS[1]))?.1?;
+        set.to_str()?.parse::<usize>().ok()
+    };
+    let from = count(git).unwrap_or(0);
+    for (i, (key, value)) in settings.iter().enumerate() {
+        git.env(format!("GIT_CONFIG_KEY_{}", from + i), key);
+        git.env(format!("GIT_CONFIG_VALUE_{}", from + i), value);
+    }
+    git.env(SETTINGS[1], (from + settings.len()).to_string());
 }
 
 /// `git` with a clean environment, reading nothing but the objects that are here. Settings in the environment count as

@@ -21,7 +21,7 @@ mod repository;
 mod transaction;
 pub mod transport;
 
-pub use command::OWN_WRITE;
+pub use command::{OWN_WRITE, withhold};
 pub use error::{GitError, GitErrorKind};
 pub use files::Files;
 pub use files::access::{Obstacle, Obstacles};

@@ -37,7 +37,7 @@ use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError};
 pub use access::{Access, PasswordFrom, Secret, Tls};
 use layers::{Retry, RetryPolicy, Timeout};
 use url::Target;
-pub use url::redacted;
+pub use url::{password_variable, redacted};
 
 /// Which store to open.
 #[derive(Clone, Debug)]

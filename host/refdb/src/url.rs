@@ -46,15 +46,25 @@ pub(crate) struct Remote {
 pub fn redacted(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
-            let place = rest.split('?').next().unwrap_or_default();
-            let authority = place.split('/').next().unwrap_or_default();
-            match authority.rsplit_once('@') {
-                Some((secret, _)) => format!("{scheme}://…{}", &place[secret.len()..]),
-                None => format!("{scheme}://{place}"),
-            }
+            // What belongs to a password that holds `/` or `?` nobody can tell: all up to the last `@` goes.
+            let authority = rest.split('/').next().unwrap_or_default();
+            let is_server = |server: &str| {
+                server.rsplit_once(':').is_none_or(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            };
+            let odd = authority.contains('@') || !authority.split(',').all(is_server);
+            let (start, shown) = match rest.rsplit_once('@').filter(|_| odd) {
+                Some((_, after)) => ("…@", after),
+                None => ("", rest),
+            };
+            format!("{scheme}://{start}{}", shown.split('?').next().unwrap_or_default())
         }
         None => url.to_owned(),
     }
+}
+
+/// The environment variable that a URL says holds the password.
+pub fn password_variable(url: &str) -> Option<&str> {
+    url.split_once('?')?.1.split('&').find_map(|option| option.strip_prefix("passwordEnv="))
 }
 
 /// Reads `url`; a relative path is relative to `base_dir`. What the URL says of access goes before `access`.
@@ -278,5 +288,9 @@ mod tests {
         assert_eq!(redacted("zookeeper://u:p@h:1,i:2/r"), "zookeeper://…@h:1,i:2/r");
         assert_eq!(redacted("etcd://h:1/a@b?password=p"), "etcd://h:1/a@b");
         assert_eq!(redacted("sqlite:a@b"), "sqlite:a@b");
+        assert_eq!(redacted("zookeeper://u:p@s@h:1/r"), "zookeeper://…@h:1/r");
+        assert_eq!(redacted("zookeeper://u:p/s@h:1/r"), "zookeeper://…@h:1/r");
+        assert_eq!(redacted("zookeeper://u:p?s@h:1/r"), "zookeeper://…@h:1/r");
+        assert_eq!(redacted("zookeeper://h:1/r?user=a@b"), "zookeeper://h:1/r");
     }
 }

@@ -1,7 +1,7 @@
 //! What can be said about a key, and what a value of each kind must look like.
 
 use super::values;
-use refgate_core::{Refspec, SiteKind};
+use refgate_core::{Refspec, SiteKind, shown_address};
 use refgate_runtime::Require;
 
 /// What refgate knows about one key.
@@ -143,7 +143,9 @@ fn remote_url(url: &str) -> Result<(), String> {
     const KNOWN: [&str; 5] = ["file", "ssh", "git", "http", "https"];
     let use_one = "use a path, or a file, ssh, git, http or https URL";
     match url.split_once("://") {
-        _ if url.starts_with('-') => Err(format!("`{url}` would be read as an option; {use_one}")),
+        _ if url.starts_with('-') => {
+            Err(format!("`{}` would be read as an option; {use_one}", shown_address(url)))
+        }
         Some((scheme, _)) if !KNOWN.contains(&scheme) => {
             Err(format!("`{scheme}` URLs are not supported; {use_one}"))
         }

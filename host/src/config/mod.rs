@@ -6,6 +6,7 @@ mod error;
 mod files;
 mod keys;
 mod parse;
+mod passwords;
 mod read;
 mod suggest;
 mod table;
@@ -164,7 +165,7 @@ impl Default for Remote {
 pub struct Effective {
     /// The full key, `section.subsection.key`.
     pub key: String,
-    /// The value as written; a password in a URL is left out.
+    /// The value as written; who one is at a URL is hidden.
     pub value: String,
     /// Where it was written; `None` for a default.
     pub origin: Option<Origin>,
@@ -237,6 +238,7 @@ impl Config {
                 ));
             }
         }
+        out.extend(passwords::warnings(self));
         out
     }
 }

@@ -197,6 +197,11 @@ impl Hooks {
                     .as_bytes(),
             );
         }
+        // The shell would tell whoever pushes where the program should be.
+        let gone = if hook == POST_RECEIVE { NOT_SENT } else { GONE };
+        text.extend_from_slice(b"[ -x ");
+        quote(&mut text, self.program.as_os_str().as_bytes());
+        text.extend_from_slice(format!(" ] || {{ echo 'refgate: {gone}' >&2; exit 1; }}\n").as_bytes());
         text.extend_from_slice(b"exec ");
         quote(&mut text, self.program.as_os_str().as_bytes());
         text.extend_from_slice(b" --config ");
@@ -239,6 +244,11 @@ impl Hooks {
         self
     }
 }
+
+/// What a pusher reads where the program is gone.
+const GONE: &str = "this site takes no pushes now: ask its operators";
+/// The same where the push is done.
+const NOT_SENT: &str = "your push is stored here, and could not be sent on: tell the operators of this site";
 
 /// A remote, as an argument of the hook that sends on.
 fn to(remote: &str) -> Vec<u8> {

@@ -98,7 +98,7 @@ pub(super) fn of_value(
     let now = target.and_then(Target::oid);
     match target {
         Some(Target::Symbolic) => Some(Why::Symbolic),
-        Some(Target::Broken(why)) => Some(Why::Failed(why.to_string())),
+        Some(Target::Broken(why)) => Some(Why::Broken(why.to_string())),
         Some(Target::Oid(_)) if keeps && is_patch_set(name) => Some(Why::PatchSet),
         _ if now != old => Some(Why::MovedHere(now)),
         _ => None,

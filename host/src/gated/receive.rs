@@ -253,7 +253,15 @@ impl Writer<'_> {
                 received.answers.push(Answer::Ok);
                 continue;
             };
-            received.answers.push(Answer::Refused(why.reason(self.project)));
+            let reason = match self.push.replication {
+                true => why.reason_for_replication(self.project),
+                false => why.reason(self.project),
+            };
+            // Such a name cannot stand in an answer.
+            if command.name.contains(&b' ') {
+                received.details.push(format!("{}: {reason}", refgate_core::escape(&command.name)));
+            }
+            received.answers.push(Answer::Refused(reason));
             let for_operators = why.for_operators(self.project);
             if let Some(why) = for_operators.clone().filter(|_| received.operators.len() < TOLD) {
                 let time = self.site.gate.clock().unix_time().as_secs();

@@ -73,12 +73,22 @@ impl Rows {
         let mut spoiled: HashMap<Vec<u8>, String> = HashMap::new();
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(commands.len());
+        // git reads what is said of a name with a space as said of the name up to the space.
+        let up_to_space = |name: &'_ [u8]| name.iter().position(|b| *b == b' ');
+        let spoiled: HashMap<&[u8], &[u8]> = commands
+            .iter()
+            .filter_map(|c| Some((&c.name[..up_to_space(&c.name)?], c.name.as_slice())))
+            .collect();
         for command in commands {
             let name = RefName::new(command.name.clone()).ok();
             let Some(name) = name.filter(|n| n.as_bytes().starts_with(b"refs/")) else {
                 places.push(Err(Why::FunnyName));
                 continue;
             };
+            if let Some(other) = spoiled.get(command.name.as_slice()) {
+                places.push(Err(Why::AnswerLost(refgate_core::escape(other))));
+                continue;
+            }
             if times[command.name.as_slice()] > 1 {
                 places.push(Err(Why::NamedTwice));
                 spoiled.extend(ChangeRef::of(&name).map(|of| (of.change.to_vec(), name.to_string())));

@@ -15,6 +15,9 @@ use crate::anew;
 pub(super) enum Why {
     /// No legal name, not below `refs/`, or only one component below it.
     FunnyName,
+    /// In the same push this name goes on with a space. git takes what is said of that one for the answer to this one, so
+    /// there must be nothing good to say.
+    AnswerLost(String),
     /// Twice in one push.
     NamedTwice,
     /// Below `refs/refgate/`.
@@ -96,6 +99,8 @@ pub(super) enum Why {
     Kept(String),
     /// Something is wrong at this site, and was noticed when other refs of the push had moved.
     Unable(String),
+    /// It cannot be read here.
+    Broken(String),
     /// git, or this machine, in its own words.
     Failed(String),
 }
@@ -121,6 +126,9 @@ impl Why {
     pub(super) fn reason(&self, project: &Project) -> String {
         match self {
             Why::FunnyName => "funny refname".into(),
+            Why::AnswerLost(other) => {
+                format!("`{other}` of the same push is no name of a ref: push without it")
+            }
             Why::NamedTwice => "named twice in one push".into(),
             Why::Own => "refs/refgate/ is for refgate itself".into(),
             Why::Symbolic => "it is a symbolic ref, and those are never written".into(),
@@ -164,7 +172,19 @@ impl Why {
             Why::UntrackedDeletion => "the ref-db records no deletion".into(),
             Why::Kept(_) => "recorded for all sites, but not stored here".into(),
             Why::Unable(_) => UNABLE.into(),
+            Why::Broken(_) => "what is here of it cannot be read".into(),
+            Why::Failed(words) if names_a_place(words) => {
+                "this site cannot store it now: try again, or ask its operators".into()
+            }
             Why::Failed(words) => words.clone(),
+        }
+    }
+
+    /// For another site's replication, whose words operators read.
+    pub(super) fn reason_for_replication(&self, project: &Project) -> String {
+        match self {
+            Why::Failed(words) | Why::Broken(words) => words.clone(),
+            _ => self.reason(project),
         }
     }
 
@@ -195,11 +215,14 @@ impl Why {
             Why::RefDbDown(_) => format!("nothing was written. If it stays so, {ASK}"),
             Why::Kept(_) => format!("your push counts for all sites: do not push it again, but {ASK}"),
             Why::Unknown(_) => format!("this site finishes or drops it by itself. If it stays so, {ASK}"),
-            Why::MadeAnew(_) | Why::Untracked | Why::Unreadable(_) | Why::MetaStays | Why::LeftOver(_) => {
-                ASK.into()
-            }
-            Why::Policy(refusal @ (Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_))) => {
-                refusal.to_string()
+            Why::MadeAnew(_)
+            | Why::Untracked
+            | Why::Unreadable(_)
+            | Why::Broken(_)
+            | Why::MetaStays
+            | Why::LeftOver(_) => ASK.into(),
+            Why::Policy(Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_)) => {
+                format!("push another branch. If this one has to move, {ASK}")
             }
             Why::PatchSet => "upload a new patch set under the next number".into(),
             Why::DeletedChange => {
@@ -236,6 +259,11 @@ impl Why {
             ),
             Why::Unable(why) => why.clone(),
             Why::Unknown(why) => format!("the outcome of a write is unknown: {why}"),
+            Why::Broken(why) => format!("it cannot be read here: {why}"),
+            Why::Failed(words) if names_a_place(words) => words.clone(),
+            Why::Policy(refusal @ (Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_))) => {
+                refusal.to_string()
+            }
             Why::MetaStays | Why::LeftOver(_) => {
                 format!("{}: `refgate refdb heal {project} --yes` settles it", self.reason(project))
             }
@@ -246,6 +274,15 @@ impl Why {
 
 /// What a pusher reads when only operators can help.
 pub(super) const UNABLE: &str = "this site takes no pushes now: ask its operators";
+/// Whether the words of git or of the machine name a file or a directory: an absolute path, somewhere in them.
+fn names_a_place(words: &str) -> bool {
+    let mut before = ' ';
+    words.chars().any(|c| {
+        let begins = c == '/' && !(before.is_alphanumeric() || "._-/%".contains(before));
+        before = c;
+        begins
+    })
+}
 
 /// Where a pusher can do no more.
 const ASK: &str = "ask the operators of this site";
@@ -269,4 +306,25 @@ fn absent_or(oid: Option<Oid>) -> String {
 
 fn short(oid: Oid) -> String {
     oid.to_string()[..12].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_name_a_place_are_for_operators() {
+        let project = Project::new("team/app").unwrap();
+        for place in
+            ["`/srv/x.lock` exists", "/srv", "at \"/srv\"", "cannot open '/a'", "(/srv/a.git)", "in=/srv"]
+        {
+            let why = Why::Failed(place.into());
+            assert!(!why.reason(&project).contains('/'), "{place}");
+            assert_eq!(why.for_operators(&project).as_deref(), Some(place));
+            assert_eq!(why.reason_for_replication(&project), place);
+        }
+        let name = "it cannot exist beside `refs/heads/a`: one would be a directory of the other";
+        let why = Why::Failed(name.into());
+        assert_eq!((why.reason(&project).as_str(), why.for_operators(&project)), (name, None));
+    }
 }

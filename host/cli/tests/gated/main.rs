@@ -24,5 +24,6 @@ mod owners;
 mod parallel;
 mod plugins;
 mod refusals;
+mod told;
 mod two_sites;
 mod watch;

@@ -166,7 +166,8 @@ fn a_write_that_git_cannot_do_is_refused_before_the_ref_db_moves() {
     let c1 = g.commit(&[&g.c0], "c1");
     let lock = g.lab.repo("a").join("refs/heads/main.lock");
     fs::write(&lock, "").unwrap();
-    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["main.lock"]);
+    refused(&g.push("a", &[&format!("{c1}:refs/heads/main")]), &["this site cannot store it now"]);
+    assert!(g.status("a")["refused"].to_string().contains("main.lock"));
     assert_eq!(g.global("refs/heads/main"), g.c0);
     fs::remove_file(lock).unwrap();
     g.is_clean("a");

@@ -74,6 +74,7 @@ impl UpdateHook {
         let hex = |oid: Option<Oid>| oid.map_or_else(|| zero.clone(), |oid| oid.to_string());
         command.arg(OsStr::from_bytes(name.as_bytes())).args([hex(old), hex(new)]);
         command.current_dir(repository.git_dir());
+        crate::command::without_passwords(&mut command);
         // Without the mark: what a hook writes is not written by refgate.
         command.env_remove(crate::OWN_WRITE).stdin(Stdio::null()).stdout(stderr()?);
         if env::var_os("GIT_DIR").is_none() {

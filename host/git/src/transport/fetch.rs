@@ -122,6 +122,7 @@ impl Transfer<'_> {
 
     fn attempt_all(&mut self, wanted: &[Oid]) -> Result<Tried<Fate>, GitError> {
         if let Some(said) = self.session(wanted)? {
+            let said = self.url.without_secrets(&said);
             let refused = self.refused_in(&said, wanted)?;
             if !refused.is_empty() {
                 let fate = |oid| refused.contains(oid).then_some(Fate::Missing);
@@ -167,7 +168,8 @@ impl Transfer<'_> {
             let most = FETCH_MEMORY.saturating_add(listing_memory(self.url.limits()));
             git = command::within_memory(&git, most);
         }
-        let mut told = |said: Progress| tell(said, self.progress);
+        let url = self.url;
+        let mut told = |said: Progress| tell(said, url, self.progress);
         let err: &mut Seen<'_> = &mut |part| guard.part(part, &mut |line| lines.add(line, &mut told));
         let mut out = command::first_bytes(&mut kept, 64);
         let output = command::run_watched(&mut git, input, waited, &mut out, err)?;
@@ -272,11 +274,12 @@ fn fetch(git: &mut Command) {
 }
 
 /// Passes on a line that git prints.
-fn tell(said: Progress, progress: &mut dyn FnMut(Progress)) {
+fn tell(said: Progress, url: &RemoteUrl, progress: &mut dyn FnMut(Progress)) {
     let (Progress::Remote(line) | Progress::Local(line)) = said;
+    let line = url.without_secrets(&line);
     match line.strip_prefix("remote: ") {
         Some(line) => progress(Progress::Remote(line.into())),
-        None => progress(Progress::Local(line)),
+        None => progress(Progress::Local(line.clone())),
     }
 }
 

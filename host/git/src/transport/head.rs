@@ -8,7 +8,7 @@ use refgate_core::RefName;
 
 use super::cap::listing_by_git;
 use super::connection::repository_at;
-use super::{RemoteUrl, git_for_remotes, git_nowhere};
+use super::{RemoteUrl, git_for_remotes, git_nowhere, rewritten};
 use crate::{GitError, Repository, command};
 
 /// What is done here, and what the remote does meanwhile.
@@ -23,6 +23,7 @@ pub fn remote_head(url: &RemoteUrl, scratch: &Path) -> Result<Option<RefName>, G
     if let Some(path) = url.path() {
         return Repository::open(&repository_at(url, path)?)?.head();
     }
+    let url = &rewritten(url)?;
     let mut git = git_for_remotes(git_nowhere(), url)?;
     git.args(["ls-remote", "--symref", "--"]).arg(url.git_argument()).arg("HEAD");
     let mut printed = Vec::new();

@@ -7,7 +7,7 @@ use refgate_core::{ObjectFormat, Oid, RefName};
 use super::cap::{Listed, excess, listing_by_git};
 use super::connection::repository_at;
 use super::failure::{failure, other_format};
-use super::{RemoteUrl, git_for_remotes, git_nowhere};
+use super::{RemoteUrl, git_for_remotes, git_nowhere, rewritten};
 use crate::{GitError, command};
 
 const DOING: &str = "list the refs";
@@ -28,6 +28,8 @@ pub struct ListedRef {
 /// `format` is the local object format; a remote of another one is an error, unless it is empty. Errors have the same
 /// kinds as those of [`PushSession::open`](super::PushSession::open).
 pub fn list(url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<ListedRef>, GitError> {
+    let rewritten_url = if url.path().is_none() { rewritten(url)? } else { url.clone() };
+    let url = &rewritten_url;
     let mut git = git_for_remotes(git_nowhere(), url)?;
     git.args(["ls-remote", "--symref", "--"]);
     match url.path() {

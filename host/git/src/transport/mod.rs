@@ -17,6 +17,7 @@ mod head;
 mod isolate;
 mod keep;
 mod list;
+mod login;
 mod pack;
 pub(crate) mod pktline;
 mod plan;
@@ -26,6 +27,7 @@ mod ssh;
 mod url;
 mod whole;
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use crate::{GitError, command};
@@ -56,6 +58,7 @@ fn git_for_remotes(mut git: Command, url: &RemoteUrl) -> Result<Command, GitErro
     // Over http only curl sees whether the other side is silent; in whole seconds.
     let seconds = url.limits().silence.as_secs().max(1);
     git.args(["-c", "http.lowSpeedLimit=1", "-c"]).arg(format!("http.lowSpeedTime={seconds}"));
+    url.hand_to(&mut git);
     Ok(git)
 }
 
@@ -63,15 +66,33 @@ fn git_for_remotes(mut git: Command, url: &RemoteUrl) -> Result<Command, GitErro
 ///
 /// Git follows them when it lists and fetches: a push to the address as it is written could reach another repository
 /// than the one whose refs were listed.
+///
+/// A rule may bring a user and a password along, so a network remote is asked for only as this returns it.
 fn rewritten(url: &RemoteUrl) -> Result<RemoteUrl, GitError> {
-    let mut git = git_nowhere();
-    git.args(["ls-remote", "--get-url", "--"]).arg(url.git_argument());
-    let output = command::run_ok(git, Vec::new())?;
-    let text = output.strip_suffix(b"\n").unwrap_or(&output);
-    if text == url.git_argument().as_encoded_bytes() {
+    const NAME: &str = "refgate-remote";
+    if url.is_rewritten() {
         return Ok(url.clone());
     }
-    Ok(RemoteUrl::parse(&String::from_utf8_lossy(text))?.within(url.limits()))
+    let mut git = git_nowhere();
+    git.args(["ls-remote", "--get-url", "--"]);
+    let whole = match url.with_login() {
+        // Not on the command line, which is everybody's to read.
+        Some(whole) => {
+            command::set(&mut git, &[(format!("remote.{NAME}.url"), whole.clone())]);
+            git.arg(NAME);
+            OsString::from(whole)
+        }
+        None => {
+            git.arg(url.git_argument());
+            url.git_argument().to_owned()
+        }
+    };
+    let output = command::run_ok(git, Vec::new())?;
+    let text = output.strip_suffix(b"\n").unwrap_or(&output);
+    if text == whole.as_encoded_bytes() {
+        return Ok(url.clone());
+    }
+    Ok(RemoteUrl::parse(&String::from_utf8_lossy(text))?.within(url.limits()).made_by_rules())
 }
 
 /// `git` outside any repository: the directory that refgate happens to run in has no say.

@@ -3,10 +3,12 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use refgate_core::Project;
+use refgate_core::{Project, password_before_host, shown_address};
 
-use crate::{GitError, GitErrorKind, Limits};
+use super::login::{ADDRESS, Login};
+use crate::{GitError, GitErrorKind, Limits, command};
 
 const NAME: &str = "${name}";
 
@@ -15,9 +17,13 @@ const NAME: &str = "${name}";
 /// `Display` never shows a password or a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteUrl {
-    /// What git is given; a path is absolute.
+    /// What git is given; a path is absolute. Over http the user part is left out.
     text: String,
     place: Place,
+    /// Over http: who one is there.
+    login: Option<Login>,
+    /// The rules of `url.*.insteadOf` made it, and are not applied again.
+    rewritten: bool,
     limits: Limits,
 }
 
@@ -75,8 +81,11 @@ impl RemoteUrl {
         match first.split_once(':') {
             Some((destination, _)) => {
                 let path = &text[destination.len() + 1..];
+                if password_before_host(text).is_some() {
+                    return Err(bad(NO_PASSWORD));
+                }
                 let place = ssh_place(destination, None, path).map_err(bad)?;
-                Ok(RemoteUrl { text: text.into(), place, limits: Limits::default() })
+                Ok(RemoteUrl::at(text, place))
             }
             None => RemoteUrl::local(Path::new(text)).map_err(bad),
         }
@@ -112,8 +121,11 @@ impl RemoteUrl {
     /// A repository on this machine.
     fn local(path: &Path) -> Result<RemoteUrl, &'static str> {
         let path = std::path::absolute(path).map_err(|_| "the current directory cannot be read")?;
-        let (text, place) = (path.to_string_lossy().into_owned(), Place::Path(path));
-        Ok(RemoteUrl { text, place, limits: Limits::default() })
+        Ok(RemoteUrl::at(&path.to_string_lossy(), Place::Path(path.clone())))
+    }
+
+    fn at(text: &str, place: Place) -> RemoteUrl {
+        RemoteUrl { text: text.into(), place, login: None, rewritten: false, limits: Limits::default() }
     }
 
     /// The same remote, waited for as `limits` says.
@@ -143,27 +155,57 @@ impl RemoteUrl {
         matches!(self.place, Place::Path(_) | Place::Ssh { .. })
     }
 
-    /// What git is given as the address.
+    /// What git is given as the address. It knows what is meant when [`hand_to`](Self::hand_to) told it.
     pub(super) fn git_argument(&self) -> &OsStr {
         match &self.place {
             Place::Path(path) => path.as_os_str(),
+            _ if self.is_handed() => OsStr::new(ADDRESS),
             _ => OsStr::new(&self.text),
         }
     }
 
-    /// Takes the password of this address out of `text`.
-    pub(super) fn without_secrets(&self, text: &str) -> String {
-        match userinfo(&self.text).map(|(user, _)| user.split_once(':').map_or("", |(_, password)| password))
-        {
-            Some(password) if !password.is_empty() => text.replace(password, "***"),
-            _ => text.to_owned(),
+    /// Tells git what its command line does not: an address that is not to be rewritten, and who one is there.
+    pub(super) fn hand_to(&self, git: &mut Command) {
+        if self.is_handed() {
+            command::set(git, &[(format!("url.{}.insteadOf", self.text), ADDRESS.to_owned())]);
         }
+        if let Some(login) = &self.login {
+            let path_at = authority_end(&self.text);
+            login.hand_to(git, &self.text[..path_at]);
+        }
+    }
+
+    fn is_handed(&self) -> bool {
+        self.path().is_none() && (self.rewritten || self.login.is_some())
+    }
+
+    /// The same, as the rules of `url.*.insteadOf` made it.
+    pub(super) fn made_by_rules(self) -> RemoteUrl {
+        RemoteUrl { rewritten: true, ..self }
+    }
+
+    pub(super) fn is_rewritten(&self) -> bool {
+        self.rewritten
+    }
+
+    /// As it was written, when it says who one is; for nobody's eyes.
+    pub(super) fn with_login(&self) -> Option<String> {
+        let login = self.login.as_ref()?;
+        let at = self.text.find("://").map_or(0, |at| at + 3);
+        Some(format!("{}{}@{}", &self.text[..at], login.written(), &self.text[at..]))
+    }
+
+    /// Takes everything secret out of what git or the other side said: what this address holds, and the user parts of
+    /// others.
+    pub(super) fn without_secrets(&self, text: &str) -> String {
+        let text = self.login.as_ref().map_or_else(|| text.to_owned(), |login| login.hide(text));
+        refgate_core::without_userinfo(&text).into_owned()
     }
 }
 
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&masked(&self.text))
+        f.write_str(&shown_address(self.with_login().as_deref().unwrap_or(&self.text)))
     }
 }
 
@@ -175,12 +217,11 @@ impl fmt::Debug for RemoteUrl {
 
 fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<RemoteUrl, GitError> {
     let bad = |why: &str| bad_url(text, why);
+    if let "http" | "https" = scheme {
+        return http(text).map_err(bad);
+    }
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let place = match scheme {
-        "http" | "https" if authority.is_empty() || authority.starts_with('-') => {
-            return Err(bad("it names no host"));
-        }
-        "http" | "https" => Place::Http,
         "file" if !authority.is_empty() => return Err(bad("a file URL has no host: write `file:///path`")),
         "file" => return RemoteUrl::local(Path::new(&percent_decode(path).map_err(bad)?)).map_err(bad),
         "ssh" | "git" => {
@@ -195,6 +236,9 @@ fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<RemoteUrl, GitError
             };
             let (host, port) = host_and_port(host_port).map_err(bad)?;
             if scheme == "ssh" {
+                if user.is_some_and(|user| user.contains(':')) {
+                    return Err(bad(NO_PASSWORD));
+                }
                 let destination = user.map_or(host.to_owned(), |user| format!("{user}@{host}"));
                 // As in git, `/~user` is the home directory of that user.
                 let path = if path.starts_with("/~") { &path[1..] } else { path.as_str() };
@@ -209,7 +253,38 @@ fn parse_url(text: &str, scheme: &str, rest: &str) -> Result<RemoteUrl, GitError
             return Err(bad("only paths, file, ssh, git, http and https addresses are taken"));
         }
     };
-    Ok(RemoteUrl { text: text.into(), place, limits: Limits::default() })
+    Ok(RemoteUrl::at(text, place))
+}
+
+const NO_PASSWORD: &str = "ssh takes no password from an address; give it a key";
+
+/// An address over http. Who one is there is taken out of it.
+fn http(text: &str) -> Result<RemoteUrl, &'static str> {
+    /// What git would take for a host, and ask there.
+    const ENCODE: &str =
+        "its user or password holds an `@`, `/`, `?`, `#` or a space: write %40, %2F, %3F, %23 or %20";
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let end = authority_end(text);
+    let (authority, after) = (&text[start..end], &text[end..]);
+    let (user, host) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, authority),
+    };
+    let spoiled = || user.is_some_and(|user| user.contains('@') || user.contains(char::is_whitespace));
+    match host_and_port(host) {
+        _ if spoiled() || authority.contains(char::is_whitespace) => return Err(ENCODE),
+        Err(_) if after.contains('@') => return Err(ENCODE),
+        Err(why) => return Err(why),
+        Ok(_) => {}
+    }
+    let login = user.filter(|user| !user.is_empty()).map(Login::parse).transpose()?;
+    Ok(RemoteUrl { login, ..RemoteUrl::at(&format!("{}{host}{after}", &text[..start]), Place::Http) })
+}
+
+/// Where the host of a URL and its port end.
+fn authority_end(text: &str) -> usize {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at)
 }
 
 fn ssh_place(destination: &str, port: Option<u16>, path: &str) -> Result<Place, &'static str> {
@@ -273,28 +348,8 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// The part before `@` of a URL, and where it starts.
-fn userinfo(text: &str) -> Option<(&str, usize)> {
-    let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme))?;
-    let authority = rest.split('/').next()?;
-    Some((authority.rsplit_once('@')?.0, scheme.len() + 3))
-}
-
-/// `text` without its password. Over http a user alone is hidden too, because it is often a token.
-fn masked(text: &str) -> String {
-    let Some((user, at)) = userinfo(text) else {
-        return text.into();
-    };
-    let shown = match user.split_once(':') {
-        _ if text[..at].to_ascii_lowercase().starts_with("http") => "***".to_owned(),
-        Some((name, _)) => format!("{name}:***"),
-        None => user.to_owned(),
-    };
-    format!("{}{shown}{}", &text[..at], &text[at + user.len()..])
-}
-
 fn bad_url(text: &str, why: &str) -> GitError {
-    let shown: String = masked(text).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let shown = shown_address(text);
     GitError::new(format!("`{shown}` is no address of a remote: {why}"))
         .kind(GitErrorKind::BadUrl)
         .hint("write a path, `user@host:path`, or an ssh, git, http or https URL")

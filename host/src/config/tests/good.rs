@@ -173,7 +173,7 @@ fn the_effective_values_name_every_key_and_where_it_was_written() {
     let c = dir.load("[site]\nname=a\nname=b\n[remote \"b\"]\nurl=https://u:secret@h/${name}\n").unwrap();
     assert_eq!(row(&c, "site.name"), [("b".into(), 3)], "the last value counts");
     assert_eq!(row(&c, "ref-database.enabled"), [("true".into(), 0)]);
-    assert_eq!(row(&c, "remote.b.url"), [("https://u:…@h/${name}".into(), 5)]);
+    assert_eq!(row(&c, "remote.b.url"), [("https://***@h/${name}".into(), 5)]);
     assert_eq!(row(&c, "remote.b.push"), [("+refs/*:refs/*".into(), 0)]);
     assert_eq!(row(&c, "site.basePath"), [(dir.path().join("git").to_str().unwrap().into(), 0)]);
 }

@@ -42,7 +42,7 @@ enum Deed {
     Panic,
     /// Panics on the second look only.
     PanicOnSecondLook,
-    /// Returns an error.
+    /// Returns an error that sets the title of a terminal and has a second line.
     Error,
     /// Discards and rechecks the same ref.
     Both,
@@ -118,7 +118,7 @@ impl PushFilter for Hostile {
                 (0..100_000).for_each(|i| log::write(log::Level::Info, &format!("line {i}\nforged")))
             }
             Deed::PanicOnSecondLook => assert_eq!(batch.attempt(), 0, "the second look"),
-            Deed::Error => return Err("nothing works".to_owned()),
+            Deed::Error => return Err("nothing works\u{1b}]0;PWNED\u{7}\nforged: line\u{202e}".to_owned()),
             Deed::Both => {
                 verdicts.recheck([0, 1]);
                 verdicts.discard([0], "both");

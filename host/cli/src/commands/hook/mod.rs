@@ -12,12 +12,14 @@ use std::sync::Arc;
 use refgate_core::Project;
 use refgate_git::Repository;
 use refgate_host::config::Config;
+use refgate_host::gated::refused::{Refusals, Refused};
 use refgate_host::{Error, Site, System};
 
 pub use args::HookCommand;
 
 use super::site;
-use crate::output::Output;
+use crate::output::{Output, note};
+use crate::system::unix_time;
 
 /// `refgate hook …`.
 pub async fn run(file: &Path, command: HookCommand, output: &Output) -> Result<u8, Error> {
@@ -37,16 +39,52 @@ pub async fn run(file: &Path, command: HookCommand, output: &Output) -> Result<u
             manage::status(file, (&several, &projects), output).await
         }
         HookCommand::PostReceive { to, project } => {
-            onward::post_receive(file, &Project::new(project)?, &to).await
+            // The push itself is done; who pushed can do nothing about this.
+            let done = onward::post_receive(file, &Project::new(project)?, &to).await;
+            Ok(tell_apart(
+                done,
+                "a push could not be sent on",
+                "your push is stored here, and could not be sent on: tell the operators of this site",
+                0,
+            ))
         }
         HookCommand::Replicate { to, project } => {
             onward::replicate(file, &Project::new(project)?, &to, output).await
         }
         HookCommand::ProcReceive { project } => push::run(file, &Project::new(project)?).await,
         HookCommand::ReferenceTransaction { project, state } => {
-            watch::run(file, &Project::new(project)?, &state).await
+            let done = watch::run(file, &Project::new(project)?, &state).await;
+            Ok(tell_apart(
+                done,
+                "a write beside the hook could not be looked at",
+                "this write could not be looked at; `refgate hook status` at this site says why",
+                1,
+            ))
         }
     }
+}
+
+/// Where `hook status` finds it. Whoever pushes reads what this process says, and is told nothing of the site itself: no
+/// path, no host, no words of the ref-db.
+fn note_for_operators(refused: &[Refused]) {
+    if refused.is_empty() {
+        return;
+    }
+    let noted = git_dir().and_then(|dir| Ok(Refusals::below(&dir).add(refused)?));
+    if noted.is_err() {
+        // Nobody else would hear of it.
+        note("refgate: tell the operators of this site: why it is so could not be noted for them");
+    }
+}
+
+/// A hook that git runs for others, and that cannot do its work: operators find why, everybody else is told `words`.
+fn tell_apart(result: Result<u8, Error>, what: &str, words: &str, code: u8) -> u8 {
+    result.unwrap_or_else(|e| {
+        let why = e.hint.iter().fold(format!("{what}: {e}"), |why, hint| format!("{why}; {hint}"));
+        note_for_operators(&[Refused { time: unix_time().as_secs(), name: None, why }]);
+        note(&format!("refgate: {words}"));
+        code
+    })
 }
 
 /// The site of the configuration and the repository of the project; `None`: git runs the hook in another one, as it does

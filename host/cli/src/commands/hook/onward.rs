@@ -13,7 +13,7 @@ use refgate_host::{Error, Report, Site};
 
 use super::{git_dir, site};
 use crate::commands::transfer;
-use crate::output::{Output, indented, note};
+use crate::output::{Output, indented};
 use crate::system::{system, unique_id, unix_time};
 
 /// So many lines about one session are kept in the log.
@@ -30,6 +30,7 @@ pub async fn post_receive(file: &Path, project: &Project, to: &[String]) -> Resu
     }
     let git_dir = git_dir()?;
     let (clock, since) = (system()?.clock, unix_time().as_secs());
+    let mut failed = None;
     for remote in to {
         let onward = Onward::new(&git_dir, remote);
         let mark = Mark { id: unique_id()?, since };
@@ -38,14 +39,10 @@ pub async fn post_receive(file: &Path, project: &Project, to: &[String]) -> Resu
             Err(e) => Err(e.into()),
         };
         if let Err(e) = started {
-            // The push itself is done; who pushed can do nothing about this.
-            note(&format!(
-                "refgate: your push is stored here, and could not be sent on to `{remote}` ({}); tell the operators of this site",
-                e.message
-            ));
+            failed = Some(Error { message: format!("to `{remote}`: {}", e.message), ..e });
         }
     }
-    Ok(0)
+    failed.map_or(Ok(0), Err)
 }
 
 /// Starts the process that sends. It has nothing of the connection, of the push, or of the git that runs the hook.

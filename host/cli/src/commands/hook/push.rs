@@ -6,10 +6,10 @@ use std::path::Path;
 use refgate_core::Project;
 use refgate_git::receive::Request;
 use refgate_host::Error;
-use refgate_host::gated::refused::{Refusals, Refused};
+use refgate_host::gated::refused::Refused;
 use refgate_host::gated::{Push, Received, receive};
 
-use super::{open_here, site};
+use super::{note_for_operators, open_here, site};
 use crate::output;
 use crate::system::{unique_id, unix_time};
 
@@ -36,19 +36,6 @@ pub async fn run(file: &Path, project: &Project) -> Result<u8, Error> {
     let answered = request.answer(&received.answers, &mut to);
     received.end().await;
     answered.map(|()| 0).map_err(broken)
-}
-
-/// Where `hook status` finds them.
-fn note_for_operators(refused: &[Refused]) {
-    let noted = super::git_dir().and_then(|dir| Ok(Refusals::below(&dir).add(refused)?));
-    if let (Err(e), false) = (noted, refused.is_empty()) {
-        // Nobody else would hear of it.
-        output::note(&format!(
-            "refgate: tell the operators of this site, for it could not be noted: {}",
-            e.message
-        ));
-        refused.iter().for_each(|one| output::note(&format!("refgate: {}", one.why)));
-    }
 }
 
 async fn work(file: &Path, project: &Project, request: &Request) -> Result<Received, Error> {

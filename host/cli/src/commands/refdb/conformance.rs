@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::site;
 use crate::args::ConformanceArgs;
 use crate::output::{Cell, Mood, Output, note};
-use crate::progress::bar;
+use crate::progress::{bar, say};
 use crate::system::system;
 
 /// Runs the cases one after the other and tells how each came out.
@@ -54,7 +54,7 @@ pub async fn run(file: &Path, args: ConformanceArgs, output: &Output) -> Result<
     let progress = bar(chosen.len() as u64, "testing");
     let mut reports = Vec::with_capacity(chosen.len());
     for case in chosen {
-        progress.set_message(case.title());
+        say(&progress, &case.title());
         let bench = bench.clone();
         // Connecting blocks, and each case connects.
         let runtime = tokio::runtime::Handle::current();

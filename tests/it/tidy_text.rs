@@ -1,0 +1,68 @@
+//! Text for people leaves in one place only: there what others wrote is made harmless.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Ways to print. `bar.println` and `set_message` are those of a progress bar.
+const WAYS: [&str; 9] = [
+    "stdout()",
+    "stderr()",
+    "println!",
+    "print!(",
+    "dbg!",
+    ".print()",
+    ".println(",
+    ".set_message(",
+    "/dev/tty",
+];
+
+/// Who may, and why: all other code hands its text to the first of them.
+const MAY: [&str; 4] = [
+    // It escapes.
+    "host/cli/src/output.rs",
+    // A progress bar prints by itself, and is given what was escaped.
+    "host/cli/src/progress.rs",
+    // Not for people: git's protocol with its hook.
+    "host/cli/src/commands/hook/push.rs",
+    // The words of the repository's own hook, as git would hand them on.
+    "host/git/src/receive/hooks.rs",
+];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => sources(&path, found),
+            false if path.extension().is_some_and(|e| e == "rs") => found.push(path),
+            false => {}
+        }
+    }
+}
+
+#[test]
+fn text_for_people_is_printed_in_one_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
+    let mut all = Vec::new();
+    for part in ["host/cli", "host", "host/core", "host/git", "host/refdb", "host/runtime"] {
+        sources(&root.join(part).join("src"), &mut all);
+    }
+    let (mut found, mut seen) = (Vec::new(), 0);
+    for path in all {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        // Tests stand at the end of a file, or in one of their own.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        for (number, line) in lines {
+            let Some(way) = WAYS.iter().find(|way| line.contains(**way)) else { continue };
+            match MAY.contains(&name.as_str()) {
+                true => seen += 1,
+                // What a child has printed, not where we print.
+                false if line.contains("self.stdout()") => {}
+                false => found.push(format!("{name}:{}: `{way}`", number + 1)),
+            }
+        }
+    }
+    assert!(seen > 5, "the search finds nothing");
+    assert!(found.is_empty(), "hand the text to `output`:\n{}", found.join("\n"));
+}
