@@ -1,7 +1,6 @@
 //! Which projects this site has: the repositories below `site.basePath`, found while a directory tree is walked.
 
 use std::collections::{HashSet, VecDeque};
-use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -9,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use refgate_core::{Project, escape};
+pub use refgate_git::looks_like_repository as is_repository;
 
 /// What a walk comes upon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,21 +147,6 @@ fn id(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// As git tells a repository before it looks closer: `HEAD`, `objects` and `refs` are there.
-///
-/// # Errors
-/// A directory that cannot be looked into.
-pub fn is_repository(path: &Path) -> io::Result<bool> {
-    for name in ["HEAD", "objects", "refs"] {
-        match fs::symlink_metadata(path.join(OsStr::new(name))) {
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +194,7 @@ mod tests {
             "a",
             "b",
             &format!("plain: {suffix}"),
-            "group.git/deep/y",
+            "group.git/deep/y.git: a component before the last ends with `.git`, so it would lie inside another repository",
             "team/x",
             "w/.git: it ends with a slash",
         ];

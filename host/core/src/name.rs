@@ -140,10 +140,29 @@ pub fn unescape(text: &str) -> Vec<u8> {
 pub struct Project(Box<str>);
 
 impl Project {
-    /// Refuses names that could leave the directory of the repositories or be read as an option.
+    /// Refuses names that could leave the directory of the repositories, lie inside the repository of another project, or be
+    /// read as an option.
+    ///
+    /// # Errors
+    /// What is wrong with the name.
     pub fn new(name: impl Into<String>) -> Result<Project, NameError> {
-        let name = name.into();
-        match project_problem(&name) {
+        Project::checked(name.into(), |name| project_problem(name).or_else(|| inside_another(name)))
+    }
+
+    /// The same for a name that a ref-db may hold entries of, for whoever looks at the ref-db alone: also one inside the
+    /// repository of another project, which older releases took. No repository is to be opened or made by it.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
+    pub fn recorded(name: impl Into<String>) -> Result<Project, NameError> {
+        Project::checked(name.into(), project_problem)
+    }
+
+    fn checked(
+        name: String,
+        problem: impl FnOnce(&str) -> Option<&'static str>,
+    ) -> Result<Project, NameError> {
+        match problem(&name) {
             None => Ok(Project(name.into())),
             Some(why) => Err(NameError { of: "project", name: escape(name.as_bytes()), why }),
         }
@@ -177,6 +196,20 @@ fn project_problem(name: &str) -> Option<&'static str> {
         }
     }
     name.ends_with(".git").then_some("name the project without the final `.git`")
+}
+
+/// `a.git/x` is a place in the repository of `a`, and on file systems that know no case `a.GIT/x` is the same one.
+fn inside_another(name: &str) -> Option<&'static str> {
+    let ends =
+        |part: &str| part.len() >= 4 && part.as_bytes()[part.len() - 4..].eq_ignore_ascii_case(b".git");
+    let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
+    match (above.split('/').any(ends), ends(last)) {
+        (true, _) => {
+            Some("a component before the last ends with `.git`, so it would lie inside another repository")
+        }
+        (_, true) => Some("name the project without the final `.git`"),
+        _ => None,
+    }
 }
 
 impl fmt::Display for Project {
@@ -238,11 +271,29 @@ mod tests {
 
     #[test]
     fn project_names() {
-        for good in ["app", "team/app", "a.git/b", "a+b c", "日本", "a-b/c..d"] {
+        for good in
+            ["app", "team/app", "git/b", "agit/b", "a.git-x/b", "a.gitx/.git-b", "a+b c", "日本", "a-b/c..d"]
+        {
             assert!(Project::new(good).is_ok(), "{good}");
+            assert!(Project::recorded(good).is_ok(), "{good}");
+        }
+        // Inside the repository of another project; a ref-db of an older release may know them.
+        for inside in [
+            "a.git/b",
+            "a.git/refs/heads/x",
+            "a.GIT/hooks",
+            "a/b.gIt/objects/c",
+            ".git/b",
+            "a/.git/b",
+            "a.Git",
+            "日.GIT",
+        ] {
+            assert!(Project::new(inside).is_err(), "{inside}");
+            assert!(Project::recorded(inside).is_ok(), "{inside}");
         }
         for bad in ["", "/a", "a/", "a//b", ".", "a/../b", "../a", "-a", "a/-b", "a.git", "a\nb"] {
             assert!(Project::new(bad).is_err(), "{bad:?}");
+            assert!(Project::recorded(bad).is_err(), "{bad:?}");
         }
         let empty = Project::new("").unwrap_err().to_string();
         assert_eq!(empty, "project `` is not a legal name: it is empty");

@@ -33,7 +33,7 @@ pub use lock::{SessionLock, file_name as file_name_of_remote, utc};
 pub use policy::{LocalPolicy, Refusal};
 pub use ref_locks::RefLocks;
 pub use refs::{RefList, Target};
-pub use repository::Repository;
+pub use repository::{Repository, looks_like_repository};
 pub use transaction::{EditOutcome, RefEdit, RefWriter};
 pub use transport::{
     FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, Seal, WholeListing,

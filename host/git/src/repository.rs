@@ -97,7 +97,7 @@ impl Repository {
     /// that `HEAD` names; `None` leaves the choice to git.
     ///
     /// # Errors
-    /// When there is something at `path` already, except an empty directory.
+    /// When there is something at `path` already, except an empty directory, and when it lies inside another repository.
     pub fn create(
         path: &Path,
         format: ObjectFormat,
@@ -112,6 +112,16 @@ impl Repository {
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(GitError::io("create a repository at", path, &e)),
+        }
+        if let Some(around) = around(path) {
+            let message = format!(
+                "cannot create a repository at `{}`: that is inside the repository `{}`",
+                path.display(),
+                around.display()
+            );
+            return Err(
+                GitError::new(message).hint("give the project another name, or move that repository away")
+            );
         }
         let mut command = git();
         command.args(["init", "--quiet", "--bare"]).arg(format!("--object-format={}", format.name()));
@@ -167,6 +177,30 @@ impl Repository {
     pub fn has_files_backend(&self) -> bool {
         self.0.files_backend
     }
+}
+
+/// As git tells a git directory before it looks closer: `HEAD`, `objects` and `refs` are there.
+///
+/// # Errors
+/// A directory that cannot be looked into.
+pub fn looks_like_repository(path: &Path) -> io::Result<bool> {
+    for name in ["HEAD", "objects", "refs"] {
+        match fs::symlink_metadata(path.join(name)) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(true)
+}
+
+/// The git directory that `path`, which need not be there, lies in, whatever links lead to it. What is made in one is a ref,
+/// a hook or an object to git, and damages it.
+fn around(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let there = path.ancestors().skip(1).find_map(|above| fs::canonicalize(above).ok())?;
+    // Where nobody may look, nothing can be made, either.
+    there.ancestors().find(|above| looks_like_repository(above).unwrap_or(false)).map(Path::to_owned)
 }
 
 /// Points `HEAD` to a branch, which need not be there.

@@ -67,8 +67,8 @@ fn read_into(
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-/// The bytes of a file that only its owner, who is this user or root, can change: whoever can write the configuration
-/// can open the gate.
+/// The bytes of a file that nobody but this user and root can change, nor put another one in its place: whoever can choose
+/// the configuration can open the gate. So the way to it counts as for plugins, before and after every link.
 fn read_trusted(path: &Path, named_at: &Origin) -> Result<Vec<u8>, ConfigError> {
     let refuse = |why: String, hint: &str| {
         let message = match named_at.line {
@@ -92,6 +92,8 @@ fn read_trusted(path: &Path, named_at: &Origin) -> Result<Vec<u8>, ConfigError> 
     let mut file = fs::File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     refgate_runtime::check_file_place(path, &metadata).map_err(|e| refuse(e.why, &e.cure))?;
+    // After it was opened: who could have led it elsewhere before still can.
+    refgate_runtime::check_place(path).map_err(|why| refuse(why, ""))?;
     let mut text = Vec::new();
     file.read_to_end(&mut text).map_err(unreadable)?;
     Ok(text)

@@ -1,5 +1,6 @@
 //! `config check`: is the file right, and what does it come to.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     let system = system()?;
     let set = filters::Loader::for_config(&system, &config)?.load(&config)?;
     let mut warnings = config.warnings();
+    warnings.extend(open_to_everybody(&config.site.base_path));
     warnings.extend(refdb_warnings(&config, system.clock).await?);
     warnings.extend(ungated(&config, &set).await?);
     let unused: Vec<String> =
@@ -61,6 +63,24 @@ pub async fn check(file: &Path, output: &Output) -> Result<u8, Error> {
     warnings.iter().for_each(|w| warn(w));
     output.text(&format!("{} is valid", file.display()));
     Ok(0)
+}
+
+/// Who may put directories beside the repositories, or others in their place, decides what the projects hold. A warning only:
+/// whose they are, and which group shares them, is the operator's business.
+fn open_to_everybody(base: &Path) -> Option<String> {
+    let base = std::fs::canonicalize(base).ok()?;
+    let is_open = |dir: &&Path| {
+        let mode = std::fs::metadata(dir).map_or(0, |meta| meta.mode());
+        // In a sticky directory on the way nobody replaces what is another's.
+        mode & 0o002 != 0 && (mode & 0o1000 == 0 || **dir == *base)
+    };
+    let open = base.ancestors().find(is_open)?;
+    let what = if open == base { "which is" } else { "on the way to" };
+    Some(format!(
+        "everybody on this machine can write `{}`, {what} `site.basePath`, and so make repositories or replace them: run `chmod \
+         o-w {0}`",
+        open.display()
+    ))
 }
 
 /// The repositories below `site.basePath` that do not count as gated although the configuration says so, and why: the first

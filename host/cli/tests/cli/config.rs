@@ -148,6 +148,49 @@ fn what_others_can_write_or_is_no_file_is_refused() {
     lab.run("a", &["--config", "/dev/null", "push", "x", "b"]).fails(2, &["/dev/null: "]);
 }
 
+/// A former version, or another site's file: ours, and good in itself.
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_who_may_write_its_directory_cannot_put_another_configuration_in_its_place() {
+    let lab = Lab::new();
+    mode(lab.dir.path(), 0o755);
+    lab.write("old/refgate.config", "[ref-database]\n    enabled = false\n");
+    mode(&lab.path("a"), 0o777);
+    let mut stranger = std::process::Command::new("sh");
+    stranger.args(["-c", "mv refgate.config x && ln -s ../old/refgate.config refgate.config"]);
+    std::os::unix::process::CommandExt::uid(&mut stranger, 3002);
+    assert!(stranger.current_dir(lab.path("a")).status().unwrap().success());
+    for _ in 0..2 {
+        let ran = check(&lab);
+        ran.fails(
+            2,
+            &[
+                "refgate.config: cannot use this configuration",
+                "others can write the directory",
+                "chmod go-w",
+            ],
+        );
+        mode(&lab.path("a"), 0o1777);
+    }
+    mode(&lab.path("a"), 0o755);
+    check(&lab).fails(2, &["the link", "belongs to user 3002"]);
+}
+
+#[test]
+fn repositories_that_everybody_can_replace_are_warned_of() {
+    let lab = Lab::new();
+    let told = "everybody on this machine can write";
+    assert!(!check(&lab).err.contains(told));
+    for mode_of_base in [0o777, 0o1777] {
+        mode(&lab.path("a/git"), mode_of_base);
+        let ran = check(&lab);
+        ran.ok();
+        ran.says(&[told, "chmod o-w", "a/git`"]);
+    }
+    mode(&lab.path("a/git"), 0o775);
+    assert!(!check(&lab).err.contains(told), "a group is the operator's business");
+}
+
 #[test]
 fn projects_are_matched_by_the_pattern_that_is_named() {
     let lab = Lab::new();

@@ -18,6 +18,7 @@ mod locks;
 mod machine;
 mod many;
 mod more;
+mod nested;
 mod new;
 mod plugin_files;
 mod plugins;

@@ -11,8 +11,11 @@ use super::{RemoteUrl, rewritten, ssh};
 use crate::{GitError, GitErrorKind, Repository, command};
 
 /// Run by a shell at the other end, with the object format, the branch of `HEAD` or nothing, and the place. An account that
-/// is left alone with git makes the directories above, too.
+/// is left alone with git makes the directories above, too. What is made inside another repository would damage that one.
 const SCRIPT: &str = "\
+d=$3; while up=$(dirname -- \"$d\") && [ \"$up\" != \"$d\" ]; do d=$up; \
+if [ -e \"$d/HEAD\" ] && [ -e \"$d/objects\" ] && [ -e \"$d/refs\" ]; then \
+echo \"that is inside the repository $d\" >&2; exit 1; fi; done; \
 if [ -e \"$3\" ] && [ -n \"$(ls -A \"$3\")\" ]; then \
 echo 'there is something at this place, and it is no repository' >&2; exit 1; fi; \
 git init --quiet --bare --object-format=\"$1\" \"$3\" || exit; \

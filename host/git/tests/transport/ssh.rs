@@ -134,6 +134,13 @@ fn create() {
         assert!(error.message.contains("it is no repository") && error.hint.is_some(), "{error}");
         assert_eq!(fs::read_to_string(path.join("HEAD")).unwrap(), "ref: refs/heads/trunk\n");
     }
+    // Inside a repository it would be a ref or a hook of that one.
+    for inside in ["refs/heads/x.git", "new.git"] {
+        let url = format!("host:{}/a b.git/{inside}", base.display());
+        let error = create_remote(&RemoteUrl::parse(&url).unwrap(), ObjectFormat::Sha1, None).unwrap_err();
+        assert!(error.message.contains("that is inside the repository"), "{error}");
+        assert!(!base.join("a b.git").join(inside).exists());
+    }
     // A place that is empty is taken, in any spelling of a path; one that cannot be made is named.
     fs::create_dir(base.join("empty.git")).unwrap();
     let scp = RemoteUrl::parse(&format!("host:{}/empty.git", base.display())).unwrap();

@@ -268,7 +268,7 @@ pub(super) async fn projects(
         let answer = shared.get(call.deadline, &from, first).await?;
         let Some(key) = answer.kvs().first().map(|one| one.key()[all.len()..].to_vec()) else { break };
         let name = key.windows(2).position(|two| two == b"//").map_or(key.as_slice(), |at| &key[..at]);
-        let project = Project::new(String::from_utf8_lossy(name)).map_err(|e| {
+        let project = Project::recorded(String::from_utf8_lossy(name)).map_err(|e| {
             let what = format!("it holds entries of `{}`, which no project can be called: {e}", escape(name));
             shared.about(RefDbErrorKind::Corrupt, &what)
         })?;

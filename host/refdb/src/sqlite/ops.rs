@@ -337,7 +337,7 @@ pub(super) fn projects(
         while found.len() < limit {
             let last = found.last().or(after).map_or("", Project::as_str);
             let Some(name) = next.query_row([last], |row| row.get::<_, String>(0)).optional()? else { break };
-            let project = Project::new(name.clone()).map_err(|e| {
+            let project = Project::recorded(name.clone()).map_err(|e| {
                 let what = format!("it holds entries of `{name}`, which no project can be called: {e}");
                 Failure::Told(about(RefDbErrorKind::Corrupt, file.path(), &what))
             })?;

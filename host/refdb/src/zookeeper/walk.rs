@@ -145,7 +145,7 @@ impl Store {
         found.retain(|path| after.is_none_or(|after| path.as_str() > after));
         found.sort_unstable();
         let name = |path: &String| decode(path.strip_prefix(root)?.strip_prefix('/')?);
-        Ok(found.iter().filter_map(name).filter_map(|name| Project::new(name).ok()).collect())
+        Ok(found.iter().filter_map(name).filter_map(|name| Project::recorded(name).ok()).collect())
     }
 }
 

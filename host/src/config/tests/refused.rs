@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::super::{Config, Item, Origin};
 use super::{Dir, from_keys};
@@ -162,6 +163,75 @@ fn a_file_that_others_can_write_is_refused() {
     assert!(e.starts_with(&format!("{}:2: cannot use", main.display())), "{e}");
 }
 
+/// Who may write a directory on the way can put a link to any other file of ours in the place of this one.
+#[test]
+fn a_way_that_others_can_change_is_refused_before_and_after_a_link() {
+    let dir = Dir::new();
+    let mode = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let good = dir.write("good/refgate.config", "[site]\nname = a\n");
+    let (above, root) = (good.parent().unwrap(), good.parent().unwrap().parent().unwrap());
+    let linked = root.join("links");
+    fs::create_dir(&linked).unwrap();
+    mode(&linked, 0o755);
+    let link = linked.join("refgate.config");
+    std::os::unix::fs::symlink("../good/refgate.config", &link).unwrap();
+    let main = dir.write("main", "[include]\npath = good/refgate.config\n");
+    let linking = dir.write("linking", "[include]\npath = links/refgate.config\n");
+    let all = [&good, &link, &main, &linking];
+    for (open, refused) in [(above, &all[..]), (&linked, &[&link, &linking][..]), (root, &all[..])] {
+        assert!(all.iter().all(|file| Config::load(file).is_ok()));
+        for bits in [0o777, 0o775, 0o757] {
+            mode(open, bits);
+            for file in all {
+                let loaded = Config::load(file).map_err(|e| e.to_string());
+                assert_eq!(
+                    loaded.is_err(),
+                    refused.contains(&file),
+                    "{bits:o} {}: {loaded:?}",
+                    file.display()
+                );
+                if let Err(e) = loaded {
+                    let said = format!(
+                        "others can write the directory `{}` on the way to it (mode {bits:03o})",
+                        open.display()
+                    );
+                    assert!(
+                        e.contains(&said) && e.contains(&format!("chmod go-w {}", open.display())),
+                        "{e}"
+                    );
+                }
+            }
+        }
+        // Nobody removes what is another's.
+        mode(open, 0o1777);
+        assert!(all.iter().all(|file| Config::load(file).is_ok()));
+        mode(open, 0o755);
+    }
+}
+
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_a_way_through_a_directory_or_link_of_another_user_is_refused() {
+    let dir = Dir::new();
+    let old = dir.write("old/refgate.config", "[ref-database]\nenabled = false\n");
+    let ours = dir.write("site/refgate.config", "");
+    let main = dir.write("main", "[include]\npath = site/refgate.config\n");
+    let site = ours.parent().unwrap();
+    // What its owner can do with it.
+    std::os::unix::fs::chown(site, Some(65534), None).unwrap();
+    fs::remove_file(&ours).unwrap();
+    std::os::unix::fs::symlink(&old, &ours).unwrap();
+    for file in [&ours, &main] {
+        let e = Config::load(file).unwrap_err().to_string();
+        assert!(e.contains("site` on the way to it belongs to user 65534"), "{e}");
+    }
+    std::os::unix::fs::chown(site, Some(0), None).unwrap();
+    assert!(Config::load(&ours).is_ok());
+    std::os::unix::fs::lchown(&ours, Some(65534), None).unwrap();
+    let e = Config::load(&main).unwrap_err().to_string();
+    assert!(e.contains("the link") && e.contains("belongs to user 65534"), "{e}");
+}
+
 #[test]
 #[ignore = "needs root; tests/run runs it as root"]
 fn as_root_a_file_of_another_user_is_refused() {
@@ -175,7 +245,7 @@ fn as_root_a_file_of_another_user_is_refused() {
 #[test]
 fn what_is_no_file_is_refused() {
     let dir = Dir::new();
-    let told = |path: &std::path::Path| Config::load(path).unwrap_err().to_string();
+    let told = |path: &Path| Config::load(path).unwrap_err().to_string();
     assert!(told(&dir.path().join("none")).contains("no such file; name another with --config"));
     assert!(told(dir.path()).contains("it is not a regular file"));
 }

@@ -38,11 +38,11 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
     match command {
         RefdbCommand::Get { project, refs } => {
             let db = Db::open(file, LOOK).await?;
-            entries::get(&db, &parse_project(project)?, &parse_names(refs)?, output).await
+            entries::get(&db, &parse_recorded(project)?, &parse_names(refs)?, output).await
         }
         RefdbCommand::Ls { project } => {
             let db = Db::open(file, LOOK).await?;
-            entries::ls(&db, &parse_project(project)?, output).await
+            entries::ls(&db, &parse_recorded(project)?, output).await
         }
         RefdbCommand::Put { project, name, value } => {
             let (project, name) = (parse_project(project)?, parse_name(name)?);
@@ -56,7 +56,7 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
             }
         }
         RefdbCommand::Cas { project, name, expected, new, fence } => {
-            let (project, name) = (parse_project(project)?, parse_name(name)?);
+            let (project, name) = (parse_recorded(project)?, parse_name(name)?);
             let expected = match expected.as_str() {
                 "absent" => Value::Ref(GlobalRef::Untracked),
                 value => Value::parse(value)?,
@@ -90,7 +90,7 @@ pub async fn run(file: &Path, command: RefdbCommand, output: &Output) -> Result<
             policy::run(file, &parse_project(project)?, &parse_names(refs)?, output).await
         }
         RefdbCommand::Rm { project, name, yes } => {
-            let project = parse_project(project)?;
+            let project = parse_recorded(project)?;
             let name = name.map(parse_name).transpose()?;
             write::rm(&Db::open(file, MEND).await?, &project, name.as_ref(), yes, output).await
         }
@@ -251,6 +251,11 @@ impl Db {
 
 fn parse_project(name: String) -> Result<Project, Error> {
     Ok(Project::new(name)?)
+}
+
+/// For commands that look at the ref-db alone: it may hold entries of projects that no repository can be made for.
+fn parse_recorded(name: String) -> Result<Project, Error> {
+    Ok(Project::recorded(name)?)
 }
 
 /// Arguments are raw bytes.
