@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use refgate_core::{Entry, GlobalRef, Oid, Project};
-use refgate_host::forget::{Options, Report, forget};
+use refgate_host::forget::{Moment, Options, Report, forget};
 use refgate_host::{Error, ErrorKind};
 use refgate_tests::{Lab, PROJECT, Setup, run};
 
@@ -15,9 +15,21 @@ const HOUR: u64 = 3600;
 
 /// `hour` hours after some moment.
 async fn try_forget(lab: &Lab, hour: u64, yes: bool, sites_are_complete: bool) -> Result<Report, Error> {
-    let now = UNIX_EPOCH + Duration::from_secs(1_793_707_205 + hour * HOUR);
+    forget_at(lab, moment(hour, hour), yes, sites_are_complete).await
+}
+
+/// `wall` hours later by the clock on the wall, and `up` by the time since the boot.
+fn moment(wall: u64, up: u64) -> Moment {
+    Moment {
+        wall: UNIX_EPOCH + Duration::from_secs(1_793_707_205 + wall * HOUR),
+        boot: "this one".into(),
+        since_boot: Duration::from_secs(60 + up * HOUR),
+    }
+}
+
+async fn forget_at(lab: &Lab, now: Moment, yes: bool, sites_are_complete: bool) -> Result<Report, Error> {
     let site = lab.open("A").await.unwrap();
-    let options = Options { yes, sites_are_complete, now: Arc::new(move || -> SystemTime { now }) };
+    let options = Options { yes, sites_are_complete, now: Arc::new(move || now.clone()) };
     forget(&site, &Project::new(PROJECT).unwrap(), &options).await
 }
 
@@ -64,6 +76,33 @@ fn two_runs_a_day_apart_forget_what_no_site_shows() {
         assert_eq!(lab.entry("A", "main").await, Entry::new(GlobalRef::At(reset)));
         assert_eq!(forgotten(&lab, 25, true).await, [""; 0]);
         assert!(!lab.path("A").join("refgate/forget.json").exists());
+    });
+}
+
+#[test]
+fn a_clock_that_jumps_forgets_nothing() {
+    run(async {
+        let (lab, _, gone) = deleted().await;
+        let fates = |now| {
+            let lab = &lab;
+            async move {
+                let report = forget_at(lab, now, true, false).await.unwrap();
+                report.rows.iter().map(|row| row.fate.name()).collect::<Vec<_>>()
+            }
+        };
+        assert_eq!(fates(moment(0, 0)).await, ["noted", "noted"]);
+        // Seconds later, and the clock on the wall is a day ahead; then a day later, and it is where it was.
+        assert_eq!(fates(moment(25, 0)).await, ["waiting", "waiting"]);
+        assert_eq!(fates(moment(0, 25)).await, ["waiting", "waiting"]);
+        // The machine was started anew an hour ago.
+        let anew = |up| Moment {
+            boot: "another".into(),
+            since_boot: Duration::from_secs(up * HOUR),
+            ..moment(48, 0)
+        };
+        assert_eq!(fates(anew(1)).await, ["waiting", "waiting"]);
+        assert_eq!(lab.entry("A", "gone").await, Entry { value: GlobalRef::Deleted, superseded: vec![gone] });
+        assert_eq!(fates(anew(24)).await, ["forgotten", "forgotten"]);
     });
 }
 

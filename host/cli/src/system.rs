@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::rngs::{SmallRng, SysRng};
 use rand::{SeedableRng, TryRng};
 use refgate_core::{BoxFuture, Clock};
+use refgate_host::forget::Moment;
 use refgate_host::{Error, System};
 
 struct RealClock;
@@ -31,6 +32,23 @@ impl Clock for RealClock {
 #[expect(clippy::disallowed_methods, reason = "this is the only place that reads it")]
 pub fn wall_time() -> SystemTime {
     SystemTime::now()
+}
+
+#[cfg(target_os = "linux")]
+const SINCE_BOOT: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const SINCE_BOOT: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+
+/// The same, and by the clock that nobody sets.
+pub fn moment() -> Moment {
+    let time = rustix::time::clock_gettime(SINCE_BOOT);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Moment {
+        wall: wall_time(),
+        boot: boot.trim().to_owned(),
+        // Never negative: it counts from the boot.
+        since_boot: Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0)),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the ticker that ends runaway filters needs a real pause")]

@@ -5,13 +5,14 @@
 //! tells it apart from a new one. So it takes two runs: one that sees no old value and notes the entry, and one that
 //! begins later than the longest transfer lasts, finds the same entry, and again sees no old value.
 
+mod moment;
 mod notes;
 mod report;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use refgate_core::{Class, Entry, GlobalRef, Lookup, Project, RefName, is_meta, meta_of};
 use refgate_git::{Repository, list_whole};
@@ -25,6 +26,7 @@ use crate::replicate::push::local_refs;
 use crate::{Error, Site};
 use notes::Notes;
 
+pub use moment::Moment;
 pub use report::{Fate, Forgotten, Report};
 
 /// What may be forgotten.
@@ -34,8 +36,8 @@ pub struct Options {
     pub yes: bool,
     /// The configuration names every site, also if the ref-db knows more names.
     pub sites_are_complete: bool,
-    /// The time of day. Asked twice: a run counts from its beginning, what it saw from the end of its looking.
-    pub now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// What time it is. Asked twice: a run counts from its beginning, what it saw from the end of its looking.
+    pub now: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
 
 /// Forgets what may be forgotten of `project`, or notes it for a later run.
@@ -94,12 +96,12 @@ pub async fn forget(site: &Site, project: &Project, options: &Options) -> Result
         let fate = match (obstacle, noted) {
             (Some(why), _) => Fate::Kept(why),
             (None, None) => {
-                kept_notes.add(&name, &entry, seen);
-                Fate::Noted { until: seen + after }
+                kept_notes.add(&name, &entry, &seen);
+                Fate::Noted { until: seen.wall + after }
             }
-            (None, Some(since)) if begun < since + after => {
-                kept_notes.add(&name, &entry, since);
-                Fate::Waiting { until: since + after }
+            (None, Some(since)) if !begun.left(&since, after).is_zero() => {
+                kept_notes.add(&name, &entry, &since);
+                Fate::Waiting { until: begun.wall + begun.left(&since, after) }
             }
             (None, Some(_)) if !options.yes => Fate::Due,
             (None, Some(_)) => swap(site, project, &name, &entry).await,

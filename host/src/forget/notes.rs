@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use refgate_core::{Entry, GlobalRef, RefName};
 use refgate_git::{GitError, Repository};
 use serde::{Deserialize, Serialize};
 
+use super::Moment;
 use crate::Error;
 use crate::replicate::blocking;
 
@@ -25,6 +26,11 @@ struct Note {
     superseded: Vec<String>,
     /// Seconds since 1970.
     seen: u64,
+    /// The boot in which it was seen, and seconds since then. A note of an older release has none, and is as of another boot.
+    #[serde(default)]
+    boot: String,
+    #[serde(default)]
+    since_boot: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,28 +42,34 @@ struct Stored {
 
 impl Notes {
     /// When exactly this entry was seen without old values.
-    pub fn take(&mut self, name: &RefName, entry: &Entry) -> Option<SystemTime> {
+    pub fn take(&mut self, name: &RefName, entry: &Entry) -> Option<Moment> {
         let note = self.0.remove(&name.to_string())?;
-        let since = UNIX_EPOCH.checked_add(Duration::from_secs(note.seen))?;
-        (note == Note::of(entry, since)).then_some(since)
+        let since = Moment {
+            wall: UNIX_EPOCH.checked_add(Duration::from_secs(note.seen))?,
+            boot: note.boot.clone(),
+            since_boot: Duration::from_secs(note.since_boot),
+        };
+        (note == Note::of(entry, &since)).then_some(since)
     }
 
-    pub fn add(&mut self, name: &RefName, entry: &Entry, seen: SystemTime) {
+    pub fn add(&mut self, name: &RefName, entry: &Entry, seen: &Moment) {
         self.0.insert(name.to_string(), Note::of(entry, seen));
     }
 }
 
 impl Note {
-    fn of(entry: &Entry, seen: SystemTime) -> Note {
-        let seen = seen.duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn of(entry: &Entry, seen: &Moment) -> Note {
+        // Rounded up: never earlier than it was.
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         Note {
             value: match entry.value {
                 GlobalRef::At(oid) => oid.to_string(),
                 GlobalRef::Deleted | GlobalRef::Untracked => "deleted".into(),
             },
             superseded: entry.superseded.iter().map(ToString::to_string).collect(),
-            // Rounded up: never earlier than it was.
-            seen: seen.as_secs() + u64::from(seen.subsec_nanos() > 0),
+            seen: seconds(seen.wall.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            boot: seen.boot.clone(),
+            since_boot: seconds(seen.since_boot),
         }
     }
 }
@@ -114,15 +126,23 @@ mod tests {
     fn only_exactly_the_same_entry_was_seen() {
         let oid = |digit: u8| Oid::from_hex(&[digit; 40]).unwrap();
         let name = RefName::new("refs/heads/x").unwrap();
-        let seen = UNIX_EPOCH + Duration::from_millis(5_500);
+        let moment = |wall, up| Moment {
+            wall: UNIX_EPOCH + Duration::from_millis(wall),
+            boot: "b".into(),
+            since_boot: Duration::from_millis(up),
+        };
+        let seen = moment(5_500, 2_001);
         let entry = Entry { value: GlobalRef::Deleted, superseded: vec![oid(b'a')] };
         let noted = |entry: &Entry| {
             let mut notes = Notes::default();
-            notes.add(&name, entry, seen);
+            notes.add(&name, entry, &seen);
             notes
         };
-        let at = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(noted(&entry).take(&name, &entry), at(6), "never earlier than it was");
+        assert_eq!(
+            noted(&entry).take(&name, &entry),
+            Some(moment(6_000, 3_000)),
+            "never earlier than it was"
+        );
         let longer = Entry { superseded: vec![oid(b'a'), oid(b'b')], ..entry.clone() };
         let other = Entry { value: GlobalRef::At(oid(b'c')), ..entry.clone() };
         assert_eq!(noted(&entry).take(&name, &longer), None);

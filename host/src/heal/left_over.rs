@@ -2,7 +2,8 @@
 //! records that are gone.
 //!
 //! git's locks are plain files, so the death of their holder frees nothing. git also closes some of them while it still
-//! means to use them; therefore age counts, too, not only whether anybody has the file open. A lock that is left is named
+//! means to use them; therefore age counts, too, not only whether anybody has the file open. The age is that by the file
+//! system's own clock: that of this process, or of another machine, may be hours off. A lock that is left is named
 //! at once, for it stops writes from the first second on, and removed when it can be nobody's any more.
 
 use std::fs;
@@ -62,7 +63,7 @@ impl Seen {
 
 /// Finds lock files of git, and refs that keep objects for no record. A lock that is not old, or that a process has open, is
 /// among them with the reason why it is kept: see [`still_there`].
-pub(super) async fn find(repository: &Repository, now: SystemTime) -> Result<Vec<LeftOver>, Error> {
+pub(super) async fn find(repository: &Repository) -> Result<Vec<LeftOver>, Error> {
     let repository = repository.clone();
     let found = blocking(move || {
         let dir = repository.common_dir();
@@ -73,11 +74,19 @@ pub(super) async fn find(repository: &Repository, now: SystemTime) -> Result<Vec
             let kept = Some(format!("it cannot be looked through: {e}"));
             found.push(LeftOver { name: below(&path), what: "may hold locks", kept, file: None });
         }
+        // Asked after the locks were found, so that none of them is younger; and not at all where there are none.
+        let now = (!locks.is_empty()).then(|| repository.files().time_in(dir));
         for path in locks {
             let Ok(meta) = fs::metadata(&path) else { continue };
-            let kept = match (holder(&meta), is_old(&meta, now)) {
-                (Holder::Nobody, true) => None,
-                (Holder::Nobody, false) => Some(young(&meta)),
+            let old = match &now {
+                Some(Ok(now)) => Ok(is_old(&meta, *now)),
+                Some(Err(e)) => Err(&e.message),
+                None => continue,
+            };
+            let kept = match (holder(&meta), old) {
+                (Holder::Nobody, Ok(true)) => None,
+                (Holder::Nobody, Ok(false)) => Some(young(&meta)),
+                (Holder::Nobody, Err(why)) => Some(format!("its age is not known: {why}")),
                 (Holder::Somebody(pid), _) => {
                     Some(format!("process {pid} has it open; it goes with its end"))
                 }

@@ -54,7 +54,7 @@ pub async fn heal(site: &Site, project: &Project, options: &Options) -> Result<R
     if let Some(oid) = options.accept_loss {
         refuse_what_is_not_lost(project, &before, oid)?;
     }
-    let files = left_over::find(&repository, options.now).await?;
+    let files = left_over::find(&repository).await?;
     let mut report = Report::new(project, kind, options);
     if !options.yes {
         report.would(before, left_over::still_there(files), options);

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use nix::libc;
 use nix::unistd::Uid;
@@ -140,6 +141,26 @@ impl Files {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(e)),
             _ => open().map_err(failed),
         }
+    }
+
+    /// The time of day by the file system of the directory `dir`, as its files get it: on a server's disk it is the server's.
+    /// Only that can be compared with the time of a file. Makes a file in `dir` and removes it.
+    ///
+    /// # Errors
+    /// The file cannot be made or looked at.
+    pub fn time_in(&self, dir: &Path) -> Result<SystemTime, GitError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let probe = dir.join(format!(".now.{}-{n}", process::id()));
+        // Left by a process of this number that died; an old one would tell an old time.
+        let _ = fs::remove_file(&probe);
+        let made = self.open_or_make(&probe);
+        let time = made.and_then(|file| {
+            let time = file.metadata().and_then(|meta| meta.modified());
+            time.map_err(|e| GitError::io("read the time of", &probe, &e))
+        });
+        let _ = fs::remove_file(&probe);
+        time
     }
 
     /// Writes a whole file: whoever reads it finds the old text or all of the new one. Both the text and the name are on

@@ -82,13 +82,8 @@ fn age(files: &Files, dir: &Path, id: &str, act: bool) -> Result<Duration, GitEr
         }
         Err(e) => return Err(failed(e)),
     };
-    // The file system's own time. Another process may have tidied the file away, or have left one that died.
-    let probe = dir.join(format!(".now.{}", std::process::id()));
-    let _ = fs::remove_file(&probe);
-    let now = changed(files.open_or_make(&probe)?.metadata()).map_err(failed);
-    let _ = fs::remove_file(&probe);
     // A clock that was set back makes the wait longer, never shorter.
-    Ok(now?.duration_since(since).unwrap_or_default())
+    Ok(files.time_in(dir)?.duration_since(since).unwrap_or_default())
 }
 
 #[cfg(test)]

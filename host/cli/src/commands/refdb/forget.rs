@@ -12,13 +12,13 @@ use crate::args::ForgetArgs;
 use crate::commands::many::{self, Place};
 use crate::commands::site;
 use crate::output::{Cell, Mood, Output, hint, warn};
-use crate::system::wall_time;
+use crate::system::moment;
 
 /// `refgate refdb forget`.
 pub async fn run(file: &Path, args: ForgetArgs, output: &Output) -> Result<u8, Error> {
     args.several.check(&args.projects, "refdb forget PROJECT...")?;
     let options =
-        Options { yes: args.yes, sites_are_complete: args.sites_are_complete, now: Arc::new(wall_time) };
+        Options { yes: args.yes, sites_are_complete: args.sites_are_complete, now: Arc::new(moment) };
     let site = site::open(file).await?;
     let work = async |project: &Project, output: &Output| one(&site, project, &options, output).await;
     many::run(output, (&args.several, &args.projects), &Place::of(&site), work).await
