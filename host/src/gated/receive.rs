@@ -253,7 +253,7 @@ impl Writer<'_> {
                 received.answers.push(Answer::Ok);
                 continue;
             };
-            let reason = match self.push.replication {
+            let reason = match self.push.replication() {
                 true => why.reason_for_replication(self.project),
                 false => why.reason(self.project),
             };

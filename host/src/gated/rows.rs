@@ -75,7 +75,7 @@ impl Rows {
         let mut places = Vec::with_capacity(commands.len());
         // git reads what is said of a name with a space as said of the name up to the space.
         let up_to_space = |name: &'_ [u8]| name.iter().position(|b| *b == b' ');
-        let spoiled: HashMap<&[u8], &[u8]> = commands
+        let answerless: HashMap<&[u8], &[u8]> = commands
             .iter()
             .filter_map(|c| Some((&c.name[..up_to_space(&c.name)?], c.name.as_slice())))
             .collect();
@@ -85,12 +85,11 @@ impl Rows {
                 places.push(Err(Why::FunnyName));
                 continue;
             };
-            if let Some(other) = spoiled.get(command.name.as_slice()) {
-                places.push(Err(Why::AnswerLost(refgate_core::escape(other))));
-                continue;
-            }
-            if times[command.name.as_slice()] > 1 {
-                places.push(Err(Why::NamedTwice));
+            let lost = answerless.get(command.name.as_slice());
+            let lost = lost.map(|other| Why::AnswerLost(refgate_core::escape(other)));
+            let twice = Some(Why::NamedTwice).filter(|_| times[command.name.as_slice()] > 1);
+            if let Some(why) = lost.or(twice) {
+                places.push(Err(why));
                 spoiled.extend(ChangeRef::of(&name).map(|of| (of.change.to_vec(), name.to_string())));
                 continue;
             }

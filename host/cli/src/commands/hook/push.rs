@@ -6,7 +6,6 @@ use std::path::Path;
 use refgate_core::Project;
 use refgate_git::receive::Request;
 use refgate_host::Error;
-use refgate_host::gated::refused::Refused;
 use refgate_host::gated::{Push, Received, receive};
 
 use super::{note_for_operators, open_here, site};
