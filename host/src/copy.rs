@@ -217,7 +217,7 @@ fn chain(name: &RefName, entry: &Entry) -> Option<Vec<Edit>> {
     let (mut edits, mut there) = (Vec::new(), Entry::default());
     for value in values {
         edits.push(Edit::new(name.clone(), Expected::Exactly(there.value), value));
-        there = there.replaced_by(value, false);
+        there = there.replaced_by(value, false)?;
     }
     (there == *entry).then_some(edits)
 }
@@ -265,7 +265,7 @@ mod tests {
             assert_eq!(chain.len(), good.superseded.len() + 1);
             let made = chain.iter().fold(Entry::default(), |there, edit| {
                 assert!(edit.expected.holds(there.value));
-                there.replaced_by(edit.new, edit.fast_forward)
+                there.replaced_by(edit.new, edit.fast_forward).expect("there is room")
             });
             assert_eq!(made, good);
         }

@@ -37,7 +37,7 @@ mod suggest;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use gate::{Gate, GateParts};
-pub use open::{CompilerProgram, Secret, System, open_refdb, utc};
+pub use open::{CompilerProgram, Secret, System, exposed_refdb, open_refdb, utc};
 pub use replicate::Site;
 pub use report::{Counts, RefResult, Report};
 pub use suggest::did_you_mean;

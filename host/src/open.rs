@@ -67,14 +67,24 @@ pub async fn open_refdb(config: &Config, create: bool, clock: Arc<dyn Clock>) ->
             "name the ref-db that all sites share, for example `url = sqlite:/srv/refgate/refdb.sqlite`",
         ));
     };
-    let (base_dir, access) = (config.ref_database.base_dir.clone(), config.ref_database.access.clone());
-    let location = Location { url, base_dir, access };
+    let location = location(config, url);
     let mode = if create { OpenMode::Create } else { OpenMode::Existing };
     let opened = tokio::task::spawn_blocking(move || refgate_refdb::open(&location, mode, clock)).await;
     match opened {
         Ok(opened) => Ok(opened?),
         Err(died) => Err(Error::failed(format!("a worker thread died: {died}"))),
     }
+}
+
+fn location(config: &Config, url: String) -> Location {
+    let refdb = &config.ref_database;
+    Location { url, base_dir: refdb.base_dir.clone(), access: refdb.access.clone() }
+}
+
+/// What others than owner and group can do with the file of the ref-db, and how to stop that; `None` when nothing.
+pub fn exposed_refdb(config: &Config) -> Option<String> {
+    let url = config.ref_database.url.clone().filter(|_| config.ref_database.enabled)?;
+    refgate_refdb::exposed(&location(config, url))
 }
 
 impl Gate {

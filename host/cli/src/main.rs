@@ -10,12 +10,19 @@ mod progress;
 mod system;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::output::Output;
 
 /// Threads that a command has at the same time on a machine with few processors: two that drive it, some that wait for git
 /// and feed it, and those of the ref-db and of the filters.
 const THREADS: usize = 12;
+
+/// What SQLite may use, in bytes: a file that somebody else may have written must not take the machine.
+const SQLITE_MEMORY: u32 = 128 << 20;
+
+/// How long work that was given up, on threads of its own, may take to end.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     // Before anything else of this program takes time, memory or threads.
@@ -38,8 +45,15 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return output.fail(&refgate_host::Error::failed(refgate_runtime::no_thread(&e))),
     };
-    match runtime.block_on(commands::run(args, &output)) {
+    if let Err(why) = refgate_refdb::bound_sqlite_memory(SQLITE_MEMORY) {
+        return output
+            .fail(&refgate_host::Error::failed(format!("this program cannot run here: SQLite: {why}")));
+    }
+    let code = match runtime.block_on(commands::run(args, &output)) {
         Ok(code) => output.code(code),
         Err(e) => output.fail(&e),
-    }
+    };
+    // Not dropped: that would wait for a thread that a disk does not answer.
+    runtime.shutdown_timeout(LAST_WAIT);
+    code
 }

@@ -24,7 +24,7 @@ mod time;
 mod wait;
 
 pub use batch::{RefBatch, state};
-pub use entry::{Entry, GlobalRef};
+pub use entry::{Entry, GlobalRef, MAX_SUPERSEDED};
 pub use filter::{
     Answer, FilterError, FilterSet, FilterSource, Matched, Observer, PluginId, ProjectMatcher, RefFilter,
 };

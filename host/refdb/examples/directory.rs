@@ -112,8 +112,13 @@ impl Directory {
         for edit in edits {
             let entry = self.entry(project, &edit.name)?;
             outcomes.push(if edit.expected.holds(entry.value) {
-                self.write(project, &edit.name, &entry.replaced_by(edit.new, edit.fast_forward))?;
-                Outcome::Applied
+                match entry.replaced_by(edit.new, edit.fast_forward) {
+                    Some(after) => {
+                        self.write(project, &edit.name, &after)?;
+                        Outcome::Applied
+                    }
+                    None => Outcome::Full,
+                }
             } else {
                 Outcome::Mismatch { actual: entry.value }
             });

@@ -26,16 +26,17 @@ mod zookeeper;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use refgate_core::refdb::Layered;
-use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError};
+use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError, RefDbErrorKind};
 
 pub use access::{Access, PasswordFrom, Secret, Tls};
-use layers::{Retry, RetryPolicy, Timeout};
+use layers::{Patience, Retry, RetryPolicy, Timeout};
 use url::Target;
 pub use url::{password_variable, redacted};
 
@@ -93,41 +94,97 @@ const LONGEST_CALL: Duration = Duration::from_secs(600);
 /// is repeated while there is time. For counters put [`layers::Metrics::around`] it.
 ///
 /// Blocks: for a file milliseconds, at most 5 s when another process holds it; for a server as long as connecting takes,
-/// at most 10 s. Do not call it on a thread that drives futures.
+/// at most 10 s; 15 s when a disk or a look-up of a name hangs, which then goes on without anybody waiting for it. Do not
+/// call it on a thread that drives futures.
 ///
 /// # Errors
 /// [`Config`](refgate_core::RefDbErrorKind::Config) when the URL or what it names cannot be a ref-db,
 /// [`Unavailable`](refgate_core::RefDbErrorKind::Unavailable) when the store is missing or cannot be opened now,
 /// [`Corrupt`](refgate_core::RefDbErrorKind::Corrupt) when it is damaged. Nothing is written then.
 pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
-    // Which of them is used depends on the features.
-    let _ = (mode, &clock);
     let target = url::parse(&location.url, &location.base_dir, &location.access)?;
     let kept = |db: Arc<dyn GlobalRefDb>| Opened { db, created: false };
-    let opened: Opened = match target {
+    match target {
         Target::Noop => return Ok(kept(Arc::new(NoopRefDb))),
         Target::Memory => return Ok(kept(Arc::new(MemoryRefDb::with_clock(clock)))),
+        Target::Sqlite { .. } | Target::ZooKeeper(_) | Target::Etcd(_) => {}
+    }
+    let (shown, for_store) = (redacted(&location.url), clock.clone());
+    let opened = bounded(&shown, OPENING, move || open_target(target, mode, for_store))?;
+    Ok(Opened { db: shared(opened.db, clock), created: opened.created })
+}
+
+/// The longest that opening may take. Every store has a shorter limit of its own, for what it can interrupt.
+const OPENING: Duration = Duration::from_secs(15);
+
+/// Does `work` on a thread of its own and waits for it no longer than `at_most`: a disk that hangs must not keep a process
+/// from ending.
+fn bounded<T: Send + 'static>(
+    shown: &str,
+    at_most: Duration,
+    work: impl FnOnce() -> Result<T, RefDbError> + Send + 'static,
+) -> Result<T, RefDbError> {
+    let failed =
+        |what: String| RefDbError::new(RefDbErrorKind::Unavailable, format!("ref-db `{shown}`: {what}"));
+    let (answer, answered) = std::sync::mpsc::channel();
+    let started = std::thread::Builder::new().name("refdb-open".to_owned()).spawn(move || {
+        // Nobody listens when it took too long.
+        drop(answer.send(work()));
+    });
+    started.map_err(|e| failed(format!("cannot start a thread: {e}")))?;
+    // Real time, not the clock's: what is waited for is a real thread.
+    answered.recv_timeout(at_most).unwrap_or_else(|e| {
+        Err(failed(match e {
+            RecvTimeoutError::Timeout => format!(
+                "it could not be opened within {} s; look whether its disk or its server hangs",
+                at_most.as_secs()
+            ),
+            RecvTimeoutError::Disconnected => "the thread that opens it died".to_owned(),
+        }))
+    })
+}
+
+fn open_target(target: Target, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
+    // Which of them is used depends on the features.
+    let _ = (mode, &clock);
+    match target {
+        Target::Noop => Ok(Opened { db: Arc::new(NoopRefDb), created: false }),
+        Target::Memory => Ok(Opened { db: Arc::new(MemoryRefDb::with_clock(clock)), created: false }),
         #[cfg(feature = "sqlite")]
-        Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock.clone()),
+        Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock),
         #[cfg(not(feature = "sqlite"))]
         Target::Sqlite { .. } => Err(url::not_built_in("sqlite")),
         #[cfg(feature = "zookeeper")]
-        Target::ZooKeeper(remote) => zookeeper::open(&remote, mode, clock.clone()),
+        Target::ZooKeeper(remote) => zookeeper::open(&remote, mode, clock),
         #[cfg(not(feature = "zookeeper"))]
         Target::ZooKeeper(_) => Err(url::not_built_in("zookeeper")),
         #[cfg(feature = "etcd")]
-        Target::Etcd(remote) => etcd::open(&remote, mode, clock.clone()),
+        Target::Etcd(remote) => etcd::open(&remote, mode, clock),
         #[cfg(not(feature = "etcd"))]
         Target::Etcd(_) => Err(url::not_built_in("etcd")),
-    }?;
-    Ok(Opened { db: shared(opened.db, clock), created: opened.created })
+    }
+}
+
+/// Lets SQLite use at most `bytes` of memory in this process, all files together, and fails what would take more: a row that
+/// somebody else wrote may be as large as the file. For a program that uses SQLite for nothing else; it can only be lowered
+/// later. What refgate itself does takes a few MiB.
+///
+/// # Errors
+/// What SQLite says.
+pub fn bound_sqlite_memory(bytes: u32) -> Result<(), String> {
+    #[cfg(feature = "sqlite")]
+    sqlite::bound_memory(bytes).map_err(|e| e.to_string())?;
+    let _ = bytes;
+    Ok(())
 }
 
 /// Puts around a store what every one that other processes use has.
 fn shared(db: Arc<dyn GlobalRefDb>, clock: Arc<dyn Clock>) -> Arc<dyn GlobalRefDb> {
     let rng = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed(&*clock))));
     let in_time: Arc<dyn GlobalRefDb> = Arc::new(Layered::new(db, Timeout::new(clock.clone(), LONGEST_CALL)));
-    Arc::new(Layered::new(in_time, Retry::new(RetryPolicy::default(), clock, rng)))
+    let again: Arc<dyn GlobalRefDb> =
+        Arc::new(Layered::new(in_time, Retry::new(RetryPolicy::default(), clock.clone(), rng)));
+    Arc::new(Layered::new(again, Patience::new(clock)))
 }
 
 /// Makes the directory that a file of `location` belongs into, for whoever is setting up a place. What needs no directory
@@ -143,9 +200,42 @@ pub fn make_place(location: &Location) -> Result<(), RefDbError> {
     }
 }
 
+/// What others than its owner and group can do with the file of `location`, and how to stop that; `None` when nothing, and
+/// for a store that is no file. Shared by a group is how several accounts use one.
+pub fn exposed(location: &Location) -> Option<String> {
+    match url::parse(&location.url, &location.base_dir, &location.access).ok()? {
+        #[cfg(feature = "sqlite")]
+        Target::Sqlite { path, .. } => sqlite::exposed(&path),
+        _ => None,
+    }
+}
+
 /// Where the jitter of one store begins. It only has to differ between processes that start at the same time.
 fn seed(clock: &dyn Clock) -> u64 {
     let mut hasher = DefaultHasher::new();
     (std::process::id(), clock.now()).hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_ends_although_the_disk_hangs() {
+        // Stands for a read that the kernel never answers: the thread is still in it when the test ends.
+        let (never, stuck) = std::sync::mpsc::channel::<()>();
+        let opened = bounded("sqlite:x", Duration::from_millis(50), move || {
+            let _ = stuck.recv();
+            Ok(())
+        });
+        let e = opened.unwrap_err();
+        assert_eq!(e.kind, RefDbErrorKind::Unavailable);
+        assert!(e.message.contains("`sqlite:x`: it could not be opened within"), "{e}");
+        drop(never);
+        assert_eq!(bounded("x", Duration::from_secs(60), || Ok(7)), Ok(7));
+        let died =
+            bounded("x", Duration::from_secs(60), || -> Result<(), RefDbError> { panic!("on purpose") });
+        assert!(died.unwrap_err().message.contains("died"));
+    }
 }

@@ -5,7 +5,7 @@
 
 use refgate_core::decision::Verdict;
 use refgate_core::table::Seen;
-use refgate_core::{GlobalRef, Oid, Project, Reason, RefName};
+use refgate_core::{GlobalRef, MAX_SUPERSEDED, Oid, Project, Reason, RefName};
 use refgate_git::Refusal;
 
 use crate::anew;
@@ -68,6 +68,8 @@ pub(super) enum Why {
     Locked,
     /// What the ref-db holds for it is no value.
     Unreadable(String),
+    /// What it replaces would have to be listed as superseded, and the list is full.
+    ListFull,
     /// The ref-db does not answer.
     RefDbDown(String),
     /// An operator closed the ref-db, with this message.
@@ -158,6 +160,9 @@ impl Why {
             Why::Untracked => "all sites together do not know it yet".into(),
             Why::Locked => "locked in the ref-db by another writer: try again".into(),
             Why::Unreadable(_) => "what all sites together have of it cannot be read".into(),
+            Why::ListFull => {
+                format!("it was overwritten {MAX_SUPERSEDED} times; only fast-forwards are taken now")
+            }
             Why::RefDbDown(_) => "the ref-db does not answer: try again later".into(),
             Why::Closed(message) => format!("writes are stopped at all sites: {message}"),
             Why::Lost(actual) => format!("another site was first: it is {} now", value(*actual)),
@@ -219,6 +224,7 @@ impl Why {
             | Why::Untracked
             | Why::Unreadable(_)
             | Why::Broken(_)
+            | Why::ListFull
             | Why::MetaStays
             | Why::LeftOver(_) => ASK.into(),
             Why::Policy(Refusal::CheckedOut(_) | Refusal::DeletesCurrent(_)) => {
@@ -252,6 +258,10 @@ impl Why {
             Why::Unreadable(why) => format!(
                 "its entry in the ref-db cannot be read: {why}; look at it with `refgate refdb ls {project}`, and write it anew \
                  with `refgate refdb put`"
+            ),
+            Why::ListFull => format!(
+                "its list of superseded values is full: `refgate refdb forget {project} --yes`, and once more a day later, \
+                 drops those that no site needs"
             ),
             Why::Kept(words) => format!(
                 "the ref-db has a push that could not be stored here: {words}. Remove what is in the way; the next push, fetch \

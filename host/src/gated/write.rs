@@ -34,8 +34,12 @@ pub(super) async fn put(site: &Site, project: &Project, rows: &mut Rows) {
         let outcomes = put_once(site, project, &edits, atomicity).await;
         let loser = |rows: &Rows| {
             let lost = |(place, outcome): (&usize, &Outcome)| {
-                matches!(outcome, Outcome::Mismatch { actual } if *actual != rows.rows[*place].entry.value)
-                    .then(|| rows.rows[*place].name.to_string())
+                let is_cause = match outcome {
+                    Outcome::Mismatch { actual } => *actual != rows.rows[*place].entry.value,
+                    Outcome::Full => true,
+                    Outcome::Applied | Outcome::Fenced => false,
+                };
+                is_cause.then(|| rows.rows[*place].name.to_string())
             };
             places.iter().zip(outcomes.iter().flatten()).find_map(lost)
         };
@@ -57,6 +61,7 @@ pub(super) async fn put(site: &Site, project: &Project, rows: &mut Rows) {
                     Some(other) => Why::With { other: other.clone(), atomic: rows.atomic },
                     None => Why::Failed("the ref-db did not take it, try again".into()),
                 }),
+                Ok(Some(Outcome::Full)) => Some(Why::ListFull),
                 Ok(Some(Outcome::Fenced) | None) => Some(Why::Unknown("the ref-db gave no answer".into())),
                 Err(why) => Some(why.clone()),
             };

@@ -8,7 +8,7 @@ use refgate_core::{Clock, Deadline, FilterSet, SiteKind};
 use refgate_git::{GitError, GitRepositories};
 use refgate_host::known::Known;
 use refgate_host::projects::{Found, walk};
-use refgate_host::{Config, Error, ErrorKind, filters, gated, open_refdb};
+use refgate_host::{Config, Error, ErrorKind, exposed_refdb, filters, gated, open_refdb};
 use serde_json::{Value, json};
 
 use super::site;
@@ -144,6 +144,7 @@ async fn refdb_warnings(config: &Config, clock: Arc<dyn Clock>) -> Result<Vec<St
         Err(e) if e.kind == ErrorKind::Usage => return Err(e),
         Err(e) => return Ok(vec![e.message]),
     };
+    let exposed = exposed_refdb(config);
     let deadline = Deadline::after(clock.as_ref(), config.ref_database.timeout);
     let mut warnings = match opened.db.sites(deadline).await.as_deref() {
         Ok(sites) => config.lonely(sites).into_iter().collect(),
@@ -157,5 +158,6 @@ async fn refdb_warnings(config: &Config, clock: Arc<dyn Clock>) -> Result<Vec<St
         Ok(None) => {}
         Err(e) => warnings.push(e.message),
     }
+    warnings.extend(exposed);
     Ok(warnings)
 }

@@ -12,6 +12,7 @@ mod explain;
 mod globs;
 mod heal;
 mod history;
+mod hostile_refdb;
 mod init;
 mod live;
 mod locks;

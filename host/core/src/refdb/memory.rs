@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, LockToken, Lookup, Mark, Outcome, Page,
-    RefDbError, RefDbErrorKind, RefLock, TextOutcome, check_message, check_text,
+    RefDbError, RefDbErrorKind, RefLock, TextOutcome, check_entry, check_message, check_text,
 };
 use crate::{BoxFuture, Clock, Deadline, Entry, GlobalRef, Project, RefName, future::ready};
 
@@ -257,9 +257,13 @@ impl GlobalRefDb for MemoryRefDb {
             outcomes.push(if edit.fence.as_ref().is_some_and(|token| !held(token)) {
                 Outcome::Fenced
             } else if edit.expected.holds(entry.value) {
-                let after = entry.replaced_by(edit.new, edit.fast_forward);
-                state.set(project, &edit.name, Stored::Entry(after));
-                Outcome::Applied
+                match entry.replaced_by(edit.new, edit.fast_forward) {
+                    Some(after) => {
+                        state.set(project, &edit.name, Stored::Entry(after));
+                        Outcome::Applied
+                    }
+                    None => Outcome::Full,
+                }
             } else {
                 Outcome::Mismatch { actual: entry.value }
             });
@@ -267,7 +271,7 @@ impl GlobalRefDb for MemoryRefDb {
         }
         if atomicity == Atomicity::AllOrNothing && outcomes.iter().any(|o| *o != Outcome::Applied) {
             for (edit, outcome) in edits.iter().zip(&mut outcomes) {
-                if *outcome != Outcome::Fenced {
+                if !matches!(outcome, Outcome::Fenced | Outcome::Full) {
                     *outcome = Outcome::Mismatch { actual: before[&edit.name].value };
                 }
             }
@@ -316,6 +320,7 @@ impl GlobalRefDb for MemoryRefDb {
         _: Deadline,
     ) -> BoxFuture<'a, Result<bool, RefDbError>> {
         let swap = || {
+            check_entry(name, to)?;
             let mut state = self.writing()?;
             let there = state.entry(project, name)? == *from;
             if there {

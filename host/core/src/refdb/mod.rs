@@ -20,7 +20,7 @@ pub use memory::MemoryRefDb;
 pub use noop::NoopRefDb;
 pub use value::{
     Atomicity, Cursor, Edit, Expected, Freshness, Lookup, MAX_TEXT, Outcome, Page, Reach, TextOutcome,
-    check_message, check_text,
+    check_entry, check_message, check_text, too_many_superseded,
 };
 
 use crate::future::ready;
@@ -107,7 +107,8 @@ pub trait GlobalRefDb: Entries {
     /// was there. `to` may be untracked: that forgets the ref.
     ///
     /// # Errors
-    /// [`RefDbErrorKind::Corrupt`] when what is there is no entry.
+    /// [`RefDbErrorKind::Corrupt`] when what is there is no entry; [`RefDbErrorKind::TooLarge`] when `to` lists more than
+    /// [`MAX_SUPERSEDED`](crate::MAX_SUPERSEDED) values.
     fn swap_entry<'a>(
         &'a self,
         project: &'a Project,

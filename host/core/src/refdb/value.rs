@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::LockToken;
-use crate::{Entry, GlobalRef, Oid, RefName};
+use super::{LockToken, RefDbError, RefDbErrorKind};
+use crate::{Entry, GlobalRef, MAX_SUPERSEDED, Oid, RefName};
 
 /// What a read found for one ref.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +175,9 @@ pub enum Outcome {
     /// Not written, because the lock of [`Edit::fence`] is not held any more. In an all-or-nothing call every edit whose
     /// lock is lost says so.
     Fenced,
+    /// Not written, because the value that is there would have to be listed, and the list of superseded values is full (see
+    /// [`MAX_SUPERSEDED`](crate::MAX_SUPERSEDED)). In an all-or-nothing call every edit of which that is so says so.
+    Full,
 }
 
 /// How a conditional write of a text came out.
@@ -230,6 +233,24 @@ impl fmt::Display for Reach {
             Reach::Network => "any number of machines",
         })
     }
+}
+
+/// What a backend refuses to store as a whole entry: one that lists more than [`MAX_SUPERSEDED`] values.
+///
+/// # Errors
+/// [`TooLarge`](RefDbErrorKind::TooLarge).
+pub fn check_entry(name: &RefName, entry: &Entry) -> Result<(), RefDbError> {
+    match too_many_superseded(entry.superseded.len()) {
+        None => Ok(()),
+        Some(why) => Err(RefDbError::new(RefDbErrorKind::TooLarge, format!("the entry of `{name}`: {why}"))),
+    }
+}
+
+/// Why a list of `count` superseded values is none that refgate wrote; `None` when it can be.
+pub fn too_many_superseded(count: usize) -> Option<String> {
+    (count > MAX_SUPERSEDED).then(|| {
+        format!("its list of superseded values is longer than {MAX_SUPERSEDED}, which refgate never writes")
+    })
 }
 
 /// What a backend refuses as the message of a store that is closed, and why: anything but 1 to [`MAX_TEXT`] bytes in one

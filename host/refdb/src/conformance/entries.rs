@@ -1,7 +1,7 @@
-//! Cases 81 to 97: whole entries with their lists of superseded values, and what became of a write.
+//! Cases 81 to 97, and 113: whole entries with their lists of superseded values, and what became of a write.
 
 use refgate_core::Atomicity::{AllOrNothing, Each};
-use refgate_core::{BoxFuture, Edit, Entry, Expected, GlobalRef, Outcome};
+use refgate_core::{BoxFuture, Edit, Entry, Expected, GlobalRef, MAX_SUPERSEDED, Outcome, RefDbErrorKind};
 
 use super::bench::{Client, Run, at, edit, long_oid, mismatch, number, oid, ref_name};
 use super::check::{Checked, ensure, same, step, together};
@@ -21,6 +21,9 @@ pub(super) const CASES: &[Case] = &[
     case(96, "resolve tells whether the new value is there", |run| Box::pin(resolved(run))),
     case(97, "a list holds object ids of both lengths, and a hundred of them", |run| {
         Box::pin(long_list(run))
+    }),
+    case(113, "a full list refuses what would make it longer, and nothing else", |run| {
+        Box::pin(full_list(run))
     }),
 ];
 
@@ -224,4 +227,38 @@ async fn long_list(run: &Run) -> Checked {
     // A copy of it moves along with all or nothing.
     let next = Edit::new(ref_name(A)?, Expected::Exactly(before), at(200));
     same("one more", client.edits(&[next], Each).await?, [Outcome::Applied])
+}
+
+async fn full_list(run: &Run) -> Checked {
+    let client = run.client("p")?;
+    client.put(A, at(1)).await?;
+    // The longest object ids, so that a store whose room is bounded shows that it has enough.
+    let superseded: Vec<_> = (0..MAX_SUPERSEDED as u64).map(long_oid).collect();
+    let full = Entry { value: at(1), superseded };
+    ensure(client.swap(A, &Entry::new(at(1)), &full).await?, || "the list was not filled".to_owned())?;
+    same("the entry", client.entry(A).await?, full.clone())?;
+    let forced = edit(A, Expected::Exactly(at(1)), at(2))?;
+    same("a forced write", client.edit(forced.clone()).await?, Outcome::Full)?;
+    same("a deletion", client.cas(A, Expected::Exactly(at(1)), GONE).await?, Outcome::Full)?;
+    same("a lost race", client.cas(A, Expected::Exactly(at(7)), at(2)).await?, mismatch(at(1)))?;
+    same("the entry", client.entry(A).await?, full.clone())?;
+    if run.needs_atomic(2).is_ok() {
+        let other = edit("refs/heads/b", Expected::Absent, at(3))?;
+        let outcomes = client.edits(&[forced.clone(), other], AllOrNothing).await?;
+        same("all or nothing", outcomes, [Outcome::Full, mismatch(ABSENT)])?;
+        same("the other ref", client.values(&["refs/heads/b"]).await?, [ABSENT])?;
+    }
+    let onward = edit(A, Expected::Exactly(at(1)), at(2))?.fast_forward(true);
+    same("a fast-forward", client.edit(onward).await?, Outcome::Applied)?;
+    same("the list", client.entry(A).await?, Entry { value: at(2), ..full.clone() })?;
+    let mut more = full.clone();
+    more.superseded.push(oid(5));
+    let name = ref_name(A)?;
+    let from = Entry { value: at(2), ..full };
+    let refused = client.db.swap_entry(&client.project, &name, &from, &more, run.deadline()).await;
+    let kind = refused.map_err(|e| e.kind);
+    same("a list that is too long", kind, Err(RefDbErrorKind::TooLarge))?;
+    let shorter = Entry::new(at(2));
+    ensure(client.swap(A, &from, &shorter).await?, || "the list was not cleared".to_owned())?;
+    same("room again", client.cas(A, Expected::Exactly(at(2)), at(4)).await?, Outcome::Applied)
 }

@@ -210,7 +210,7 @@ impl Model for OneRef {
                     (actual == *state && !expected.holds(*state)).then_some(*state)
                 }
                 // Nobody here writes with a token.
-                Some(Outcome::Fenced) => None,
+                Some(Outcome::Fenced | Outcome::Full) => None,
             },
         }
     }

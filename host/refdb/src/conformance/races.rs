@@ -47,6 +47,7 @@ async fn increments(run: &Run) -> Checked {
                             seen = actual;
                         }
                         Outcome::Fenced => return failed("an edit without a token was fenced"),
+                        Outcome::Full => return failed("an edit that lists nothing found no room"),
                     }
                 }
                 Ok(())

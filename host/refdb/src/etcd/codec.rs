@@ -3,7 +3,7 @@
 //! The first line is the object id in hexadecimal, or 40 zeros for a deleted ref. Each further line is a superseded
 //! value, oldest first. Anything else that [`check_text`] takes is a text.
 
-use refgate_core::refdb::check_text;
+use refgate_core::refdb::{check_text, too_many_superseded};
 use refgate_core::{Entry, GlobalRef, Lookup, ObjectFormat, Oid};
 
 /// What the value of a key is.
@@ -32,6 +32,9 @@ pub(super) fn read(value: &[u8]) -> Result<Stored, String> {
     let mut lines = value.split(|b| *b == b'\n');
     let first = lines.next().unwrap_or_default();
     if let Ok(oid) = Oid::parse_or_zero(first) {
+        if let Some(why) = too_many_superseded(lines.clone().count()) {
+            return Err(why);
+        }
         let superseded = lines
             .map(|line| Oid::from_hex(line).map_err(|e| format!("a superseded value is no object id: {e}")))
             .collect::<Result<_, _>>()?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use etcd_client::{Compare, CompareOp, DeleteOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
-use refgate_core::refdb::check_text;
+use refgate_core::refdb::{check_entry, check_text};
 use refgate_core::{
     Atomicity, Edit, Entry, GlobalRef, LockToken, Outcome, Project, RefDbError, RefDbErrorKind, RefName,
     TextOutcome,
@@ -241,15 +241,20 @@ fn judge(
         outcomes.push(if lost {
             Outcome::Fenced
         } else if edit.expected.holds(entry.value) {
-            after.insert(&edit.name, entry.replaced_by(edit.new, edit.fast_forward));
-            Outcome::Applied
+            match entry.replaced_by(edit.new, edit.fast_forward) {
+                Some(entry) => {
+                    after.insert(&edit.name, entry);
+                    Outcome::Applied
+                }
+                None => Outcome::Full,
+            }
         } else {
             Outcome::Mismatch { actual: entry.value }
         });
     }
     if atomicity == Atomicity::AllOrNothing && outcomes.iter().any(|o| *o != Outcome::Applied) {
         for (edit, outcome) in edits.iter().zip(&mut outcomes) {
-            if *outcome != Outcome::Fenced {
+            if !matches!(outcome, Outcome::Fenced | Outcome::Full) {
                 *outcome = Outcome::Mismatch { actual: before[&edit.name].value };
             }
         }
@@ -308,6 +313,7 @@ pub(super) async fn swap_entry(
     from: &Entry,
     to: &Entry,
 ) -> Result<bool, Failure> {
+    check_entry(name, to)?;
     let decide = |seen: &Seen| {
         Ok(match entry_of(call, project, name, seen)? == *from {
             false => Plan::Done(false),

@@ -1,11 +1,12 @@
 //! Layers that stand around any store: see [`refgate_core::refdb::Layer`].
 //!
-//! The order matters. What [`open`](crate::open) gives for a store that other processes use is [`Retry`] around [`Timeout`]
-//! around the store: a call that does not answer ends by its deadline, and one that certainly did nothing is repeated while
-//! there is time. [`Metrics`] goes outermost and counts what callers see; [`Faults`] goes innermost and stands for a bad store.
+//! The order matters. What [`open`](crate::open) gives for a store that other processes use is [`Patience`] around
+//! [`Retry`] around [`Timeout`] around the store: a call that does not answer ends by its deadline, one that certainly did
+//! nothing is repeated while there is time, and a store that does not answer at all is not waited for again and again. [`Metrics`] goes outermost and counts what callers see; [`Faults`] goes innermost and stands for a bad store.
 
 mod faults;
 mod metrics;
+mod patience;
 mod retry;
 mod timeout;
 
@@ -19,6 +20,7 @@ use refgate_core::Clock;
 
 pub use faults::{Fault, Faults, Injected};
 pub use metrics::{BUCKETS, Metrics, MetricsSnapshot, OperationMetrics};
+pub use patience::Patience;
 pub use retry::{Retry, RetryPolicy};
 pub use timeout::Timeout;
 

@@ -4,10 +4,14 @@
 //! oldest first, each after one byte with its length. `text` is NULL but for a text that is no object id; `value` is
 //! then one byte that is no value.
 
-use refgate_core::{Entry, GlobalRef, Oid};
+use refgate_core::refdb::too_many_superseded;
+use refgate_core::{Entry, GlobalRef, MAX_SUPERSEDED, Oid};
 
 /// The column `value` of a text. A process that knows only version 1 of the tables must not take it for a deleted ref.
 pub(super) const NO_VALUE: &[u8] = &[0];
+
+/// Bytes of the longest column `superseded`.
+pub(super) const LONGEST_LIST: usize = 33 * MAX_SUPERSEDED;
 
 /// The bytes of the column `value`; `None` for an untracked ref, which has no row.
 pub(super) fn value(value: GlobalRef) -> Option<Vec<u8>> {
@@ -42,6 +46,9 @@ pub(super) fn entry(value: &[u8], mut superseded: &[u8]) -> Result<Entry, String
         };
         list.push(Oid::from_bytes(raw).map_err(|e| format!("a superseded value is no object id: {e}"))?);
         superseded = rest;
+        if let Some(why) = too_many_superseded(list.len()) {
+            return Err(why);
+        }
     }
     Ok(Entry { value, superseded: list })
 }

@@ -108,6 +108,8 @@ impl Scratch {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             half.push(format!(".{}-{n}.new", std::process::id()));
             let half = dir.join(half);
+            // Nothing for others, whatever the umask says: ref names may be nobody's business, and who can write the file can
+            // move any ref. A group is what several accounts share it by.
             let mut options = fs::OpenOptions::new();
             match options.write(true).create_new(true).mode(0o660).open(&half) {
                 Ok(file) => {

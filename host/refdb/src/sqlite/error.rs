@@ -37,15 +37,24 @@ pub(super) fn before_commit(path: &Path, e: &rusqlite::Error) -> RefDbError {
         ),
         Some(ErrorCode::TooBig) => (RefDbErrorKind::TooLarge, format!("an entry is too large: {e}")),
         Some(ErrorCode::OutOfMemory) => (RefDbErrorKind::Unavailable, "out of memory, nothing was written".to_owned()),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::OperationInterrupted | ErrorCode::FileLockingProtocolFailed) => {
+        Some(ErrorCode::OperationInterrupted) => {
+            (RefDbErrorKind::Unavailable, "no answer by the deadline, nothing was written; try again".to_owned())
+        }
+        Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => {
             (RefDbErrorKind::Unavailable, format!("the file cannot be read or written ({e}), nothing was written; check the disk"))
         }
-        _ => (
-            RefDbErrorKind::Corrupt,
-            format!("it does not have the tables of a ref-db ({e}); put the right file back, or make a new one and seed it"),
-        ),
+        _ => return no_tables(path, &e.to_string()),
     };
     about(kind, path, &what)
+}
+
+/// An error about a file whose tables are others, in which way says `what`.
+pub(super) fn no_tables(path: &Path, what: &str) -> RefDbError {
+    let what = format!(
+        "it does not have the tables of a ref-db and nothing else ({what}); put the right file back, or make a new one and \
+         seed it, and look who may write it"
+    );
+    about(RefDbErrorKind::Corrupt, path, &what)
 }
 
 /// An error of the commit itself. Only where SQLite promises that the transaction is gone, nothing was written.

@@ -8,13 +8,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use refgate_core::refdb::{Mark, Seen};
 use refgate_core::{RefDbError, RefDbErrorKind};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::error::{about, before_commit};
+use super::error::{about, before_commit, no_tables};
+use super::harden::{Watch, harden};
 use super::network::refuse_network;
 use super::schema;
 
@@ -29,6 +31,8 @@ pub(super) struct StoreFile {
     identity: (u64, u64),
     /// The newest mark that was read from it.
     pub(super) seen: Seen,
+    /// SQLite's number of the tables that were looked at last; it changes with them.
+    looked_at: AtomicI64,
 }
 
 impl StoreFile {
@@ -61,6 +65,7 @@ impl StoreFile {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
             seen: Seen::default(),
+            looked_at: AtomicI64::new(-1),
         })
     }
 
@@ -68,24 +73,59 @@ impl StoreFile {
         &self.path
     }
 
-    /// A connection with everything set that is not stored in the file. Brings tables of an older version to today's.
-    pub(super) fn connect(&self) -> Result<Connection, RefDbError> {
+    /// A connection with everything set that is not stored in the file, whose statements end when `watch` says so. Brings
+    /// tables of an older version to today's.
+    pub(super) fn connect(&self, watch: &Watch) -> Result<Connection, RefDbError> {
         let failed = |e: rusqlite::Error| before_commit(&self.path, &e);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        harden(&connection).and_then(|()| watch.over(&mut connection)).map_err(failed)?;
         // SQLite falls back to reading alone. Ask before the first read, which would leave files beside this one.
         if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
             let what = "it is read-only; make the file and its directory writable for this user";
             return Err(about(RefDbErrorKind::Config, &self.path, what));
         }
-        configure(&connection).map_err(failed)?;
-        // Another process may have brought the tables to a newer version that is not in the main file yet.
-        if check_marks(&connection, &self.path)? < schema::VERSION {
+        connection.busy_timeout(OPEN_TIMEOUT).map_err(failed)?;
+        // Another process may have brought the tables to a newer version that is not in the main file yet. Before anything
+        // is written they are looked at.
+        if self.version(&mut connection)? < schema::VERSION {
+            configure(&connection).map_err(failed)?;
             schema::upgrade(&mut connection).map_err(failed)?;
+            self.version(&mut connection)?;
+        } else {
+            configure(&connection).map_err(failed)?;
         }
-        schema::all_is_there(&connection).map_err(failed)?;
         self.seen.note(None, mark(&connection).map_err(failed)?);
         Ok(connection)
+    }
+
+    /// The version of the tables, which are the ones of that version and nothing else.
+    fn version(&self, connection: &mut Connection) -> Result<i32, RefDbError> {
+        let tx = connection.transaction().map_err(|e| before_commit(&self.path, &e))?;
+        let version = check_marks(&tx, &self.path)?;
+        self.look_at_tables(&tx, version)?;
+        Ok(version)
+    }
+
+    /// Fails when there is anything but the tables of `version`.
+    fn look_at_tables(&self, connection: &Connection, version: i32) -> Result<(), RefDbError> {
+        let failed = |e: rusqlite::Error| before_commit(&self.path, &e);
+        match schema::what_differs(connection, version).map_err(failed)? {
+            None => Ok(()),
+            Some(what) => Err(no_tables(&self.path, &what)),
+        }
+    }
+
+    /// The same in a transaction of today's version. Costs next to nothing while nobody changes the tables.
+    pub(super) fn still_has_its_tables(&self, tx: &Connection) -> Result<(), RefDbError> {
+        let number =
+            tx.prepare_cached("PRAGMA schema_version").and_then(|mut s| s.query_row([], |row| row.get(0)));
+        let number: i64 = number.map_err(|e| before_commit(&self.path, &e))?;
+        if self.looked_at.load(Ordering::Acquire) != number {
+            self.look_at_tables(tx, schema::VERSION)?;
+            self.looked_at.store(number, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Fails when the path leads to another file by now: what is written to this one would be lost.
@@ -113,13 +153,21 @@ pub(super) fn mark(connection: &Connection) -> rusqlite::Result<Mark> {
 }
 
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.busy_timeout(OPEN_TIMEOUT)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    if journal_mode(rusqlite::version_number()) != "wal" {
-        set_journal_mode(connection)?;
+    let (wanted, now) = (journal_mode(rusqlite::version_number()), journal_mode_of(connection)?);
+    match set_journal_mode(connection) {
+        // Somebody took it out of WAL mode and has it open. That is safe as well; only readers wait for writers then.
+        Err(e) if wanted == "wal" && now != wanted && is_busy(&e) => Ok(()),
+        result => result,
     }
-    schema::first_is_there(connection)
+}
+
+fn is_busy(e: &rusqlite::Error) -> bool {
+    matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn journal_mode_of(connection: &Connection) -> rusqlite::Result<String> {
+    connection.pragma_query_value(None, "journal_mode", |row| row.get(0))
 }
 
 /// The journal mode for a version of SQLite. Before 3.51.3 two processes that write and checkpoint in WAL mode at the
@@ -131,6 +179,9 @@ fn journal_mode(version: i32) -> &'static str {
 /// Puts the file into the journal mode that this SQLite is safe in.
 pub(super) fn set_journal_mode(connection: &Connection) -> Result<(), rusqlite::Error> {
     let wanted = journal_mode(rusqlite::version_number());
+    if journal_mode_of(connection)? == wanted {
+        return Ok(());
+    }
     let now: String = connection.pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0))?;
     if now == wanted {
         return Ok(());
@@ -151,7 +202,9 @@ fn open_immutable(path: &Path) -> Result<Connection, rusqlite::Error> {
     uri.push_str("?immutable=1");
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(uri, flags)
+    let connection = Connection::open_with_flags(uri, flags)?;
+    harden(&connection)?;
+    Ok(connection)
 }
 
 /// The version of the tables; an error when this is no ref-db, or a newer one.
@@ -184,6 +237,7 @@ fn check_marks(connection: &Connection, path: &Path) -> Result<i32, RefDbError> 
 #[cfg(test)]
 mod tests {
     use super::super::create::create_if_missing;
+    use super::super::lock::tests::StepClock;
     use super::*;
 
     #[test]
@@ -195,12 +249,13 @@ mod tests {
 
     #[test]
     fn a_new_file_is_whole_and_alone() {
+        let watch = Watch::new(std::sync::Arc::new(StepClock::new()));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("100% ünï?#.sqlite");
         assert!(create_if_missing(&path, false).unwrap());
         assert!(!create_if_missing(&path, false).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
-        let connection = StoreFile::check(&path, false).unwrap().connect().unwrap();
+        let connection = StoreFile::check(&path, false).unwrap().connect(&watch).unwrap();
         let pragma = |name: &str| -> String {
             connection
                 .query_row(&format!("SELECT CAST((SELECT * FROM pragma_{name}) AS TEXT)"), [], |r| r.get(0))

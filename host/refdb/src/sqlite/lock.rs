@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::error::about;
 use super::machine::{Machine, Owner, millis};
-use super::worker::{Call, Worker};
+use super::worker::{Call, Worker, one};
 
 /// Shortest and longest lease.
 pub(super) const LEASE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
@@ -146,7 +146,8 @@ impl Place {
                 fence,
                 self.owner.to_string(),
                 expires
-            ])?;
+            ])
+            .and_then(one)?;
             Ok((Some((fence.cast_unsigned(), expires)), true))
         })
     }
@@ -253,7 +254,7 @@ impl RefLock for SqliteLock {
                 let expires = machine.now().saturating_add(lease);
                 let sql = "UPDATE lock SET expires = ?4 WHERE project = ?1 AND name = ?2 AND owner = ?3";
                 let which = params![project.as_str(), token.name.as_bytes(), token.holder, expires];
-                tx.prepare_cached(sql)?.execute(which)?;
+                tx.prepare_cached(sql)?.execute(which).and_then(one)?;
                 Ok((Some(expires), true))
             })
         };

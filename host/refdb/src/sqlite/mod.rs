@@ -6,7 +6,9 @@
 mod codec;
 mod create;
 mod error;
+mod exposed;
 mod file;
+mod harden;
 mod lock;
 mod machine;
 mod network;
@@ -31,6 +33,7 @@ use refgate_core::{
 
 use crate::{OpenMode, Opened};
 pub(crate) use create::make_place;
+pub(crate) use exposed::exposed;
 use file::StoreFile;
 use lock::Locks;
 use machine::Machine;
@@ -70,6 +73,12 @@ pub(crate) fn open(
     let created = mode == OpenMode::Create && create::create_if_missing(path, network)?;
     let db = SqliteRefDb::start(StoreFile::check(path, network)?, Machine::this(), clock)?;
     Ok(Opened { db: Arc::new(db), created })
+}
+
+/// See [`bound_sqlite_memory`](crate::bound_sqlite_memory).
+pub(crate) fn bound_memory(bytes: u32) -> rusqlite::Result<()> {
+    let connection = rusqlite::Connection::open_in_memory()?;
+    connection.query_row(&format!("PRAGMA hard_heap_limit = {bytes}"), [], |_| Ok(()))
 }
 
 /// What every backend refuses before it writes anything.

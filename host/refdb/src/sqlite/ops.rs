@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use refgate_core::refdb::check_text;
+use refgate_core::refdb::{MAX_TEXT, check_entry, check_text, too_many_superseded};
 use refgate_core::{
     Atomicity, Cursor, Edit, Entry, GlobalRef, Lookup, Outcome, Page, Project, RefDbError, RefDbErrorKind,
     RefName, TextOutcome, escape,
 };
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::codec;
@@ -16,7 +17,15 @@ use super::lock;
 use super::machine::Machine;
 use super::worker::{self, Call, Failure};
 
-const ONE: &str = "SELECT value, superseded, text FROM entry WHERE project = ?1 AND name = ?2";
+/// The columns of an entry. What is longer than anything that refgate writes is not even read.
+fn columns() -> String {
+    format!(
+        "CASE WHEN octet_length(value) <= 32 THEN value END, \
+         CASE WHEN octet_length(superseded) <= {} THEN superseded END, \
+         CASE WHEN octet_length(text) > {MAX_TEXT} THEN '' ELSE text END",
+        codec::LONGEST_LIST
+    )
+}
 
 pub(super) fn get_many(
     call: &mut Call<'_>,
@@ -29,7 +38,7 @@ pub(super) fn get_many(
 /// What is there for one ref; an untracked entry when there is no row.
 fn read(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<Lookup> {
     let found = tx
-        .prepare_cached(ONE)?
+        .prepare_cached(&format!("SELECT {} FROM entry WHERE project = ?1 AND name = ?2", columns()))?
         .query_row(params![project.as_str(), name.as_bytes()], |row| Ok(decode(row, 0)))
         .optional()?;
     Ok(found.unwrap_or_else(|| Lookup::Entry(Entry::default())))
@@ -42,6 +51,9 @@ fn decode(row: &Row<'_>, at: usize) -> Lookup {
     else {
         return unreadable("its columns are missing");
     };
+    if superseded == ValueRef::Null {
+        return unreadable(&too_many_superseded(usize::MAX).unwrap_or_default());
+    }
     match (value.as_blob(), superseded.as_blob(), text.as_str_or_null()) {
         (Ok(codec::NO_VALUE), _, Ok(Some(text))) => match check_text(text) {
             Ok(()) => Lookup::Text(text.to_owned()),
@@ -76,8 +88,8 @@ fn write(tx: &Transaction<'_>, project: &Project, name: &RefName, entry: &Entry)
     tx.prepare_cached(
         "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, ?4, NULL)",
     )?
-    .execute(params![project.as_str(), name.as_bytes(), value, codec::superseded(&entry.superseded)])?;
-    Ok(())
+    .execute(params![project.as_str(), name.as_bytes(), value, codec::superseded(&entry.superseded)])
+    .and_then(worker::one)
 }
 
 fn unreadable(file: &StoreFile, project: &Project, name: &[u8], why: &str) -> Failure {
@@ -108,7 +120,8 @@ pub(super) fn scan(
     call.read(|tx| {
         let mut page = Vec::new();
         let mut rows = tx.prepare_cached(&format!(
-            "SELECT name, value, superseded, text FROM entry WHERE project = ?1 AND name {compare} ?2 ORDER BY name LIMIT ?3"
+            "SELECT name, {} FROM entry WHERE project = ?1 AND name {compare} ?2 ORDER BY name LIMIT ?3",
+            columns()
         ))?;
         let mut rows = rows.query(params![project.as_str(), from, sql_limit])?;
         while let Some(row) = rows.next()? {
@@ -168,8 +181,13 @@ pub(super) fn compare_and_put(
             if !held {
                 outcomes.push(Outcome::Fenced);
             } else if edit.expected.holds(entry.value) {
-                write(tx, project, &edit.name, &entry.replaced_by(edit.new, edit.fast_forward))?;
-                outcomes.push(Outcome::Applied);
+                outcomes.push(match entry.replaced_by(edit.new, edit.fast_forward) {
+                    Some(after) => {
+                        write(tx, project, &edit.name, &after)?;
+                        Outcome::Applied
+                    }
+                    None => Outcome::Full,
+                });
             } else {
                 outcomes.push(Outcome::Mismatch { actual: entry.value });
             }
@@ -178,7 +196,7 @@ pub(super) fn compare_and_put(
         if atomicity == Atomicity::AllOrNothing && applied < edits.len() {
             // Rolled back: what is there is what was there before the first edit of each ref.
             let untouched = edits.iter().zip(outcomes).map(|(edit, outcome)| match outcome {
-                Outcome::Fenced => Outcome::Fenced,
+                Outcome::Fenced | Outcome::Full => outcome,
                 _ => Outcome::Mismatch { actual: first_seen[&edit.name] },
             });
             return Ok((untouched.collect(), false));
@@ -204,10 +222,12 @@ pub(super) fn swap_entry(
     to: &Entry,
 ) -> Result<bool, RefDbError> {
     let file = call.file();
+    check_entry(name, to)?;
     call.record(|tx| {
         let there = read_entry(tx, file, project, name)? == *from;
         match to.value {
             _ if !there => {}
+            // It may have been untracked before.
             GlobalRef::Untracked => drop(forget(tx, project, name)?),
             GlobalRef::Deleted | GlobalRef::At(_) => write(tx, project, name, to)?,
         }
@@ -257,7 +277,8 @@ pub(super) fn compare_and_put_text(
         tx.prepare_cached(
             "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, x'', ?4)",
         )?
-        .execute(params![project.as_str(), name.as_bytes(), codec::NO_VALUE, new])?;
+        .execute(params![project.as_str(), name.as_bytes(), codec::NO_VALUE, new])
+        .and_then(worker::one)?;
         Ok((TextOutcome::Applied, true))
     })
 }
@@ -289,17 +310,27 @@ pub(super) fn add_site(call: &mut Call<'_>, site: &str) -> Result<(), RefDbError
     })
 }
 
+/// More sites than anybody has.
+const MOST_SITES: u32 = 10_000;
+
 pub(super) fn sites(call: &mut Call<'_>) -> Result<Vec<String>, RefDbError> {
+    let file = call.file();
     call.read(|tx| {
-        let mut statement = tx.prepare_cached("SELECT name FROM site ORDER BY name")?;
-        let names = statement.query_map([], |row| row.get(0))?;
-        Ok(names.collect::<rusqlite::Result<_>>()?)
+        let mut statement = tx.prepare_cached("SELECT name FROM site ORDER BY name LIMIT ?1")?;
+        let names = statement.query_map([MOST_SITES + 1], |row| row.get(0))?;
+        let names: Vec<String> = names.collect::<rusqlite::Result<_>>()?;
+        if names.len() > MOST_SITES as usize {
+            let what = format!("it lists more than {MOST_SITES} sites; look who may write it");
+            return Err(Failure::Told(about(RefDbErrorKind::Corrupt, file.path(), &what)));
+        }
+        Ok(names)
     })
 }
 
 pub(super) fn renew_identity(call: &mut Call<'_>) -> Result<(), RefDbError> {
     call.write(|tx| {
-        tx.execute("UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'identity'", [])?;
+        let sql = "UPDATE meta SET value = lower(hex(randomblob(16))) WHERE name = 'identity'";
+        worker::one(tx.execute(sql, [])?)?;
         worker::count(tx)?;
         Ok(((), true))
     })
@@ -310,10 +341,12 @@ pub(super) fn set_closed(call: &mut Call<'_>, message: Option<&str>) -> Result<(
     call.write(|tx| {
         match message {
             Some(message) => {
-                tx.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('closed', ?1)", [message])?
+                let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES ('closed', ?1)";
+                worker::one(tx.execute(sql, [message])?)?;
             }
-            None => tx.execute("DELETE FROM meta WHERE name = 'closed'", [])?,
-        };
+            // It may be open.
+            None => drop(tx.execute("DELETE FROM meta WHERE name = 'closed'", [])?),
+        }
         worker::count(tx)?;
         Ok(((), true))
     })

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use refgate_core::escape;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Marks a file as a ref-db of refgate (`rgdb`).
@@ -45,6 +46,9 @@ INSERT INTO meta (name, value) VALUES ('identity', lower(hex(randomblob(16))));
 INSERT INTO counter (name, value) VALUES ('revision', 1);
 ";
 
+/// What each version added.
+const STEPS: [(i32, &str); 3] = [(1, FIRST), (2, SECOND), (3, THIRD)];
+
 /// Makes the tables in an empty file.
 pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
     // The same steps as an upgrade, so that old and new files cannot differ.
@@ -57,7 +61,7 @@ pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
 pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = tx.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))?;
-    for (version, what) in [(2, SECOND), (3, THIRD)] {
+    for (version, what) in STEPS {
         if found < version {
             tx.execute_batch(what)?;
         }
@@ -69,24 +73,45 @@ pub(super) fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Fails when a table or a column of version 1 is missing.
-pub(super) fn first_is_there(connection: &Connection) -> rusqlite::Result<()> {
-    ask(connection, &["SELECT project, name, value, superseded FROM entry", "SELECT name FROM site"])
+/// What differs from the tables of `version`, which must be there to the letter and alone: a view, a trigger or an index
+/// would be code of whoever wrote the file. `None` when nothing does.
+pub(super) fn what_differs(connection: &Connection, version: i32) -> rusqlite::Result<Option<String>> {
+    let wanted = Connection::open_in_memory()?;
+    for (_, sql) in STEPS.iter().filter(|(from, _)| *from <= version) {
+        wanted.execute_batch(sql)?;
+    }
+    let (wanted, found) = (objects(&wanted)?, objects(connection)?);
+    let is_in =
+        |all: &[Object], one: &Object| all.iter().any(|o| (&o.kind, &o.name) == (&one.kind, &one.name));
+    let foreign =
+        found.iter().find(|one| !is_in(&wanted, one)).map(|one| format!("it has {one}, which is foreign"));
+    let missing = || wanted.iter().find(|one| !is_in(&found, one)).map(|one| format!("it has no {one}"));
+    let other =
+        || wanted.iter().find(|one| !found.contains(one)).map(|one| format!("its {one} is another one"));
+    Ok(foreign.or_else(missing).or_else(other))
 }
 
-/// Fails when a table or a column of [`VERSION`] is missing.
-pub(super) fn all_is_there(connection: &Connection) -> rusqlite::Result<()> {
-    ask(
-        connection,
-        &[
-            "SELECT text FROM entry",
-            "SELECT project, name, fence, owner, expires FROM lock",
-            "SELECT value FROM counter",
-            "SELECT name, value FROM meta",
-        ],
-    )
+/// One row of the schema.
+#[derive(PartialEq, Eq)]
+struct Object {
+    kind: String,
+    name: String,
+    of: String,
+    sql: String,
 }
 
-fn ask(connection: &Connection, queries: &[&str]) -> rusqlite::Result<()> {
-    queries.iter().try_for_each(|sql| connection.prepare(&format!("{sql} LIMIT 1"))?.exists([]).map(drop))
+impl std::fmt::Display for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}`", escape(self.kind.as_bytes()), escape(self.name.as_bytes()))
+    }
+}
+
+/// The first of them, which are more than there ought to be when there are others.
+fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
+    let sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema LIMIT 50";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Object { kind: row.get(0)?, name: row.get(1)?, of: row.get(2)?, sql: row.get(3)? })
+    })?;
+    rows.collect()
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::create::create_if_missing;
 use super::file::StoreFile;
 use super::ops;
-use super::worker::{Call, Worker};
+use super::worker::{Call, Worker, one};
 
 /// Time stands still until a test says that every deadline has passed.
 struct TestClock {
@@ -124,6 +124,64 @@ fn a_deadline_decides_by_whether_the_commit_had_started() {
         assert_eq!(finished.recv().unwrap(), committing);
         assert_eq!(sites(&bench).contains(&committing.to_string()), committing);
     }
+}
+
+#[test]
+fn neither_a_call_nor_the_end_waits_for_a_thread_that_is_stuck() {
+    let bench = bench();
+    // Stands for a read of a disk that hangs: nothing interrupts it.
+    let (never, stuck) = channel::<()>();
+    let clock = bench.clock.clone();
+    let start = real_now();
+    let e = call(&bench, move |_| {
+        clock.late.notify_one();
+        let _ = stuck.recv();
+        Ok(())
+    })
+    .unwrap_err();
+    assert_eq!(e.kind, RefDbErrorKind::Unavailable, "{e}");
+    drop(bench);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // Only now it may go on.
+    drop(never);
+}
+
+#[test]
+fn a_statement_ends_when_nobody_waits_for_it_any_more() {
+    let bench = bench();
+    let endless = "WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n";
+    let (done, finished) = channel();
+    let clock = bench.clock.clone();
+    let e = call(&bench, move |c| {
+        clock.late.notify_one();
+        let result = c.read(|tx| Ok(tx.query_row(endless, [], |_| Ok(()))?));
+        drop(done.send(result.clone()));
+        result
+    })
+    .unwrap_err();
+    assert!(e.message.contains("no answer by the deadline"), "{e}");
+    let e = finished.recv_timeout(Duration::from_secs(60)).expect("the statement ends").unwrap_err();
+    assert_eq!(e.kind, RefDbErrorKind::Unavailable);
+    assert!(e.message.contains("no answer by the deadline"), "{e}");
+    assert_eq!(sites(&bench), [""; 0], "the connection lives on");
+}
+
+#[test]
+fn a_write_that_changed_nothing_is_not_applied() {
+    // Every write is compared with what it changed. A trigger that swallows it is how a file would do that; it is neither
+    // taken nor run, so here it stands for whatever else may.
+    let bench = bench();
+    call(&bench, |c| ops::add_site(c, "a")).unwrap();
+    let e = call(&bench, |c| {
+        c.record(|tx| Ok((tx.execute("UPDATE counter SET name = 'x' WHERE name = 'revision'", [])?, true)))
+    })
+    .unwrap_err();
+    assert_eq!(e.kind, RefDbErrorKind::Corrupt, "{e}");
+    assert_eq!(sites(&bench), ["a"]);
+    for n in [0, 2] {
+        assert!(one(n).is_err());
+    }
+    assert!(one(1).is_ok());
 }
 
 #[test]

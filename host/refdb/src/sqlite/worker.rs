@@ -2,15 +2,18 @@
 //!
 //! A call and its caller share a [`Ticket`]. The caller may give up, the thread may start its commit, and only one of
 //! the two happens first: a write whose caller was told "nothing was written" is never applied later.
+//!
+//! What the caller gave up ends soon (see [`Watch`]), unless the disk hangs or the file makes SQLite do something that it
+//! does not interrupt. Nobody waits for that: neither a call nor whoever drops the store, so a process can always end.
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::thread::JoinHandle;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use refgate_core::{BoxFuture, Clock, Deadline, RefDbError, RefDbErrorKind};
@@ -19,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::error;
 use super::file::{StoreFile, mark};
+use super::harden::Watch;
 
 /// What is left of the deadline for the answer to travel back when another process holds the file.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -26,12 +30,22 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 /// How long work that nobody waits for waits for another process.
 const POSTED_WAIT: Duration = Duration::from_secs(1);
 
+/// How long dropping a worker waits for its thread to close the file, which takes milliseconds. Whatever is not closed by
+/// then is closed later, or by the end of the process; SQLite takes care of that.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// How long opening may take at most.
+const OPENING: Duration = Duration::from_secs(5);
+
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// A thread with one connection. Dropping it ends the thread once everything that it was given is done.
 pub(super) struct Worker {
     jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    thread: ThreadId,
+    /// Disconnected when the thread has closed the file.
+    closed: Mutex<Receiver<()>>,
+    watch: Watch,
     file: Arc<StoreFile>,
     clock: Arc<dyn Clock>,
 }
@@ -50,15 +64,23 @@ impl Worker {
         file: Arc<StoreFile>,
         clock: Arc<dyn Clock>,
     ) -> Result<Worker, RefDbError> {
-        let connection = file.connect()?;
+        let watch = Watch::new(clock.clone());
+        watch.works_for(Some((Arc::default(), Deadline::after(&*clock, OPENING))));
+        let connection = file.connect(&watch)?;
+        watch.works_for(None);
         let (jobs, queue) = channel();
+        let (open, closed) = channel();
         let thread = std::thread::Builder::new()
             .name(format!("refdb-{role}"))
-            .spawn(move || run(connection, &queue))
+            .spawn(move || {
+                run(connection, &queue);
+                drop(open);
+            })
             .map_err(|e| {
                 error::about(RefDbErrorKind::Unavailable, file.path(), &format!("cannot start a thread: {e}"))
             })?;
-        Ok(Worker { jobs: Some(jobs), thread: Some(thread), file, clock })
+        let (thread, closed) = (thread.thread().id(), Mutex::new(closed));
+        Ok(Worker { jobs: Some(jobs), thread, closed, watch, file, clock })
     }
 
     /// The file, for messages.
@@ -68,11 +90,14 @@ impl Worker {
 
     /// Runs `work` on the thread, after what it has to do already, with nobody waiting for it.
     pub(super) fn post(&self, work: impl FnOnce(&mut Call<'_>) + Send + 'static) {
-        let file = self.file.clone();
+        let (file, watch, clock) = (self.file.clone(), self.watch.clone(), self.clock.clone());
         let job = move |connection: &mut Connection| {
+            let ticket = Arc::<Ticket>::default();
+            watch.works_for(Some((ticket.clone(), Deadline::after(&*clock, 2 * POSTED_WAIT))));
             if connection.busy_timeout(POSTED_WAIT).is_ok() && file.still_there().is_ok() {
-                work(&mut Call { connection, ticket: &Ticket::default(), file: &file });
+                work(&mut Call { connection, ticket: &ticket, file: &file });
             }
+            watch.works_for(None);
         };
         if let Some(jobs) = &self.jobs {
             // A thread that ended does nothing any more, and whoever calls it is told.
@@ -95,16 +120,19 @@ impl Worker {
             let (answer, mut answered) = oneshot::channel();
             let job = {
                 let (ticket, file, clock) = (ticket.clone(), self.file.clone(), self.clock.clone());
+                let watch = self.watch.clone();
                 move |connection: &mut Connection| {
                     let left = deadline.left(&*clock);
                     if left.is_zero() || ticket.given_up() {
                         return;
                     }
+                    watch.works_for(Some((ticket.clone(), deadline)));
                     let result = connection
                         .busy_timeout(left.saturating_sub(ANSWER_MARGIN.min(left / 4)))
                         .map_err(|e| error::before_commit(file.path(), &e))
                         .and_then(|()| file.still_there())
                         .and_then(|()| work(&mut Call { connection, ticket: &ticket, file: &file }));
+                    watch.works_for(None);
                     // Nobody listens when the caller gave up.
                     let _ = answer.send(result);
                 }
@@ -150,11 +178,11 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs = None;
         // Work that came too late may hold the last reference: a thread does not wait for itself.
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A panic was reported when it happened, and the calls that met it failed.
-            let _ = thread.join();
+        if self.thread != std::thread::current().id() {
+            // Real time, not the clock's: what is waited for is a real thread. A panic was reported when it happened, and
+            // the calls that met it failed.
+            let closed = self.closed.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = closed.recv_timeout(CLOSING);
         }
     }
 }
@@ -220,6 +248,7 @@ impl<'a> Call<'a> {
             .connection
             .transaction_with_behavior(behavior)
             .map_err(|e| error::before_commit(path, &e))?;
+        self.file.still_has_its_tables(&tx)?;
         let (value, changed) = work(&tx).map_err(|failure| match failure {
             Failure::Sqlite(e) => error::before_commit(path, &e),
             Failure::Told(e) => e,
@@ -247,8 +276,16 @@ pub(super) fn closed(tx: &Transaction<'_>) -> rusqlite::Result<Option<String>> {
 
 /// One more write.
 pub(super) fn count(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE counter SET value = value + 1 WHERE name = 'revision'")?.execute([])?;
-    Ok(())
+    let sql = "UPDATE counter SET value = value + 1 WHERE name = 'revision'";
+    one(tx.prepare_cached(sql)?.execute([])?)
+}
+
+/// Fails unless a statement changed the one row that it was to change: what the file did not take is not called applied.
+pub(super) fn one(changed: usize) -> rusqlite::Result<()> {
+    match changed {
+        1 => Ok(()),
+        n => Err(rusqlite::Error::StatementChangedRows(n)),
+    }
 }
 
 /// Why a transaction is rolled back.
@@ -271,7 +308,7 @@ const GIVEN_UP: u8 = 2;
 
 /// Where a call stands.
 #[derive(Default)]
-struct Ticket(AtomicU8);
+pub(super) struct Ticket(AtomicU8);
 
 impl Ticket {
     fn leave_open(&self, to: u8) -> bool {
@@ -283,8 +320,13 @@ impl Ticket {
         self.leave_open(COMMITTING)
     }
 
-    fn given_up(&self) -> bool {
+    pub(super) fn given_up(&self) -> bool {
         self.0.load(Ordering::Acquire) == GIVEN_UP
+    }
+
+    /// Neither given up nor about to be written.
+    pub(super) fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire) == OPEN
     }
 }
 

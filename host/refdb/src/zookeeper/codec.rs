@@ -3,7 +3,7 @@
 //! A value is 40 (or 64) hexadecimal digits without a newline, a deletion 40 zeros; a node without data is no value,
 //! but a directory on the way to others. A superseded list is one object id per line, oldest first.
 
-use refgate_core::refdb::check_text;
+use refgate_core::refdb::{check_text, too_many_superseded};
 use refgate_core::{Entry, GlobalRef, Lookup, Oid};
 
 /// The data of a deletion.
@@ -37,6 +37,11 @@ pub(super) fn lookup(value: &[u8], list: &[u8]) -> Lookup {
             };
         }
     };
+    if let Some(why) =
+        too_many_superseded(list.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count())
+    {
+        return Lookup::Unreadable(why);
+    }
     let list = list.strip_suffix(b"\n").unwrap_or(list);
     let lines = list.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     match lines.map(Oid::from_hex).collect() {

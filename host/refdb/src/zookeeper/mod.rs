@@ -24,7 +24,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refgate_core::refdb::{Mark, check_message, check_text};
+use refgate_core::refdb::{Mark, check_entry, check_message, check_text};
 use refgate_core::{
     Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
     GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
@@ -302,6 +302,7 @@ impl GlobalRefDb for ZooKeeperRefDb {
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<bool, RefDbError>> {
         Box::pin(async move {
+            check_entry(name, to)?;
             self.rewrite(project, name, deadline, |found| {
                 Ok(match self.entry(name, found)? == *from {
                     true => Step::Write(Wanted::Entry(to.clone()), true),

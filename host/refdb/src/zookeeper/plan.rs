@@ -179,9 +179,13 @@ pub(super) fn plan(
         outcomes.push(if edit.fence.as_ref().is_some_and(|token| !held(token)) {
             Outcome::Fenced
         } else if edit.expected.holds(entry.value) {
-            let after = entry.replaced_by(edit.new, edit.fast_forward);
-            writes.insert(edit.name.clone(), after);
-            Outcome::Applied
+            match entry.replaced_by(edit.new, edit.fast_forward) {
+                Some(after) => {
+                    writes.insert(edit.name.clone(), after);
+                    Outcome::Applied
+                }
+                None => Outcome::Full,
+            }
         } else {
             Outcome::Mismatch { actual: entry.value }
         });
@@ -191,7 +195,7 @@ pub(super) fn plan(
         return Ok(plan);
     }
     let outcomes = plan.outcomes.into_iter().zip(edits).map(|(outcome, edit)| match outcome {
-        Outcome::Fenced => Outcome::Fenced,
+        Outcome::Fenced | Outcome::Full => outcome,
         _ => Outcome::Mismatch { actual: before[&edit.name].value },
     });
     Ok(Plan { outcomes: outcomes.collect(), writes: BTreeMap::new() })

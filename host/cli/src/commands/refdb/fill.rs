@@ -11,7 +11,7 @@ use refgate_core::{
 use refgate_git::{GitRepositories, RefLocks, Repository, Target};
 use refgate_host::gated::{self, Journal, Record};
 use refgate_host::replicate::lock;
-use refgate_host::{Error, anew, names};
+use refgate_host::{Error, anew, exposed_refdb, names};
 use serde_json::{Value, json};
 
 use super::{Db, entries, show, show_found};
@@ -108,6 +108,7 @@ pub async fn warn_of_refdb(db: &Db) -> Result<(), Error> {
         Ok(None) => {}
         Err(e) => warn(&e.message),
     }
+    exposed_refdb(&db.config).iter().for_each(|text| warn(text));
     Ok(())
 }
 
@@ -299,7 +300,10 @@ pub async fn publish(db: &Db, project: &Project, only: &[RefName], output: &Outp
                         what: what.into(),
                     });
                 }
-                _ => published += 1,
+                Outcome::Applied => published += 1,
+                Outcome::Fenced | Outcome::Full => {
+                    return Err(Error::failed(format!("the ref-db gave no answer for `{}`", edit.name)));
+                }
             }
         }
     }

@@ -61,6 +61,12 @@ pub async fn run(
                     global: *actual,
                     what: "another site was faster".into(),
                 }),
+                Some(Outcome::Full) => differences.push(Difference {
+                    name: edit.name.clone(),
+                    local: edit.new.oid(),
+                    global: was,
+                    what: "its list of superseded values is full: see `refgate refdb forget`".into(),
+                }),
                 Some(Outcome::Fenced) | None => {
                     return Err(Error::failed(format!("the ref-db gave no answer for `{}`", edit.name))
                         .hint("run it again: what was done is not done twice"));

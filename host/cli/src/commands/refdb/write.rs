@@ -1,7 +1,7 @@
 //! `refdb put`, `cas` and `rm`: single writes.
 
 use refgate_core::{
-    Atomicity, Edit, GlobalRef, LocalRefs, Lookup, Outcome, Project, RefDbErrorKind, RefName,
+    Atomicity, Edit, GlobalRef, LocalRefs, Lookup, MAX_SUPERSEDED, Outcome, Project, RefDbErrorKind, RefName,
 };
 use refgate_git::GitRepositories;
 use refgate_host::Error;
@@ -53,6 +53,14 @@ pub async fn cas(
         Some(Outcome::Fenced) => {
             return Err(Error::failed(format!("`{name}` was left alone: the lock is not held any more"))
                 .hint("take the lock anew with `refgate refdb lock`"));
+        }
+        Some(Outcome::Full) => {
+            let what =
+                format!("`{name}` was left alone: its list of superseded values is full ({MAX_SUPERSEDED})");
+            return Err(Error::failed(what).hint(format!(
+                "`refgate refdb forget {project} --yes`, and once more a day later, drops those that no site needs; \
+                 `refgate refdb put` clears the list at once, and sites that have such a value hold it back as diverged"
+            )));
         }
         None => return Err(Error::failed(format!("the ref-db gave no answer for `{name}`"))),
     };
