@@ -160,18 +160,9 @@ fn as_root_who_may_write_its_directory_cannot_put_another_configuration_in_its_p
     stranger.args(["-c", "mv refgate.config x && ln -s ../old/refgate.config refgate.config"]);
     std::os::unix::process::CommandExt::uid(&mut stranger, 3002);
     assert!(stranger.current_dir(lab.path("a")).status().unwrap().success());
-    for _ in 0..2 {
-        let ran = check(&lab);
-        ran.fails(
-            2,
-            &[
-                "refgate.config: cannot use this configuration",
-                "others can write the directory",
-                "chmod go-w",
-            ],
-        );
-        mode(&lab.path("a"), 0o1777);
-    }
+    let parts =
+        ["refgate.config: cannot use this configuration", "others can write the directory", "chmod go-w"];
+    check(&lab).fails(2, &parts);
     mode(&lab.path("a"), 0o755);
     check(&lab).fails(2, &["the link", "belongs to user 3002"]);
 }
