@@ -19,7 +19,7 @@ const PATTERN_BYTES: usize = 1 << 20;
 const PATTERNS_BYTES: usize = 32 << 20;
 
 /// Bytes of a schema as compact JSON.
-const SCHEMA_BYTES: usize = 256 << 10;
+const SCHEMA_BYTES: usize = 512 << 10;
 
 /// Makes `settings` what `schema` says, and validates them.
 ///

@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(key("remote", None, "colour"), "write `[remote \"NAME\"]`");
         assert_eq!(
             key("plugins", None, "colour"),
-            "the keys here are `directory`, `require`, `verify`, `signers`, `state`, `cases`, `shadowLooks`, `maxChanged`, `rollbackFailures`, `rollbackSeconds`, `record`"
+            "the keys here are `directory`, `require`, `verify`, `signers`, `state`, `compileTimeout`, `compileMemory`, `cases`, `shadowLooks`, `maxChanged`, `rollbackFailures`, `rollbackSeconds`, `record`"
         );
         assert_eq!(section("project"), Some("projects"));
         assert_eq!(section("gerrit"), None);

@@ -83,7 +83,7 @@ fn the_shipped_filters_pass_and_every_other_bound_is_named_with_its_place() {
         (module(&[counted(10, 300_000)]), "it has 300000 functions"),
         (module(&[counted(6, 300_000)]), "it has 300000 globals"),
         (module(&[section(7, &long_name)]), "it has a name that has 20000 bytes, and at most 16384"),
-        (function(30_000, &[]), "its function 0 at byte 22 has 30000 locals, and at most 20000"),
+        (function(30_000, &[]), "its function 0 at byte 21 has 30000 locals, and at most 20000"),
         (function(1, &vec![0x01; 5 << 20]), "bytes, and at most 4194304"),
         (function(1, &nested(&[0x02, 0x40], 6_000)), "5001 blocks within one another, and at most 5000"),
         (function(500, &nested(&[0x03, 0x40], 2_000)), "101 loops within one another, and at most 100"),

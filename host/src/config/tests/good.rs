@@ -1,6 +1,6 @@
 //! What a good file means.
 
-use refgate_runtime::Require;
+use refgate_runtime::{CompileLimits, Require};
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ const FULL: &str = r#"
     verify = checksum
     signers = signers
     state = live
+    compileTimeout = 30 s
+    compileMemory = 512
     cases = one.json
     cases = two.toml
     shadowLooks = 100
@@ -110,6 +112,7 @@ fn every_key_of_a_file() {
         (p.cases.clone(), p.record.clone()),
         (vec![at("one.json"), at("two.toml")], Some(at("looks")))
     );
+    assert_eq!(p.compile, CompileLimits { time: Duration::from_secs(30), memory: 512 << 20 });
     assert_eq!((p.shadow_looks, p.max_changed_percent), (100, 0.5));
     assert_eq!((p.rollback_failures, p.rollback_within), (3, Duration::from_secs(10)));
     let settings = serde_json::to_value(&c.plugin_settings["age"]).unwrap();
@@ -143,6 +146,7 @@ fn an_empty_file_means_the_defaults_of_the_table() {
     assert!(r.enabled && r.push_gate && r.fetch_gate && r.url.is_none());
     assert_eq!((r.timeout, r.forget_after_hours), (Duration::from_secs(5), 24));
     assert_eq!((c.push_wait, c.fetch_wait), (ReloadWait::default(), ReloadWait::default()));
+    assert_eq!(c.plugins.compile, CompileLimits::default());
     assert!(c.patterns.is_empty() && c.remotes.is_empty() && c.plugins.directory.is_none());
     let c = dir.load("[remote \"b\"]\nurl = /srv/${name}.git\n").unwrap();
     let url = Some("/srv/${name}.git".to_owned());
