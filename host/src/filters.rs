@@ -228,10 +228,12 @@ impl Loader {
     /// How every plugin of a configuration stands, without making anything live or saving it.
     ///
     /// # Errors
-    /// The saved state cannot be read. A plugin that cannot be used is in the result.
+    /// The machine can run no plugin. One that cannot be used is in the result, and so is a state that cannot be read.
     pub fn survey(&self, config: &Config) -> Result<Survey, Error> {
         let surveyed = Swapper::survey(&self.runtime, self.options(config)?).map_err(refused)?;
-        let warnings = surveyed.unused.into_iter().map(|unused| told(&Event::Unused(unused))).collect();
+        let forgotten = surveyed.forgotten.map(|e| e.to_string());
+        let unused = surveyed.unused.into_iter().map(|unused| told(&Event::Unused(unused)));
+        let warnings = forgotten.into_iter().chain(unused).collect();
         let unsaved = match &config.plugins.state {
             Some(dir) if !dir.exists() => State::open(dir).err().map(|e| unsaved(&e)),
             _ => None,

@@ -13,6 +13,8 @@ use crate::{Isolation, Limits};
 pub struct Policy {
     /// `sha256:…` of the components that may be there: another one is refused. None at all means any.
     pub digests: Vec<String>,
+    /// What the plugin calls itself, where its file has another name.
+    pub plugin: Option<String>,
     /// Projects it is asked about.
     pub projects: Scope,
     /// Remotes it is asked about; a project matcher is asked for all of them.
@@ -157,6 +159,7 @@ impl Scope {
 struct File {
     #[serde(default)]
     digest: Value,
+    plugin: Option<String>,
     #[serde(default)]
     projects: Vec<String>,
     #[serde(default)]
@@ -179,6 +182,7 @@ impl Policy {
         file.limits.check()?;
         Ok(Policy {
             digests,
+            plugin: file.plugin,
             projects: Scope::new("projects", &file.projects)?,
             remotes: Scope::new("remotes", &file.remotes)?,
             on_failure: file.on_failure,

@@ -13,7 +13,7 @@ use crate::filter::{FailureSink, WasmFilter};
 use crate::inspect::World;
 use crate::machine;
 use crate::plugin::{LoadedPlugin, Origin, PluginSource};
-use crate::{Fault, Limits, LoadError, OnFailure, Policy, Provenance, digest};
+use crate::{Fault, Limits, LoadError, Manifest, OnFailure, Policy, Provenance, Require, digest};
 
 /// Settings by plugin name.
 pub type Settings = BTreeMap<String, Map<String, Value>>;
@@ -314,15 +314,38 @@ pub(crate) fn vouch(
         (Some(staged), _) => {
             let sig = staged.signature.as_deref();
             let checked = provenance.check(name, &staged.wasm, pinned, sig);
+            let policy = found.policy.as_ref().map(|(_, policy)| policy);
+            let checked = checked.and_then(|_| match provenance.require {
+                Require::Signature => answers_for(name, &staged.wasm, policy),
+                _ => Ok(()),
+            });
             (staged.path.display().to_string(), staged.digest.clone(), checked)
         }
         (None, Some(shipped)) => {
-            let checked = Provenance::default().check(name, shipped.wasm, pinned, None);
+            let checked = Provenance::default().check(name, shipped.wasm, pinned, None).map(drop);
             (name.to_owned(), digest(shipped.wasm), checked)
         }
         (None, None) => return Ok(()),
     };
-    checked.map(drop).map_err(|cause| (Some(wasm), LoadError::plugin(&shown, cause)))
+    checked.map_err(|cause| (Some(wasm), LoadError::plugin(&shown, cause)))
+}
+
+/// Whether a signed plugin is the one that its file is called after. A signature says who made it: another plugin of the
+/// same author has as good a one. One that calls itself nothing cannot be told apart.
+fn answers_for(name: &str, wasm: &[u8], policy: Option<&Policy>) -> Result<(), String> {
+    // What cannot be read is refused later, in words of its own.
+    let Some(own) = Manifest::read(wasm).ok().flatten().and_then(|manifest| manifest.name) else {
+        return Ok(());
+    };
+    let meant = policy.and_then(|policy| policy.plugin.as_deref()).unwrap_or(name);
+    if own == meant {
+        return Ok(());
+    }
+    let own = own.escape_debug();
+    Err(format!(
+        "it is signed, and it calls itself `{own}`, not `{meant}`: it may be another plugin of the same author; put the right file \
+         there, or, if this one is meant, write `plugin = \"{own}\"` into `{name}.toml`"
+    ))
 }
 
 /// The first of several reasons, where one has to do.

@@ -171,6 +171,10 @@ impl State {
     }
 
     /// What was saved; nothing yet is empty.
+    ///
+    /// # Errors
+    /// The file is damaged or cannot be read. It is a memory, which nobody needs to decide: whoever writes it anew takes
+    /// [`read_or_renew`](State::read_or_renew).
     pub fn read(&self) -> Result<Saved, LoadError> {
         let path = self.dir.join("live.json");
         let text = match read_file(&path, LIVE_BYTES) {
@@ -181,13 +185,33 @@ impl State {
         let damaged = |e: String| {
             failed(
                 &path,
-                format!("it is damaged ({e}): remove it; the plugin directory then decides what is live"),
+                format!(
+                    "it is damaged ({e}): the plugin directory decides what is live, and builds that were rolled back count \
+                     again if they are there; the file is written anew, and the old one is kept as `live.json.damaged`"
+                ),
             )
         };
         let saved: Saved = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
         match saved.format {
             FORMAT => Ok(saved),
             other => Err(damaged(format!("its format is {other}, this program knows {FORMAT}"))),
+        }
+    }
+
+    /// The same; what is damaged is moved aside, and then nothing is saved yet.
+    ///
+    /// # Errors
+    /// It cannot be moved aside.
+    pub fn read_or_renew(&self, _held: &StateLock) -> Result<Saved, LoadError> {
+        let damaged = match self.read() {
+            Ok(saved) => return Ok(saved),
+            Err(damaged) => damaged,
+        };
+        match fs::rename(self.dir.join("live.json"), self.dir.join("live.json.damaged")) {
+            Ok(()) => Ok(Saved::default()),
+            Err(e) => {
+                Err(LoadError { cause: format!("{}; it cannot be moved: {e}", damaged.cause), ..damaged })
+            }
         }
     }
 
@@ -307,7 +331,12 @@ mod tests {
         fs::write(state.stored(&kept), b"other").unwrap();
         assert!(state.get(&kept).unwrap_err().to_string().contains("damaged"));
         fs::write(state.dir().join("live.json"), b"{").unwrap();
-        assert!(state.read().unwrap_err().to_string().contains("remove it"));
+        assert!(state.read().unwrap_err().to_string().contains("live.json.damaged"));
+        assert_eq!(state.read_or_renew(&lock).unwrap(), Saved::default());
+        assert_eq!(fs::read(state.dir().join("live.json.damaged")).unwrap(), b"{");
+        assert_eq!(state.read().unwrap(), Saved::default());
+        state.write(&saved, &lock).unwrap();
+        assert_eq!(state.read_or_renew(&lock).unwrap(), saved);
     }
 
     #[test]

@@ -192,7 +192,10 @@ fn a_state_that_cannot_be_read_stops_no_write() {
     fs::write(lab.state().dir().join("live.json"), "{").unwrap();
     let (swapper, said) = for_writes(&lab, &Settings::new());
     assert_eq!(reasons(&swapper.current())[0], "good");
-    assert!(said.contains("is damaged") && said.contains("with what can be used"), "{said}");
+    assert!(said.contains("is damaged") && said.contains("the plugin directory decides"), "{said}");
+    assert_eq!(fs::read(lab.state().dir().join("live.json.damaged")).unwrap(), b"{");
+    assert!(lab.state().read().unwrap().live.is_some(), "it is written anew");
+    assert_eq!(for_writes(&lab, &Settings::new()).1, "", "and said once");
 }
 
 #[test]

@@ -131,6 +131,8 @@ fn read_signers(list: &Path) -> Result<Signers, Error> {
         |e: String| Error::usage(format!("the list of signers `{}` cannot be used: {e}", list.display()));
     let text = read_side_file(list).map_err(|e| unusable(e.to_string()))?;
     let text = String::from_utf8(text).map_err(|e| unusable(e.to_string()))?;
+    // As when a plugin is loaded: a list that others can write says nothing.
+    refgate_runtime::check_place(list).map_err(unusable)?;
     Signers::parse(&text).map_err(unusable)
 }
 

@@ -192,3 +192,63 @@ fn of_several_signatures_one_has_to_count() {
     );
     assert!(verify(WASM, old.repeat(9).as_bytes(), &place.signers()).unwrap_err().contains("more than 8"));
 }
+
+/// What becomes of a line, for whom, and the line.
+fn lines(key: &str) -> Vec<(&'static str, &'static str, String)> {
+    let meant =
+        |line: &str| line.replace("\\t", "\t").replace("\\r", "\r").replace("\\0", "\0").replace("KEY", key);
+    let text = include_str!("signers.txt").lines().filter(|line| !line.starts_with('#'));
+    let cut = |line: &'static str| {
+        let (what, rest) = line.split_once('|').unwrap();
+        let (who, line) = rest.split_once('|').unwrap();
+        (what, who, meant(line))
+    };
+    text.map(cut).collect()
+}
+
+#[test]
+fn lines_of_signers_are_read_as_ssh_reads_them_or_refused() {
+    const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+    let key = PublicKey::from_openssh(ED).unwrap();
+    let lines = lines(ED);
+    assert!(lines.len() > 60);
+    for (what, _, line) in lines {
+        let read = Signers::parse(&format!("# first\n{line}\n"));
+        let known = read.as_ref().map(|signers| signers.principals(key.key_data()).is_some());
+        match what {
+            "takes" => assert_eq!(known, Ok(true), "{line:?}"),
+            "passes over" => assert_eq!(known, Ok(false), "{line:?}"),
+            _ => assert!(known.is_err_and(|e| e.starts_with("line 2: ")), "{line:?}"),
+        }
+    }
+    for (line, cause) in [
+        ("alice".to_owned(), "no public key"),
+        (ED.to_owned(), "no public key"),
+        (format!("\"alice {ED}"), "quote is not closed"),
+        (format!("\"\" {ED}"), "no principal"),
+        (format!("namespaces=\"git\" {ED}"), "begins with the option `namespaces=git`"),
+        (format!("!alice@x {ED}"), "`!alice@x` is not taken"),
+        (format!("a valid-before=\"20300101\" {ED}"), "`valid-before` is not taken"),
+        (format!("a cert-authority {ED}"), "`cert-authority` is not taken"),
+        (format!("a no-touch-required {ED}"), "`no-touch-required` is not known"),
+        (format!("a {}", &ED[..60]), "no public key"),
+    ] {
+        let error = Signers::parse(&line).unwrap_err();
+        assert!(error.contains(cause), "{line}: {error}");
+    }
+}
+
+#[test]
+fn ssh_keygen_reads_the_same_lines_in_the_same_way() {
+    let place = Place::new();
+    place.key("ed25519", "256", "");
+    place.theirs(NAMESPACE);
+    let public = String::from_utf8(place.read("key.pub")).unwrap();
+    for (what, who, line) in lines(public.trim_end()) {
+        fs::write(place.dir.path().join("list"), format!("{line}\n")).unwrap();
+        let verify = ["-Y", "verify", "-n", NAMESPACE, "-f", "list", "-I", who, "-s", "p.wasm.sig"];
+        let verified = place.ssh_keygen(&verify, WASM);
+        let takes = matches!(what, "takes" | "stricter");
+        assert_eq!(verified.status.success(), takes, "{what} {line:?}: {verified:?}");
+    }
+}

@@ -22,12 +22,12 @@ impl Swapper {
             started => return started,
         };
         let swapper = Swapper::empty(runtime, options);
-        let mut events = Vec::new();
+        let mut events: Vec<Event> = swapper.read_state().map(super::state_failed).into_iter().collect();
         let generation = match swapper.resume_last() {
             Ok(generation) => Some(generation),
             Err(e) if e.fault == Fault::Machine => return Err(e),
             Err(e) => {
-                if swapper.has_saved_set().unwrap_or(true) {
+                if swapper.has_saved_set() {
                     events.push(Event::StateFailed { error: e.to_string() });
                 }
                 let loaded = swapper.what_loads()?;
@@ -41,7 +41,7 @@ impl Swapper {
 
     /// Everything in the directory that can be used, and every shipped plugin.
     fn what_loads(&self) -> Result<Loaded, LoadError> {
-        // Without it nothing is known to have been taken back.
+        // Without it nothing is known to have been taken back, and that was told.
         let _ = self.read_state();
         let (shared, settings) = (&self.runtime.shared, self.inner().settings.clone());
         let listing = self.listing().unwrap_or_default();

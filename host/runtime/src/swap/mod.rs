@@ -127,7 +127,7 @@ impl Swapper {
     pub fn start_strict(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
         let swapper = Swapper::empty(runtime, options);
         let mut events = Vec::new();
-        swapper.read_state()?;
+        events.extend(swapper.read_state().map(state_failed));
         let plan = match swapper.plan() {
             Ok(plan) => plan,
             Err(refused) => return Err(first(refused)),
@@ -149,10 +149,10 @@ impl Swapper {
     pub fn start(runtime: &Runtime, options: SwapOptions) -> Result<(Swapper, Vec<Event>), LoadError> {
         let swapper = Swapper::empty(runtime, options);
         let mut events = Vec::new();
-        swapper.read_state()?;
-        let (plan, saved) = (swapper.plan(), swapper.saved_ids()?);
+        events.extend(swapper.read_state().map(state_failed));
+        let (plan, saved) = (swapper.plan(), swapper.saved_ids());
         let unchanged = plan.as_ref().is_ok_and(|plan| Some(plan.ids()) == saved);
-        if swapper.has_saved_set()? && !unchanged {
+        if swapper.has_saved_set() && !unchanged {
             match swapper.resume_saved(None) {
                 Ok(()) => {
                     events.push(Event::Resumed { generation: swapper.generation() });
@@ -160,7 +160,7 @@ impl Swapper {
                     return Ok((swapper, events));
                 }
                 // What is saved may be damaged, or not suit today's settings and program: the directory decides then.
-                Err(e) => events.push(Event::StateFailed { error: e.to_string() }),
+                Err(e) => events.push(state_failed(e)),
             }
         }
         let plan = plan.map_err(first)?;
@@ -521,6 +521,11 @@ impl Quarantined {
     fn is_taken_back(&self, id: &MemberId) -> bool {
         self.rolled_back && (&self.name, &self.wasm, &self.policy) == (&id.name, &id.wasm, &id.policy)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what a `map` takes")]
+fn state_failed(error: LoadError) -> Event {
+    Event::StateFailed { error: error.to_string() }
 }
 
 /// Names of plugins that decide in `a` and that `b` lacks or has otherwise.

@@ -49,17 +49,19 @@ pub struct Survey {
     pub refused: Option<LoadError>,
     /// Settings for plugins that are not there.
     pub unused: Vec<Unused>,
+    /// Why nothing is known of what was saved, if something was.
+    pub forgotten: Option<LoadError>,
 }
 
 impl Swapper {
     /// How every plugin of the directory stands, without making anything live.
     ///
     /// # Errors
-    /// The saved state cannot be read, or the machine can run no plugin at all.
+    /// The machine can run no plugin at all.
     pub fn survey(runtime: &Runtime, options: SwapOptions) -> Result<Survey, LoadError> {
         let swapper = Swapper::empty(runtime, options);
-        swapper.read_state()?;
-        let (saved_ids, next) = (swapper.saved_ids()?, swapper.next_id()?);
+        let forgotten = swapper.read_state();
+        let (saved_ids, next) = (swapper.saved_ids(), swapper.next_id());
         let (mut plan, mut refused) = match swapper.listing() {
             Ok(listing) => {
                 let settings = swapper.inner().settings.clone();
@@ -93,7 +95,7 @@ impl Swapper {
         let mut inner = swapper.inner();
         inner.refused = refused;
         let plugins = of(&inner.loaded, &inner.quarantine, &inner.refused, ready.as_ref(), Standing::Ready);
-        Ok(Survey { plugins, generation: inner.generation, refused: error, unused })
+        Ok(Survey { plugins, generation: inner.generation, refused: error, unused, forgotten })
     }
 }
 

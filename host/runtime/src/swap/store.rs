@@ -20,32 +20,38 @@ impl Swapper {
         Some(saved.chain(loaded).chain(self.options.require.iter().cloned()).collect())
     }
 
-    /// Takes over the quarantine of earlier processes.
-    pub(super) fn read_state(&self) -> Result<(), LoadError> {
-        if let Some(state) = &self.options.state {
-            self.inner().quarantine = state.read()?.quarantine;
+    /// Takes over the quarantine of earlier processes. What cannot be read is told, and counts as nothing saved: it is a
+    /// memory, and the directory says what the filters are.
+    pub(super) fn read_state(&self) -> Option<LoadError> {
+        let state = self.options.state.as_ref()?;
+        match state.read() {
+            Ok(saved) => {
+                self.inner().quarantine = saved.quarantine;
+                None
+            }
+            Err(e) => Some(e),
         }
-        Ok(())
+    }
+
+    /// What is saved; nothing where it cannot be read.
+    fn saved(&self) -> Saved {
+        self.options.state.as_ref().and_then(|state| state.read().ok()).unwrap_or_default()
     }
 
     /// The number that the next new set gets.
-    pub(super) fn next_id(&self) -> Result<u64, LoadError> {
-        let last =
-            self.options.state.as_ref().map(|state| state.read().map(|saved| saved.last)).transpose()?;
-        Ok(last.unwrap_or_default() + 1)
+    pub(super) fn next_id(&self) -> u64 {
+        self.saved().last + 1
     }
 
     /// Whether an earlier process saved a live set.
-    pub(super) fn has_saved_set(&self) -> Result<bool, LoadError> {
-        let Some(state) = &self.options.state else { return Ok(false) };
-        Ok(state.read()?.live.is_some())
+    pub(super) fn has_saved_set(&self) -> bool {
+        self.saved().live.is_some()
     }
 
     /// What the saved live set would be made of, with today's settings and embedded plugins.
-    pub(super) fn saved_ids(&self) -> Result<Option<Vec<MemberId>>, LoadError> {
-        let Some(state) = &self.options.state else { return Ok(None) };
-        let Some(live) = state.read()?.live else { return Ok(None) };
-        Ok(self.plan_of(state, &live).ok().map(|plan| plan.ids()))
+    pub(super) fn saved_ids(&self) -> Option<Vec<MemberId>> {
+        let state = self.options.state.as_ref()?;
+        self.plan_of(state, &self.saved().live?).ok().map(|plan| plan.ids())
     }
 
     /// Makes the saved live set the live one, under the number that it has. It was good before, so there is none to go back
@@ -95,13 +101,12 @@ impl Swapper {
     pub(super) fn save_live(&self, loaded: &Loaded) -> Result<u64, LoadError> {
         let Some(state) = &self.options.state else { return Ok(self.runtime.next_generation()) };
         let members = saved_members(loaded);
-        let saved = state.read()?;
-        if let Some(live) = saved.live.filter(|live| live.members == members) {
+        if let Some(live) = self.saved().live.filter(|live| live.members == members) {
             // A process that starts with what is live already is no new generation.
             return Ok(live.id);
         }
         let lock = state.lock()?;
-        let mut saved = state.read()?;
+        let mut saved = state.read_or_renew(&lock)?;
         if let Some(live) = saved.live.as_ref().filter(|live| live.members == members) {
             // Another process was faster.
             return Ok(live.id);
@@ -135,7 +140,7 @@ impl Swapper {
         let ours: Vec<Quarantined> =
             self.inner().quarantine.iter().filter(|q| !q.rolled_back).cloned().collect();
         let lock = state.lock()?;
-        let mut saved = state.read()?;
+        let mut saved = state.read_or_renew(&lock)?;
         saved.quarantine.retain(|q| q.rolled_back);
         saved.quarantine.extend(ours);
         state.write(&saved, &lock)
