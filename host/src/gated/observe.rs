@@ -5,7 +5,7 @@
 //! as often as for "new", housekeeping looks like deletions, and `verify` does, too. JGit, gitoxide and libgit2 run no
 //! hooks at all.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -225,8 +225,7 @@ impl Notes {
         // A transaction of all refs must not fill the disk, either.
         let cut = text.len().min(MAX_BYTES as usize);
         let end = text[..cut].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        drop(self.files.open_or_make(&self.path)?);
-        let mut file = OpenOptions::new().append(true).open(&self.path).map_err(failed)?;
+        let mut file = self.files.open_to_append(&self.path)?;
         // In one piece, so that two hooks do not mix their lines.
         file.write_all(&text[..end]).map_err(failed)
     }

@@ -173,9 +173,7 @@ impl Onward {
     /// # Errors
     /// What cannot be made.
     pub fn open_log(&self) -> Result<File, GitError> {
-        let path = self.log();
-        drop(Files::below(&self.git_dir).open_or_make(&path)?);
-        fs::OpenOptions::new().append(true).open(&path).map_err(|e| GitError::io("open", &path, &e))
+        Files::below(&self.git_dir).open_to_append(&self.log())
     }
 
     /// Keeps the log from growing for ever. Only for who has the right to send.
@@ -185,12 +183,15 @@ impl Onward {
     pub fn bound_log(&self) -> Result<(), GitError> {
         let path = self.log();
         let io = |e: io::Error| GitError::io("shorten", &path, &e);
-        let log = self.open_log()?;
+        let mut log = self.open_log()?;
         if log.metadata().map_err(io)?.len() <= LOG_BYTES {
             return Ok(());
         }
-        // The old lines are worth less than that the disk does not fill.
-        let _ = fs::copy(&path, self.file("log.old"));
+        // The old lines are worth less than that the disk does not fill. What lies there under that name may be a link.
+        let mut old = Vec::new();
+        if log.read_to_end(&mut old).is_ok() {
+            drop(Files::below(&self.git_dir).replace(&self.file("log.old"), &old));
+        }
         log.set_len(0).map_err(io)
     }
 }
@@ -308,9 +309,18 @@ mod tests {
         assert!(onward.try_work().unwrap().is_some());
         let mut log = onward.open_log().unwrap();
         log.write_all(&vec![b'x'; LOG_BYTES as usize + 1]).unwrap();
+        // No link is followed, wherever it leads: the one to run this may be root in another user's repository.
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "kept").unwrap();
+        std::os::unix::fs::symlink(&secret, onward.file("log.old")).unwrap();
         onward.bound_log().unwrap();
         log.write_all(b"y").unwrap();
         assert_eq!(fs::read(onward.log()).unwrap(), b"y");
         assert_eq!(fs::metadata(onward.file("log.old")).unwrap().len(), LOG_BYTES + 1);
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "kept");
+        fs::remove_file(onward.log()).unwrap();
+        std::os::unix::fs::symlink(&secret, onward.log()).unwrap();
+        assert!(onward.open_log().is_err() && onward.bound_log().is_err());
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "kept");
     }
 }

@@ -51,13 +51,12 @@ impl Refusals {
         if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_BYTES) {
             fs::rename(&path, self.file("refused.old.jsonl")).map_err(io)?;
         }
-        drop(Files::below(&self.git_dir).open_or_make(&path)?);
         let mut text = Vec::new();
         for one in refused {
             serde_json::to_writer(&mut text, one).map_err(|e| GitError::new(e.to_string()))?;
             text.push(b'\n');
         }
-        let mut file = fs::OpenOptions::new().append(true).open(&path).map_err(io)?;
+        let mut file = Files::below(&self.git_dir).open_to_append(&path)?;
         file.write_all(&text).map_err(io)
     }
 

@@ -104,6 +104,12 @@ fn two_pushes_at_the_same_moment_are_not_silent() {
                 let ran = g.lab.run(site, &["push", PROJECT, other]);
                 ran.exits(1);
                 ran.says(&[&format!("`{SHORT}` and `{LONG}` are in each other's way")]);
+                // Heal names the cause and the way out.
+                let healed = g.lab.run(site, &["--json", "refdb", "heal", PROJECT]).json(3);
+                let (row, here) = (&healed["refs"][0], if site == "a" { SHORT } else { LONG });
+                assert_eq!((&row["row"], &row["result"]), (&json!("in-the-way"), &json!("left")), "{row}");
+                assert!(row["what"].as_str().unwrap().contains(here), "{row}");
+                assert!(row["do"].as_str().unwrap().contains("push its commit under a free name"), "{row}");
             }
         }
     }

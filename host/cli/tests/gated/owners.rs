@@ -127,16 +127,45 @@ impl Drop for Holding {
     }
 }
 
-/// All lock files that refgate has made below a directory.
-fn locks_below(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+/// A directory and all that is below it.
+fn all_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.to_owned()];
     for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         match fs::symlink_metadata(&path).unwrap().is_dir() {
-            true => found.extend(locks_below(&path)),
-            false => found.extend(path.extension().is_some_and(|e| e == "lock").then_some(path)),
+            true => found.extend(all_below(&path)),
+            false => found.push(path),
         }
     }
     found
+}
+
+/// All lock files that refgate has made below a directory.
+fn locks_below(dir: &Path) -> Vec<PathBuf> {
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|e| e == "lock");
+    all_below(dir).into_iter().filter(is_lock).collect()
+}
+
+/// What the owner of a repository can put there before root comes by.
+#[test]
+#[ignore = "needs root; tests/run runs it as root"]
+fn as_root_no_link_of_the_owner_leads_root_out_of_the_repository() {
+    let o = Owned::new(Kind::Files, None);
+    let c1 = o.commit(&o.g.c0, "1");
+    assert_eq!(o.push(OWNER, &c1, "refs/heads/main").code, 0);
+    let outside = o.g.lab.path("outside");
+    // The whole directory.
+    fs::create_dir(&outside).unwrap();
+    mode(&outside, 0o755);
+    sh(
+        &o.g.lab.repo("a"),
+        &format!("mv refgate kept; ln -s {} refgate; chown -h {OWNER}:{OWNER} refgate", outside.display()),
+    );
+    let ran = o.run(None, "a", &["push", PROJECT, "b"]);
+    assert_ne!(ran.code, 0);
+    ran.says(&["refgate` is a link that the owner of the repository made"]);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    sh(&o.g.lab.repo("a"), "rm refgate; mv kept refgate");
+    o.run(None, "a", &["push", PROJECT, "b"]).ok();
 }
 
 #[test]
@@ -184,6 +213,17 @@ fn as_root_who_may_only_read_can_hold_no_lock_whatever_the_umask() {
             (2, 1, 2),
             "{locks:?}"
         );
+        // What else lies there can be written by no more than the repository itself.
+        for site in ["a", "b"] {
+            let git = o.g.lab.path(site).join("git");
+            for path in all_below(&o.g.lab.repo(site).join("refgate"))
+                .into_iter()
+                .chain(all_below(&git.join(".refgate")))
+            {
+                let mode = fs::symlink_metadata(&path).unwrap().mode();
+                assert_eq!(mode & 0o022, 0, "umask {umask}: {} has mode {mode:o}", path.display());
+            }
+        }
         // Nobody gets one open, so nobody can lock it in any way.
         for lock in &locks {
             assert_eq!(locked_by(STRANGER, lock).err(), Some(13), "umask {umask}: {}", lock.display());

@@ -1,7 +1,8 @@
 //! Files and directories that refgate makes below a git directory: with the owner, group and mode that git itself would
 //! give them there, so that whoever may write in the repository can go on doing so.
 //!
-//! - `core.sharedRepository` counts as git applies it, the set-group-id bit of directories included.
+//! - `core.sharedRepository` counts as git applies it, the set-group-id bit of directories included. Where nothing is said,
+//!   the umask counts, but nothing can be written by more than the git directory itself.
 //! - A file that is locked is for those who may write, and nobody else can open it ([`Files::open_or_make_lock`]).
 //! - What root makes in another user's repository belongs to that user ([`owner`]).
 //! - What is made is on disk with its name when the call returns, where the caller needs that ([`Files::replace`]).
@@ -52,7 +53,7 @@ impl Files {
         let dir = dir.into();
         let meta = fs::metadata(&dir).map_err(|e| GitError::io("look at", &dir, &e))?;
         // Read by everybody: nothing in it is secret, and whoever cannot read it can do nothing.
-        let shared = Shared::More(if meta.mode() & 0o020 != 0 { 0o664 } else { 0o644 });
+        let shared = Shared::Exactly(if meta.mode() & 0o020 != 0 { 0o664 } else { 0o644 });
         Ok(Files { git_dir: dir, core: OnceLock::from(Core { shared, fsync: None }) })
     }
 
@@ -70,6 +71,7 @@ impl Files {
     /// # Errors
     /// What cannot be made, with its path.
     pub fn make_dir(&self, dir: &Path) -> Result<(), GitError> {
+        self.refuse_links(dir)?;
         if dir.is_dir() {
             return Ok(());
         }
@@ -90,6 +92,32 @@ impl Files {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
             Err(e) => Err(failed(e)),
         }
+    }
+
+    /// Root must not be led out of the repository by a link that its owner made.
+    fn refuse_links(&self, dir: &Path) -> Result<(), GitError> {
+        // Other directories, as that of hooks, are git's, and may be links.
+        let ours = dir.ancestors().take_while(|above| above.starts_with(self.git_dir.join("refgate")));
+        let link = ours.filter(|above| above.is_symlink()).last();
+        match link.filter(|_| Owner::to_serve(&self.git_dir).is_some()) {
+            None => Ok(()),
+            Some(link) => Err(GitError::new(format!(
+                "`{}` is a link that the owner of the repository made, and root does not follow it",
+                link.display()
+            ))
+            .hint("put a directory in its place, or run refgate as the owner of the repository")),
+        }
+    }
+
+    /// Opens a file for writing at its end. One that is missing is made as by [`open_or_make`](Self::open_or_make).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_to_append(&self, path: &Path) -> Result<File, GitError> {
+        drop(self.open_or_make(path)?);
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).append(true).custom_flags(libc::O_NOFOLLOW).open(path);
+        opened.map_err(|e| GitError::io("open", path, &e))
     }
 
     /// Opens a file for reading and writing, as it is. One that is missing is made, empty, with the directories above it.
@@ -125,6 +153,7 @@ impl Files {
     }
 
     fn open(&self, path: &Path, using: Use) -> Result<File, GitError> {
+        self.refuse_links(parent(path))?;
         // Root must not be led out of the repository by a link that its owner made.
         let open = || OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path);
         let failed = |e: io::Error| GitError::io("open", path, &e);
@@ -226,6 +255,10 @@ impl Files {
                 fchown(made, Some(owner.uid), (!inherits).then_some(owner.gid))?;
             }
             let mode = match using {
+                Use::Content if shared == Shared::Umask => {
+                    let closed = 0o022 & !fs::metadata(&self.git_dir)?.mode();
+                    shared.adjust(meta.mode(), meta.is_dir()) & !closed
+                }
                 Use::Content => shared.adjust(meta.mode(), meta.is_dir()),
                 Use::Lock => self.lock_mode(&meta).map_err(io::Error::other)?,
             };
