@@ -154,8 +154,16 @@ impl Gated {
     /// Panics when a write left anything behind at `site`: a record, a ref that keeps objects, a lock.
     pub fn is_clean(&self, site: &str) {
         assert_eq!(self.rest_of_writes(site), Vec::<String>::new());
+        assert_eq!(self.journal(site), Vec::<String>::new());
         let locks = leftover_locks(&self.lab.repo(site));
         assert!(locks.is_empty(), "{locks:?}");
+    }
+
+    /// The names of the files among the records of `site`.
+    fn journal(&self, site: &str) -> Vec<String> {
+        let files = fs::read_dir(self.lab.repo(site).join("refgate/journal"));
+        let name = |file: std::io::Result<fs::DirEntry>| file.unwrap().file_name().into_string().unwrap();
+        files.into_iter().flatten().map(name).collect()
     }
 
     /// What writes left behind at `site`, but for locks: records, refs that keep objects, damage.
@@ -170,10 +178,9 @@ impl Gated {
         if !keeping.is_empty() {
             rest.push(format!("refs: {keeping}"));
         }
-        let journal = fs::read_dir(repo.join("refgate/journal"));
-        for record in journal.into_iter().flatten() {
-            rest.push(format!("record: {}", record.unwrap().file_name().display()));
-        }
+        // A file that was about to become a record is none: who dies before it is renamed leaves it, and nobody reads it.
+        let records = self.journal(site).into_iter().filter(|name| name.ends_with(".json"));
+        rest.extend(records.map(|name| format!("record: {name}")));
         let mut fsck = clean("git", &repo);
         fsck.arg("-C").arg(&repo).args(["fsck", "--strict", "--connectivity-only", "--no-dangling"]);
         let fsck = Ran::of(&mut fsck);

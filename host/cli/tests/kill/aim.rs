@@ -173,15 +173,17 @@ impl Aim {
         }
     }
 
-    /// Lets all go on that were frozen by somebody who died meanwhile, once `ends` has not come for long.
-    pub fn thaw(&self, ends: &AtomicBool) {
+    /// Lets all go on that were frozen by somebody who died meanwhile, once `ends` has not come for long, and kills them
+    /// when it has not come for very long: what waits for each other then would only wait for a limit.
+    pub fn hurry(&self, ends: &AtomicBool) {
         for turn in 0.. {
             if ends.load(Ordering::Relaxed) {
                 return;
             }
             pause(50);
-            if turn > LONG && turn % 4 == 0 {
-                self.processes().into_iter().for_each(|(pid, _)| signal(pid, Signal::CONT));
+            if turn > LONG && turn % 8 == 0 {
+                let how = if turn > 3 * LONG { Signal::KILL } else { Signal::CONT };
+                self.processes().into_iter().for_each(|(pid, _)| signal(pid, how));
             }
         }
     }

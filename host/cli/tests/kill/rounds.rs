@@ -17,7 +17,7 @@ use crate::load::{Push, Wish};
 use crate::settle::{SITES, recorded, settle};
 
 /// Rounds among the other tests.
-const ROUNDS: u64 = 9;
+const ROUNDS: u64 = 7;
 /// A world gets slower with every round.
 const ROUNDS_PER_WORLD: u64 = 25;
 /// Pushes of one client in one round.
@@ -93,7 +93,7 @@ impl World {
             let hands = [
                 scope.spawn(|| self.aim.kill_at_random(&mut dice(3), &ends)),
                 scope.spawn(|| self.aim.freeze_at_random(&mut dice(4), &ends)),
-                scope.spawn(|| self.aim.thaw(&ends)),
+                scope.spawn(|| self.aim.hurry(&ends)),
             ];
             for client in clients {
                 chosen.extend(client.join().expect("a client ends"));
