@@ -114,6 +114,31 @@ fn a_plugin_is_checked_as_a_host_would_take_it() {
 }
 
 #[test]
+fn a_damaged_state_is_said_and_the_directory_decides() {
+    let lab = Lab::new();
+    lab.write("a/plugins/extra.wasm", build("1", vec![]));
+    let before = generation(&lab);
+    for damage in ["{", "", "\0\0\0", "{\"format\": 99}", "null", "[]"] {
+        lab.write("a/plugins.state/live.json", damage);
+        for look in [["config", "check"].as_slice(), &["plugins", "list"]] {
+            let looked = lab.run("a", look);
+            looked.ok();
+            looked.says(&["live.json` is damaged", "the plugin directory decides", "live.json.damaged"]);
+        }
+        let pushed = lab.run("a", &["push", PROJECT, "b"]);
+        pushed.ok();
+        pushed.says(&["is damaged", "the plugin directory decides"]);
+        let kept = std::fs::read_to_string(lab.path("a/plugins.state/live.json.damaged")).unwrap();
+        assert_eq!(kept, damage);
+        // It is written anew, and said once.
+        let again = lab.run("a", &["push", PROJECT, "b"]);
+        again.ok();
+        assert!(!again.err.contains("damaged"), "{}", again.err);
+        assert_eq!(generation(&lab), before, "numbers begin anew");
+    }
+}
+
+#[test]
 fn what_must_be_vouched_for_is_refused_without() {
     let lab = Lab::new();
     let wasm = build("1", vec![]);

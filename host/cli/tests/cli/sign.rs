@@ -91,6 +91,49 @@ fn what_does_not_count_is_exit_1_and_mistakes_are_exit_2() {
 }
 
 #[test]
+fn a_list_of_signers_that_others_can_write_verifies_nothing() {
+    let lab = lab("");
+    lab.run("", &["sign", "p.wasm", "--key", "KEY"]).ok();
+    lab.run("", &VERIFY).ok();
+    for (place, open, closed) in [("signers", 0o666, 0o644), ("signers", 0o664, 0o644), ("", 0o777, 0o755)] {
+        fs::set_permissions(lab.path(place), Permissions::from_mode(open)).unwrap();
+        lab.run("", &VERIFY).fails(2, &["the list of signers", "cannot be used", "chmod"]);
+        fs::set_permissions(lab.path(place), Permissions::from_mode(closed)).unwrap();
+        lab.run("", &VERIFY).ok();
+    }
+}
+
+#[test]
+fn where_signatures_are_demanded_a_plugin_is_the_one_that_its_file_is_called_after() {
+    let lab = lab("");
+    let built = |name: &str, version: &str| {
+        let manifest = refgate_runtime::Manifest {
+            name: Some(name.into()),
+            version: Some(version.into()),
+            ..refgate_runtime::Manifest::default()
+        };
+        let push = refgate_filters::EMBEDDED.iter().find(|e| e.name == "push").unwrap();
+        lab.write("a/plugins/strict.wasm", manifest.embed(push.wasm).unwrap());
+        let _ = fs::remove_file(lab.path("a/plugins/strict.wasm.sig"));
+        lab.run("", &["sign", "a/plugins/strict.wasm", "--key", "KEY"]).ok();
+    };
+    lab.configure("a", "[plugins]\n    verify = signature\n    signers = ../signers");
+    built("strict", "2");
+    lab.run("a", &["config", "check"]).ok();
+    // Signed by the same author, and put there under another name.
+    built("lenient", "2");
+    lab.run("a", &["config", "check"])
+        .fails(2, &["strict.wasm", "it calls itself `lenient`, not `strict`", "`plugin = \"lenient\"`"]);
+    lab.write("a/plugins/strict.toml", "plugin = \"lenient\"\n");
+    lab.run("a", &["config", "check"]).ok();
+    built("strict", "2");
+    lab.run("a", &["config", "check"]).fails(2, &["it calls itself `strict`, not `lenient`"]);
+    // Without a demand the name of the file is all that there is.
+    lab.configure("a", "[plugins]\n    verify = none");
+    lab.run("a", &["config", "check"]).ok();
+}
+
+#[test]
 fn a_key_with_a_passphrase_is_for_ssh_keygen() {
     let lab = lab("a secret");
     let command = "ssh-keygen -Y sign -n refgate-plugin -f KEY p.wasm";

@@ -99,6 +99,40 @@ fn a_refused_ref_is_rejected_at_the_sender_with_the_reason() {
 }
 
 #[test]
+fn replicated_is_said_only_of_a_ref_that_moved_at_the_destination() {
+    for kind in kinds() {
+        let g = Gated::new(kind);
+        let c1 = g.commit(&[&g.c0], "c1");
+        // From here on the ref-db holds it, whatever becomes of the ref at the other site.
+        g.accepted("a", &format!("{c1}:refs/heads/main"));
+        let is_rejected = || {
+            let report = g.lab.run("a", &["--json", "push", PROJECT, "b"]).json(1);
+            let result = report["refs"][0]["result"].as_str().unwrap().to_owned();
+            assert!(result.starts_with("rejected: "), "{report}");
+            assert_eq!(g.value("b", "refs/heads/main"), g.c0);
+            assert_eq!(marked_at(&g, "b", &c1).code, 1, "whoever sends it");
+        };
+        let hook = "if grep -q ' refs/heads/main$'; then exit 1; fi";
+        g.hook("b", "reference-transaction", hook);
+        is_rejected();
+        std::fs::remove_file(g.lab.repo("b").join("hooks/reference-transaction")).unwrap();
+        if matches!(kind, Kind::Files) {
+            let lock = g.lab.repo("b").join("refs/heads/main.lock");
+            std::fs::write(&lock, "").unwrap();
+            is_rejected();
+            std::fs::remove_file(lock).unwrap();
+        }
+        let report = g.lab.run("a", &["--json", "push", PROJECT, "b"]).json(0);
+        assert_eq!(report["refs"][0]["result"], "replicated", "{report}");
+        g.is_at("b", "refs/heads/main", &c1);
+    }
+}
+
+fn marked_at(g: &Gated, site: &str, commit: &str) -> Ran {
+    g.push(site, &[&format!("{commit}:refs/heads/main"), MARK])
+}
+
+#[test]
 fn fetching_and_other_push_options_are_not_the_mark() {
     let g = Gated::new(Kind::Files);
     let c1 = g.commit(&[&g.c0], "c1");
