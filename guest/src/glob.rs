@@ -152,7 +152,7 @@ mod tests {
         assert!(Glob::new(&group.repeat(3)).is_ok(), "64 texts");
         let error = Glob::new(&group.repeat(4)).unwrap_err();
         assert!(error.contains("more than 128 texts") && error.contains("write several globs"), "{error}");
-        let error = Glob::new(&"{a,b}".repeat(200)).unwrap_err();
+        let error = Glob::new(&"{a,b}".repeat(8)).unwrap_err();
         assert!(error.contains("more than 128 texts"), "{error}");
         let error = Glob::new(&"a".repeat(1025)).unwrap_err();
         assert!(error.contains("1025 bytes") && error.contains("write several globs"), "{error}");
