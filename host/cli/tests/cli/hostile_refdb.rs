@@ -117,11 +117,19 @@ fn others_who_can_read_or_write_the_file_are_told_of() {
 fn a_new_file_is_nothing_to_others_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::new();
-    for (umask, bits) in [("0", 0o660), ("002", 0o660), ("022", 0o640), ("077", 0o600)] {
+    let made = |name: &str, umask: &str| {
         let mut shell = clean("sh", lab.dir.path());
-        let script = format!("umask {umask}; exec \"$0\" init c{umask} --name c");
+        let script = format!("umask {umask}; exec \"$0\" init {name} --name c");
         Ran::of(shell.current_dir(lab.dir.path()).args(["-c", &script, REFGATE])).ok();
-        let made = std::fs::metadata(lab.path(&format!("c{umask}/refdb.sqlite"))).unwrap();
-        assert_eq!(made.permissions().mode() & 0o777, bits, "umask {umask}");
+        let file = std::fs::metadata(lab.path(&format!("{name}/refdb.sqlite"))).unwrap();
+        file.permissions().mode() & 0o777
+    };
+    for (umask, in_shared) in [("0", 0o660), ("002", 0o660), ("022", 0o600), ("077", 0o600)] {
+        assert_eq!(made(&format!("own{umask}"), umask), 0o600, "umask {umask}");
+        // In a directory that a group shares, it is the group's as well.
+        let shared = format!("shared{umask}");
+        std::fs::create_dir(lab.path(&shared)).unwrap();
+        mode(&lab.path(&shared), 0o770);
+        assert_eq!(made(&shared, umask), in_shared, "umask {umask}");
     }
 }

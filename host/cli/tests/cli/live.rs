@@ -115,7 +115,8 @@ fn a_plugin_is_checked_as_a_host_would_take_it() {
 
 #[test]
 fn a_damaged_state_is_said_and_the_directory_decides() {
-    let lab = Lab::new();
+    let (lab, _) = Lab::seeded();
+    lab.run("a", &["push", PROJECT, "b", "--create"]).ok();
     lab.write("a/plugins/extra.wasm", build("1", vec![]));
     let before = generation(&lab);
     for damage in ["{", "", "\0\0\0", "{\"format\": 99}", "null", "[]"] {

@@ -16,7 +16,7 @@ fn a_command_runs_under_the_lock_and_its_fence_ends_with_it() {
     let second = oid('b');
     let script = format!(
         "{REFGATE} refdb cas {PROJECT} {MAIN} {first} {second} && \
-         {REFGATE} refdb lock --wait 1 {PROJECT} {MAIN} -- true; echo inner $?; echo $REFGATE_FENCE > fence; exit 7"
+         {REFGATE} refdb lock --wait 500 {PROJECT} {MAIN} -- true; echo inner $?; echo $REFGATE_FENCE > fence; exit 7"
     );
     let ran = lab.run("a", &["refdb", "lock", PROJECT, MAIN, "--", "sh", "-c", &script]);
     assert_eq!(ran.exits(7), format!("{MAIN} is now {second}\ninner 1\n"), "{}", ran.err);

@@ -102,7 +102,8 @@ fn the_backstop_refuses_what_the_ref_db_does_not_hold() {
     std::fs::rename(g.lab.path("refdb.sqlite"), g.lab.path("away")).unwrap();
     let ran = by_hand(&g, &["update-ref", "refs/heads/main", &other]);
     assert_ne!(ran.code, 0);
-    ran.says(&["refdb.sqlite"]);
+    ran.says(&["`refgate hook status` at this site says why"]);
+    assert!(g.status("a")["refused"].to_string().contains("refdb.sqlite"), "{}", g.status("a"));
     assert_eq!(g.value("a", "refs/heads/main"), next);
 }
 

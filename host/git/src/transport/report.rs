@@ -288,7 +288,7 @@ mod tests {
         let mut report = Report::new(&[]);
         receive(&mut wire.as_slice(), true, &|| (), &mut note, &mut report).unwrap();
         assert!(report.unpacked());
-        let expected = ["Resolving", "done?[31m", "last"].map(|line| Progress::Remote(line.into()));
+        let expected = ["Resolving", "done\\u{1b}[31m", "last"].map(|line| Progress::Remote(line.into()));
         assert_eq!(said, expected);
         for end in 0..wire.len() {
             let mut report = Report::new(&[]);

@@ -36,7 +36,12 @@ pub(super) fn before_commit(path: &Path, e: &rusqlite::Error) -> RefDbError {
             format!("it is damaged ({e}); stop all sites, move it away, then put a copy back or make a new one and seed it"),
         ),
         Some(ErrorCode::TooBig) => (RefDbErrorKind::TooLarge, format!("an entry is too large: {e}")),
-        Some(ErrorCode::OutOfMemory) => (RefDbErrorKind::Unavailable, "out of memory, nothing was written".to_owned()),
+        Some(ErrorCode::OutOfMemory) => (
+            RefDbErrorKind::Unavailable,
+            "out of memory, nothing was written; if this machine has enough, a row is larger than refgate makes any: look who \
+             may write the file"
+                .to_owned(),
+        ),
         Some(ErrorCode::OperationInterrupted) => {
             (RefDbErrorKind::Unavailable, "no answer by the deadline, nothing was written; try again".to_owned())
         }

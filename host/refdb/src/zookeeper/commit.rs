@@ -104,6 +104,16 @@ impl Store {
         let in_flight = InFlight::new(self, link, doubt);
         let answer = writer.commit().await;
         let (index, e) = match answer {
+            // What is called applied was confirmed, operation by operation.
+            Ok(results) if results.len() != COMMON + checks.len() + changes.len() => {
+                drop(in_flight);
+                let why = format!(
+                    "{} answers to {} operations",
+                    results.len(),
+                    COMMON + checks.len() + changes.len()
+                );
+                return Err(in_doubt(&self.settings.shown, &why));
+            }
             Ok(results) => {
                 in_flight.landed();
                 if let Some(MultiWriteResult::SetData { stat }) = results.get(COMMON - 1) {

@@ -75,7 +75,7 @@ fn texts_become_what_the_schema_says() {
 }
 
 #[test]
-fn every_problem_has_a_line_with_its_place() {
+fn every_problem_is_named_with_its_place() {
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["must/have"],
         "properties": {
@@ -85,7 +85,7 @@ fn every_problem_has_a_line_with_its_place() {
     });
     let settings = json!({"count": "0", "mode": "c", "on": "perhaps", "list": ["refs/x", "x"], "cuont": "1"});
     let error = fitted(&schema, settings.clone()).unwrap_err();
-    let mut lines: Vec<_> = error.lines().collect();
+    let mut lines: Vec<_> = error.split("; ").collect();
     lines.sort_unstable();
     assert_eq!(
         lines,
@@ -104,12 +104,12 @@ fn every_problem_has_a_line_with_its_place() {
 }
 
 #[test]
-fn problems_are_bounded_and_cannot_leave_their_line() {
+fn problems_are_bounded_and_stay_in_one_line() {
     let many: Map<String, Value> = (0..500).map(|i| (format!("k{i}"), json!("x"))).collect();
     let error = fitted(&json!({"additionalProperties": {"type": "integer"}}), Value::Object(many.clone()));
-    assert_eq!(error.unwrap_err().lines().count(), PROBLEMS + 1);
+    assert_eq!(error.unwrap_err().split("; ").count(), PROBLEMS + 1);
     let error = fitted(&json!({"additionalProperties": false}), Value::Object(many)).unwrap_err();
-    assert_eq!(error.lines().count(), PROBLEMS + 1);
+    assert_eq!(error.split("; ").count(), PROBLEMS + 1);
     let error =
         one(json!({"type": "integer"}), json!(format!("\u{1b}[2J\n{}", "x".repeat(9999)))).unwrap_err();
     assert!(error.len() < 400 && !error.contains(char::is_control), "{error}");
