@@ -17,13 +17,15 @@ const WAYS: [&str; 9] = [
 ];
 
 /// Who may, and why: all other code hands its text to the first of them.
-const MAY: [&str; 4] = [
+const MAY: [&str; 5] = [
     // It escapes.
     "host/cli/src/output.rs",
     // A progress bar prints by itself, and is given what was escaped.
     "host/cli/src/progress.rs",
     // Not for people: git's protocol with its hook.
     "host/cli/src/commands/hook/push.rs",
+    // Not for people: compiled code, for the process that asked for it.
+    "host/runtime/src/compile/child.rs",
     // The words of the repository's own hook, as git would hand them on.
     "host/git/src/receive/hooks.rs",
 ];
