@@ -117,19 +117,21 @@ fn others_who_can_read_or_write_the_file_are_told_of() {
 fn a_new_file_is_nothing_to_others_whatever_the_umask() {
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::new();
-    let made = |name: &str, umask: &str| {
+    let made = |dir: &str, umask: &str| {
+        let file = lab.path(dir).join("refdb.sqlite");
+        let script = format!("umask {umask}; exec \"$0\" init \"$1\" --name c --refdb \"sqlite:$2\"");
         let mut shell = clean("sh", lab.dir.path());
-        let script = format!("umask {umask}; exec \"$0\" init {name} --name c");
-        Ran::of(shell.current_dir(lab.dir.path()).args(["-c", &script, REFGATE])).ok();
-        let file = std::fs::metadata(lab.path(&format!("{name}/refdb.sqlite"))).unwrap();
-        file.permissions().mode() & 0o777
+        let site = format!("site-{dir}");
+        Ran::of(shell.args(["-c", &script, REFGATE, &site]).arg(&file).current_dir(lab.dir.path())).ok();
+        std::fs::metadata(file).unwrap().permissions().mode() & 0o777
     };
     for (umask, in_shared) in [("0", 0o660), ("002", 0o660), ("022", 0o600), ("077", 0o600)] {
-        assert_eq!(made(&format!("own{umask}"), umask), 0o600, "umask {umask}");
         // In a directory that a group shares, it is the group's as well.
-        let shared = format!("shared{umask}");
-        std::fs::create_dir(lab.path(&shared)).unwrap();
-        mode(&lab.path(&shared), 0o770);
-        assert_eq!(made(&shared, umask), in_shared, "umask {umask}");
+        for (kind, bits, expected) in [("own", 0o755, 0o600), ("shared", 0o770, in_shared)] {
+            let dir = format!("{kind}{umask}");
+            std::fs::create_dir(lab.path(&dir)).unwrap();
+            mode(&lab.path(&dir), bits);
+            assert_eq!(made(&dir, umask), expected, "{kind}, umask {umask}");
+        }
     }
 }
