@@ -11,6 +11,8 @@ fn as_root_another_user_is_told_what_it_may_not_do() {
     let (lab, first) = Lab::seeded();
     lab.commit("a", "refs/heads/new", &[&first]);
     mode(lab.dir.path(), 0o755);
+    // As an operator may have set it.
+    mode(&lab.path("refdb.sqlite"), 0o644);
     // The program itself may be where only its owner can go.
     std::fs::copy(REFGATE, lab.path("refgate")).unwrap();
     let run = |args: &[&str]| {
