@@ -305,5 +305,6 @@ impl Row {
     }
 }
 
+mod state;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 
 use super::{Request, Sources};
-use crate::batch::state;
 use crate::group::{ChangeRef, is_meta, is_patch_set, meta_of};
 use crate::refdb::{Operation, whole};
 use crate::table::{Accounted, Class, Judgement, RemoteValue, Row, Seen};
 use crate::{
-    AncestryQuery, Deadline, Direction, Entry, GlobalRef, LocalError, LocalValue, Lookup, Oid, Reason,
-    RefBatch, RefName,
+    AncestryQuery, Deadline, Direction, Entry, LocalError, LocalValue, Lookup, Oid, Reason, RefBatch, RefName,
 };
 
 /// Facts about all offers of a request; a reload refreshes some of them.
@@ -348,7 +346,8 @@ impl Facts {
         };
         for &i in which {
             let row = &self.rows[i];
-            batch.states.push(self.state(request, i));
+            let is_meta = is_meta(&request.updates[i].name);
+            batch.states.push(row.state(&self.judgements[i], self.local[i], is_meta));
             batch.names.extend_from_slice(request.updates[i].name.as_bytes());
             batch.name_ends.push(batch.names.len() as u32);
             let global = match row.global {
@@ -367,55 +366,6 @@ impl Facts {
     /// The group number of offer `i`.
     pub fn group(&self, i: usize) -> u32 {
         self.groups[i]
-    }
-
-    fn state(&self, request: &Request<'_>, i: usize) -> u32 {
-        let (row, judgement) = (&self.rows[i], &self.judgements[i]);
-        let name = &request.updates[i].name;
-        let of_deleted_change = row.is_of_deleted_change();
-        let at_global = match (row.remote, row.global) {
-            (RemoteValue::Known(Some(remote)), Seen::Value(global)) => global.oid() == Some(remote),
-            _ => false,
-        };
-        let refused = !matches!(judgement, Judgement::Keep)
-            && matches!(
-                judgement.reason(),
-                Some(Reason::NonFastForward | Reason::RemoteDiverged | Reason::LocalDiverged)
-            );
-        let own_counts = row.class == Class::Checked && !of_deleted_change;
-        // Only what was asked is known, which is every ref that may go.
-        let not_contained =
-            matches!(row.accounted, Accounted::Superseded | Accounted::SupersededUngated | Accounted::No);
-        let replaces = !row.deletion && row.overwritten().is_some();
-        let not_fast_forward =
-            replaces && (not_contained || judgement.reason() == Some(&Reason::NonFastForward));
-        [
-            (state::MAY_GO, *judgement == Judgement::Keep),
-            (state::NO_LOCAL, self.local[i].is_none()),
-            // Its own entry, if it has one, counts for nothing: what there is to say is said of the change.
-            (state::UNTRACKED, row.is_untracked() || (of_deleted_change && !row.deletion)),
-            (state::REFDB_UNAVAILABLE, own_counts && row.global == Seen::Unavailable),
-            (state::DELETION, row.deletion),
-            (state::FORCED, row.forced),
-            (state::CHANGE_META, is_meta(name)),
-            (state::EXEMPT, row.class == Class::Exempt),
-            (
-                state::DELETED,
-                of_deleted_change || own_counts && row.global == Seen::Value(GlobalRef::Deleted),
-            ),
-            (state::REMOTE_KNOWN, row.remote != RemoteValue::Unknown),
-            (state::REMOTE_AT_GLOBAL, at_global),
-            (state::NOT_ACCOUNTED, refused),
-            (state::RECHECK_HELPS, matches!(judgement, Judgement::Recheck(_))),
-            (state::NOTHING_TO_DO, judgement.reason() == Some(&Reason::AlreadyUpToDate)),
-            (state::LOCKED, own_counts && row.global == Seen::Locked),
-            (state::IGNORED, row.class == Class::Ignored),
-            (state::NOT_FAST_FORWARD, not_fast_forward),
-            (state::NOT_UP_TO_DATE, judgement.reason() == Some(&Reason::NotUpToDate)),
-        ]
-        .into_iter()
-        .filter(|(_, set)| *set)
-        .fold(0, |word, (bit, _)| word | bit)
     }
 }
 
