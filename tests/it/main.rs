@@ -22,6 +22,7 @@ mod scale;
 mod sessions;
 mod spoiled;
 mod switches;
+mod tables;
 mod tidy;
 mod tidy_docs;
 mod tidy_text;

@@ -46,75 +46,29 @@ pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
 }
 
 #[cfg(test)]
+#[path = "../../table.rs"]
+mod table;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
+    use super::table::rows;
     use crate::Fetch;
-    use refgate_guest::state::NO_LOCAL;
     use refgate_guest::testing::{TestBatch, run_fetch, settings};
     use refgate_guest::{FetchFilter, NoSettings};
 
-    const fn no(reason: &'static str) -> Option<Verdict> {
-        Some(Verdict::Discard(reason))
-    }
-    const AGAIN: Option<Verdict> = Some(Verdict::Recheck);
-
-    /// State, then the verdicts of the first and the second look.
-    const CASES: &[(u32, Option<Verdict>, Option<Verdict>)] = &[
-        (MAY_GO, None, None),
-        (MAY_GO | FORCED | DELETION, None, None),
-        (RECHECK_HELPS | NOT_UP_TO_DATE, AGAIN, no("not-up-to-date")),
-        // On fetch a missing local ref is normal: the update creates it.
-        (RECHECK_HELPS | NOT_UP_TO_DATE | NO_LOCAL, AGAIN, no("not-up-to-date")),
-        // What the remote no longer has is no deletion, and what it has again no update.
-        (NOT_UP_TO_DATE | DELETED, no("not-up-to-date"), no("not-up-to-date")),
-        (NOT_UP_TO_DATE | LOCKED, no("not-up-to-date"), no("not-up-to-date")),
-        (NOT_UP_TO_DATE | UNTRACKED | DELETION, no("not-up-to-date"), no("not-up-to-date")),
-        (DELETED | NOT_ACCOUNTED, no("deleted-globally"), no("deleted-globally")),
-        (DELETED | LOCKED, no("locked"), no("locked")),
-        (DELETED | DELETION | NOT_ACCOUNTED, no("local-diverged"), no("local-diverged")),
-        (RECHECK_HELPS | NOT_ACCOUNTED | FORCED, AGAIN, no("local-diverged")),
-        (NOTHING_TO_DO | LOCKED, no("already-up-to-date"), no("already-up-to-date")),
-        (LOCKED | REFDB_UNAVAILABLE, no("locked"), no("locked")),
-        (REFDB_UNAVAILABLE | NOT_ACCOUNTED, no("refdb-unavailable"), no("refdb-unavailable")),
-        (UNTRACKED | DELETION | NO_LOCAL, no("untracked-deletion"), no("untracked-deletion")),
-        (NO_LOCAL | UNTRACKED | FORCED, None, None),
-        (DELETION | NOT_ACCOUNTED, no("local-diverged"), no("local-diverged")),
-        (NOT_ACCOUNTED, no("non-fast-forward"), no("non-fast-forward")),
-        (NOT_ACCOUNTED | UNTRACKED, no("non-fast-forward"), no("non-fast-forward")),
-        (NOT_ACCOUNTED | UNTRACKED | FORCED, no("local-diverged"), no("local-diverged")),
-        (NOT_ACCOUNTED | FORCED, no("local-diverged"), no("local-diverged")),
-        // The history could not be read: no bit says so.
-        (0, None, None),
-        (DELETED | DELETION, None, None),
-        (UNTRACKED, None, None),
-    ];
-
-    #[test]
-    fn the_policy_as_a_table() {
-        for (state, first, second) in CASES {
-            assert_eq!(decide(*state, 0), *first, "state {state:#b}, first look");
-            assert_eq!(decide(*state, 1), *second, "state {state:#b}, second look");
-        }
-    }
-
     #[test]
     fn the_filter_says_what_the_table_says() {
+        let rows = rows("fetch");
         for attempt in [0, 1] {
             let mut batch = TestBatch::fetch("app").attempt(attempt);
-            for (i, (state, ..)) in CASES.iter().enumerate() {
-                batch = batch.with(format!("refs/heads/{i}"), *state);
+            let rows: Vec<_> = rows.iter().filter(|row| row.attempt == attempt).collect();
+            for (i, row) in rows.iter().enumerate() {
+                batch = batch.with(format!("refs/heads/{i}"), row.state);
             }
             let answer = run_fetch(&Fetch, &batch).unwrap();
-            for (i, (state, ..)) in (0..).zip(CASES) {
-                let said = match answer.reason(i) {
-                    Some(reason) => Some(reason.to_owned()),
-                    None => answer.rechecked(i).then(|| "again".to_owned()),
-                };
-                let expected = decide(*state, attempt).map(|verdict| match verdict {
-                    Verdict::Recheck => "again".to_owned(),
-                    Verdict::Discard(reason) => reason.to_owned(),
-                });
-                assert_eq!(said, expected, "state {state:#b}, look {attempt}");
+            for (i, row) in (0..).zip(rows) {
+                let said = answer.reason(i).or(answer.rechecked(i).then_some("recheck"));
+                assert_eq!(said, row.says, "state {:#b}, pass {attempt}", row.state);
             }
         }
     }

@@ -40,6 +40,28 @@ pub mod state {
     pub const NOT_FAST_FORWARD: u32 = 1 << 16;
     /// What is on offer is not what the ref-db records, or is no longer there to be sent.
     pub const NOT_UP_TO_DATE: u32 = 1 << 17;
+
+    /// The names of the bits in their order, as the SDK calls them.
+    pub const NAMES: [&str; 18] = [
+        "MAY_GO",
+        "NO_LOCAL",
+        "UNTRACKED",
+        "REFDB_UNAVAILABLE",
+        "DELETION",
+        "FORCED",
+        "CHANGE_META",
+        "EXEMPT",
+        "DELETED",
+        "REMOTE_KNOWN",
+        "REMOTE_AT_GLOBAL",
+        "NOT_ACCOUNTED",
+        "RECHECK_HELPS",
+        "NOTHING_TO_DO",
+        "LOCKED",
+        "IGNORED",
+        "NOT_FAST_FORWARD",
+        "NOT_UP_TO_DATE",
+    ];
 }
 
 /// One batch as filters see it. All columns have [`RefBatch::len`] items.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use refgate_core::chain::Said;
+use refgate_core::state::NAMES;
 use refgate_core::{
     BoxFuture, FilterError, FilterSet, Matched, Observer, Project, ProjectMatcher, Reason, RefBatch,
 };
@@ -12,28 +13,6 @@ use refgate_runtime::World;
 
 use super::run::MakeFilters;
 use crate::config::Config;
-
-/// The bits of a state word, as the SDK calls them.
-const STATES: [&str; 18] = [
-    "MAY_GO",
-    "NO_LOCAL",
-    "UNTRACKED",
-    "REFDB_UNAVAILABLE",
-    "DELETION",
-    "FORCED",
-    "CHANGE_META",
-    "EXEMPT",
-    "DELETED",
-    "REMOTE_KNOWN",
-    "REMOTE_AT_GLOBAL",
-    "NOT_ACCOUNTED",
-    "RECHECK_HELPS",
-    "NOTHING_TO_DO",
-    "LOCKED",
-    "IGNORED",
-    "NOT_FAST_FORWARD",
-    "NOT_UP_TO_DATE",
-];
 
 /// What the plugins that are tested say about themselves.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +106,7 @@ impl Coverage {
             if !directions.is_empty() {
                 let looks = directions.iter().flat_map(|d| [format!("{d} 0"), format!("{d} 1")]);
                 parts.push(part("looks", looks, directions.iter().flat_map(|d| of(d, &seen.looks))));
-                let states = directions.iter().flat_map(|d| STATES.map(|state| format!("{d} {state}")));
+                let states = directions.iter().flat_map(|d| NAMES.map(|state| format!("{d} {state}")));
                 parts.push(part("states", states, directions.iter().flat_map(|d| of(d, &seen.states))));
                 // Refgate's own are everybody's; beside the plugins that are tested others may speak.
                 let own = |reason: &str| Reason::ALL.iter().any(|one| one.as_str() == reason);
@@ -184,7 +163,7 @@ impl Observer for Coverage {
         self.with(|seen| {
             seen.directions.insert(direction);
             seen.looks.insert(format!("{direction} {}", batch.attempt));
-            let set = (0u32..).zip(STATES).filter(|(bit, _)| bits >> bit & 1 == 1);
+            let set = (0u32..).zip(NAMES).filter(|(bit, _)| bits >> bit & 1 == 1);
             seen.states.extend(set.map(|(_, name)| format!("{direction} {name}")));
             seen.reasons.extend(said.iter().filter_map(|said| match said {
                 Said::Discard { reason, by } => Some((reason.to_string(), by.to_string())),
