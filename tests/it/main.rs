@@ -25,6 +25,7 @@ mod switches;
 mod tables;
 mod tidy;
 mod tidy_docs;
+mod tidy_tests;
 mod tidy_text;
 
 use refgate_core::decision::RefDecision;

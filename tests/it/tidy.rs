@@ -65,40 +65,6 @@ fn files_are_small_and_say_what_they_are_for() {
 }
 
 #[test]
-fn nothing_is_unfinished() {
-    // In two parts, or this file would be found.
-    let marks =
-        [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("TO", "DO")];
-    let mut found = Vec::new();
-    for (path, text) in files() {
-        found.extend(marks.iter().filter(|m| text.contains(*m)).map(|m| format!("{path}: {m}")));
-    }
-    nothing(found, "unfinished");
-}
-
-#[test]
-fn no_file_names_a_place_of_one_machine() {
-    let places =
-        [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
-    let mut found = Vec::new();
-    for (path, text) in files() {
-        for (number, line) in text.lines().enumerate() {
-            let named = |place: &&str| {
-                // A relative path may hold such a part.
-                line.match_indices(*place).any(|(at, _)| {
-                    at == 0
-                        || !line.as_bytes()[at - 1].is_ascii_alphanumeric() && line.as_bytes()[at - 1] != b'/'
-                })
-            };
-            if places.iter().any(named) {
-                found.push(format!("{path}:{}: {line}", number + 1));
-            }
-        }
-    }
-    nothing(found, "paths that exist on one machine only");
-}
-
-#[test]
 fn dependencies_point_to_core() {
     let core = ["refgate-core"].as_slice();
     // What each crate may name of ours outside its tests. `cli` and the tests wire everything.
@@ -180,74 +146,6 @@ fn there_is_one_lock_file_and_every_crate_has_the_lints_of_the_workspace() {
         }
     }
     nothing(found, "crates beside the rules");
-}
-
-#[test]
-fn invariants_name_tests_that_exist() {
-    let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let (_, table) = architecture.split_once("\n## Invariants\n").unwrap();
-    name_tests(table.split("\n## ").next().unwrap(), 20);
-}
-
-#[test]
-fn what_is_held_against_whom_names_tests_that_exist() {
-    let model = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
-    let (tables, left) = model.split_once("\n## What is left to the operator\n").unwrap();
-    assert!(left.lines().filter(|line| line.starts_with("- ")).count() > 4, "{left}");
-    for section in tables.split("\n## ").skip(1) {
-        name_tests(section, 4);
-    }
-}
-
-/// Looks that the last cell of each row names tests that there are, or says `none`.
-fn name_tests(text: &str, least: usize) {
-    let sources: Vec<(String, String)> = sources().collect();
-    let (mut rows, mut found) = (0, Vec::new());
-    let rule = |line: &&str| {
-        line.starts_with("| ") && !line.starts_with("| try |") && !line.starts_with("| invariant |")
-    };
-    for line in text.lines().filter(rule) {
-        rows += 1;
-        let held_by = line.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default();
-        let names: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
-        if names.is_empty() && held_by.trim() != "none" {
-            found.push(format!("nothing holds: {line}"));
-        }
-        found
-            .extend(names.into_iter().filter(|name| !exists(name, &sources)).map(|n| format!("{n}: {line}")));
-    }
-    assert!(rows > least, "the table was not found: {text}");
-    nothing(found, "what nothing holds");
-}
-
-/// Whether there is a test, a module of tests, a scenario, a lint or a command of that name.
-fn exists(name: &str, sources: &[(String, String)]) -> bool {
-    if let Some(lint) = name.strip_prefix("clippy::").or((name == "missing_docs").then_some(name)) {
-        return fs::read_to_string(root().join("Cargo.toml")).unwrap().contains(&format!("\n{lint} = "));
-    }
-    if name.starts_with('S') && name.len() <= 3 {
-        return root().join(format!("tests/scenarios/{name}.txt")).exists();
-    }
-    let mut parts: Vec<&str> = name.split("::").collect();
-    let last = parts.pop().unwrap_or_default();
-    let module = parts.last().copied().unwrap_or_default();
-    let in_module = |path: &str| {
-        let stem = path.trim_end_matches(".rs").trim_end_matches("/mod");
-        // `mod tests` of a file is written in the file itself.
-        module.is_empty() || module == "tests" || stem.ends_with(module)
-    };
-    match (last, name.contains("::")) {
-        // All of a module.
-        ("", _) => sources.iter().any(|(path, text)| in_module(path) && text.contains("#[test]")),
-        (function, true) => {
-            let line = format!("fn {function}(");
-            let dirs: Vec<&str> = parts.iter().copied().filter(|p| !["tests", "it"].contains(p)).collect();
-            sources.iter().any(|(path, text)| {
-                text.contains(&line) && in_module(path) && dirs.iter().all(|dir| path.contains(dir))
-            })
-        }
-        (command, false) => command.starts_with("cargo ") || sources.iter().any(|(_, t)| t.contains(command)),
-    }
 }
 
 #[test]

@@ -21,7 +21,9 @@ fn pages() -> BTreeMap<String, String> {
     let docs =
         docs.map(|name| format!("docs/{}", name.to_string_lossy())).filter(|path| path.ends_with(".md"));
     let others = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned);
-    let pages: BTreeMap<_, _> = docs.chain(others).map(|path| (path.clone(), read(&path))).collect();
+    let tests = ["", "cases/", "scenarios/", "fixtures/"].map(|dir| format!("tests/{dir}README.md"));
+    let pages: BTreeMap<_, _> =
+        docs.chain(others).chain(tests).map(|path| (path.clone(), read(&path))).collect();
     assert!(pages.len() > 12, "{:?}", pages.keys());
     pages
 }
@@ -83,6 +85,21 @@ fn links_lead_somewhere() {
     }
     assert!(count > 100, "only {count} links were found");
     nothing(found, "links that lead nowhere");
+}
+
+#[test]
+fn the_code_map_has_every_module_and_no_other() {
+    let page = read("ARCHITECTURE.md");
+    for dir in ["host/core/src", "host/src", "host/runtime/src"] {
+        let cells = first_cells(&page, &format!("\n`{dir}`:\n"));
+        let named: BTreeSet<&str> = cells.iter().flat_map(|cell| cell.split("`, `")).collect();
+        let entries = fs::read_dir(root().join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        let modules = entries.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned());
+        // Tests of a module stand beside it; the bindings are generated.
+        let modules: BTreeSet<String> =
+            modules.filter(|name| !["lib", "tests", "bindings"].contains(&name.as_str())).collect();
+        assert_eq!(named, modules.iter().map(String::as_str).collect(), "{dir}");
+    }
 }
 
 /// The first cells of the table below the heading `heading`, without their back quotes.

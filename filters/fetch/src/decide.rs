@@ -53,8 +53,7 @@ mod table;
 mod tests {
     use super::table::rows;
     use crate::Fetch;
-    use refgate_guest::testing::{TestBatch, run_fetch, settings};
-    use refgate_guest::{FetchFilter, NoSettings};
+    use refgate_guest::testing::{TestBatch, run_fetch};
 
     #[test]
     fn the_filter_says_what_the_table_says() {
@@ -71,12 +70,5 @@ mod tests {
                 assert_eq!(said, row.says, "state {:#b}, pass {attempt}", row.state);
             }
         }
-    }
-
-    #[test]
-    fn a_setting_is_an_error() {
-        assert!(Fetch::new(settings("{}").unwrap()).is_ok());
-        let problems = settings::<NoSettings>(r#"{"mode":"x"}"#).unwrap_err().to_string();
-        assert!(problems.starts_with("/mode: "), "{problems}");
     }
 }

@@ -57,8 +57,7 @@ mod table;
 mod tests {
     use super::table::rows;
     use crate::Push;
-    use refgate_guest::testing::{TestBatch, run_push, settings};
-    use refgate_guest::{NoSettings, PushFilter};
+    use refgate_guest::testing::{TestBatch, run_push};
 
     #[test]
     fn the_filter_says_what_the_table_says() {
@@ -75,12 +74,5 @@ mod tests {
                 assert_eq!(said, row.says, "state {:#b}, pass {attempt}", row.state);
             }
         }
-    }
-
-    #[test]
-    fn a_setting_is_an_error() {
-        assert!(Push::new(settings("{}").unwrap()).is_ok());
-        let problems = settings::<NoSettings>(r#"{"mode":"x"}"#).unwrap_err().to_string();
-        assert!(problems.starts_with("/mode: "), "{problems}");
     }
 }
