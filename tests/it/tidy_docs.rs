@@ -37,6 +37,62 @@ fn prose(page: &str) -> String {
     page.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
 }
 
+/// The sentences of a page, in lower case and each blank one space: no code blocks, nothing in back quotes.
+fn sentences(page: &str) -> String {
+    let prose = prose(page);
+    let words: String = prose.split('`').step_by(2).collect::<Vec<_>>().join(" ").to_lowercase();
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Words that the glossary gives one meaning, in the phrases in which they had another.
+#[test]
+fn pages_use_the_words_of_the_glossary() {
+    let others = [
+        // A round of a decision is a pass.
+        (
+            "pass",
+            [
+                "first look",
+                "second look",
+                "look 0",
+                "look 1",
+                "each look",
+                "every look",
+                "a look of",
+                "this look",
+            ],
+        ),
+        // A record is what a gated write leaves; the ref-db is a store of entries.
+        (
+            "entry, store or recording",
+            [
+                "shared record",
+                "record of the newest",
+                "record of a deletion",
+                "record of deletions",
+                "records of deletions",
+                "no record names",
+                "unreadable record",
+                "version record",
+            ],
+        ),
+    ];
+    let glossary = read("docs/glossary.md");
+    let mut found = Vec::new();
+    for (path, page) in pages() {
+        let text = sentences(&page);
+        for (word, phrases) in &others {
+            found.extend(
+                phrases.iter().filter(|p| text.contains(**p)).map(|p| format!("{path}: {p}: say {word}")),
+            );
+        }
+    }
+    for word in ["pass", "record", "recording", "entry", "row", "facts", "verdict", "shadow"] {
+        assert!(glossary.contains(&format!("\n| **{word}** | ")), "the glossary lacks `{word}`");
+    }
+    nothing(found, "words that mean something else");
+}
+
 /// The anchors that a page has: of each heading what remains when it is lower case, without marks, with dashes.
 fn anchors(page: &str) -> BTreeSet<String> {
     let headings = prose(page);

@@ -261,7 +261,7 @@ static KEYS: &[KeyDoc] = &[
         "shadowLooks",
         Count,
         "0",
-        "for how many batches a new set only watches in a running host before it decides",
+        "for how many batches a new set is a shadow in a running host before it decides",
     ),
     one(
         "plugins",
@@ -269,7 +269,7 @@ static KEYS: &[KeyDoc] = &[
         "maxChanged",
         Percent,
         "100",
-        "how many verdicts on recorded and watched batches a new set may change in a running host, in percent of the refs",
+        "how many verdicts on recorded and shadowed batches a new set may change in a running host, in percent of the refs",
     ),
     one(
         "plugins",
@@ -286,7 +286,7 @@ static KEYS: &[KeyDoc] = &[
         "record",
         Path,
         "",
-        "a file to which every look of the filters is added, for `refgate replay`, up to 256 MiB",
+        "a file to which every pass of the filters is added, for `refgate replay`, up to 256 MiB",
     ),
     many(
         "plugin",
