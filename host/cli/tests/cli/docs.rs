@@ -1,4 +1,4 @@
-//! docs/cli.md against the program: every command and option of one is in the other.
+//! docs/cli.md against the program: every command and option of one is in the other. And what other pages run exists.
 
 use crate::common::Lab;
 
@@ -73,4 +73,57 @@ fn every_documented_option_exists() {
         }
     }
     assert!(!DOCS.contains("<!--"), "something is left to be filled in");
+}
+
+/// Lines of code blocks, and what stands in back quotes, that run refgate: its arguments.
+fn calls(page: &str) -> Vec<Vec<&str>> {
+    let parts: Vec<&str> = page.split("\n```").collect();
+    let blocks = parts.iter().skip(1).step_by(2).flat_map(|block| block.lines());
+    let inline = parts.iter().step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2));
+    let calls =
+        blocks.chain(inline).filter_map(|code| code.trim_start_matches("$ ").strip_prefix("refgate "));
+    let words = calls.map(|call| {
+        let call = call.split(['|', ';', '#', '&', '<', '\n']).next().unwrap_or_default();
+        let mut words: Vec<&str> = call.split_whitespace().collect();
+        while let Some(global) = words.first().filter(|word| word.starts_with("--")) {
+            let taken = if *global == "--config" { 2 } else { 1 };
+            words.drain(..taken.min(words.len()));
+        }
+        words
+    });
+    words.filter(|words| words.first().is_some_and(is_word)).collect()
+}
+
+fn is_word(word: &&str) -> bool {
+    word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+#[test]
+fn what_the_pages_run_exists() {
+    let lab = Lab::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages =
+        docs.filter(|path| path.extension().is_some_and(|e| e == "md")).chain([root.join("README.md")]);
+    let top = commands(&lab, &[]);
+    let mut known = std::collections::BTreeMap::<String, Vec<String>>::new();
+    let mut seen = 0;
+    for path in pages {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for call in calls(&page) {
+            let place = format!("{}: refgate {}", path.display(), call.join(" "));
+            assert!(top.iter().any(|command| command == call[0]), "{place}");
+            let mut path = vec![call[0]];
+            let has_more = !commands(&lab, &path).is_empty();
+            path.extend(call.get(1).copied().filter(is_word).filter(|_| has_more));
+            // Asked of the program, because what hooks start is not listed.
+            let known = known.entry(path.join(" ")).or_insert_with(|| options(&help(&lab, &path)));
+            let given = call.iter().take_while(|word| **word != "--").flat_map(|word| options(word));
+            for option in given.map(|option| option.split('=').next().unwrap_or_default().to_owned()) {
+                assert!(known.contains(&option), "{place}: {option}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} calls were found");
 }
