@@ -27,6 +27,7 @@ mod tidy;
 mod tidy_docs;
 mod tidy_tests;
 mod tidy_text;
+mod tree;
 
 use refgate_core::decision::RefDecision;
 use refgate_host::Report;

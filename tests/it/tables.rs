@@ -3,7 +3,8 @@
 //! Run with `REFGATE_WRITE_DOCS=1` to write them anew after a row has changed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::tree::{read, root};
 
 /// A row that becomes a case: what is known of a checked branch or tag, and what follows.
 struct Row<'t> {
@@ -18,12 +19,8 @@ struct Row<'t> {
     verdict: &'t str,
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
 fn table() -> String {
-    fs::read_to_string(root().join("tests/cases/table.txt")).unwrap()
+    read("tests/cases/table.txt")
 }
 
 /// Compares a file with what it should hold, or writes it.
@@ -45,8 +42,7 @@ fn agrees(path: &str, expected: &str) {
 #[test]
 fn the_tables_of_the_documents_are_those_of_the_file() {
     let table = table();
-    let page = fs::read_to_string(root().join("docs/concepts.md")).unwrap();
-    let mut written = page;
+    let mut written = read("docs/concepts.md");
     for (direction, columns, least) in
         [("push", "| G | L | R | verdict |", 12), ("fetch", "| G | R | L | verdict |", 14)]
     {

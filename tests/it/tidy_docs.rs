@@ -3,17 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use refgate_core::Reason;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
+use crate::tree::{nothing, read, root};
 
 /// The pages for people, by their path from the root.
 fn pages() -> BTreeMap<String, String> {
@@ -26,10 +19,6 @@ fn pages() -> BTreeMap<String, String> {
         docs.chain(others).chain(tests).map(|path| (path.clone(), read(&path))).collect();
     assert!(pages.len() > 12, "{:?}", pages.keys());
     pages
-}
-
-fn nothing(found: Vec<String>, what: &str) {
-    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
 }
 
 /// A page without what stands in code blocks.

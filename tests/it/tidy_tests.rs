@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::tree::{nothing, read, root};
+
 /// Functions that a target without a harness calls: for a list of tests, or in the body of one.
 const CALLED: [&str; 2] = [
     // A test per backend and case of the conformance suite.
@@ -13,14 +15,6 @@ const CALLED: [&str; 2] = [
     // A test per kind of repository and number of refs.
     "refgate::durable::a_push_is_on_disk",
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
 
 /// All tests of the workspace, found from the roots of its targets along their `mod` lines.
 #[derive(Default)]
@@ -289,7 +283,7 @@ fn rows_name_tests(text: &str, least: usize) {
         );
     }
     assert!(rows > least, "the table has {rows} rows");
-    assert!(found.is_empty(), "what nothing holds:\n{}", found.join("\n"));
+    nothing(found, "what nothing holds");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Text for people leaves in one place only: there what others wrote is made harmless.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::tree::{nothing, sources};
 
 /// Ways to print. `bar.println` and `set_message` are those of a progress bar.
 const WAYS: [&str; 9] = [
@@ -30,28 +29,12 @@ const MAY: [&str; 5] = [
     "host/git/src/receive/hooks.rs",
 ];
 
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => sources(&path, found),
-            false if path.extension().is_some_and(|e| e == "rs") => found.push(path),
-            false => {}
-        }
-    }
-}
-
 #[test]
 fn text_for_people_is_printed_in_one_place() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
-    let mut all = Vec::new();
-    for part in ["host/cli", "host", "host/core", "host/git", "host/refdb", "host/runtime"] {
-        sources(&root.join(part).join("src"), &mut all);
-    }
+    // What runs for people: the crates below `host`, without their tests, examples and benches.
+    let is_product = |path: &str| path.starts_with("host/") && path.contains("/src/");
     let (mut found, mut seen) = (Vec::new(), 0);
-    for path in all {
-        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&path).unwrap();
+    for (name, text) in sources().filter(|(path, _)| is_product(path)) {
         // Tests stand at the end of a file, or in one of their own.
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
@@ -66,5 +49,5 @@ fn text_for_people_is_printed_in_one_place() {
         }
     }
     assert!(seen > 5, "the search finds nothing");
-    assert!(found.is_empty(), "hand the text to `output`:\n{}", found.join("\n"));
+    nothing(found, "hand the text to `output`");
 }

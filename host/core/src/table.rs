@@ -1,7 +1,7 @@
 //! The two decision tables, as pure functions of one row.
 //!
-//! They were model-checked: under them no accepted commit is lost, no global value moves back, and sites converge. The
-//! rows stand in the order of the tables in `docs/concepts.md`.
+//! Under them no accepted commit is lost, no global value moves back, and sites converge: the simulation in `tests/sim`
+//! searches for runs that show otherwise. Tests and documents have all rows from `tests/cases/table.txt`.
 
 use crate::{
     Direction, Enforcement, GlobalRef, Oid, Project, Reason, RefName, Rules, VERSION_REF, is_excluded,
