@@ -8,7 +8,7 @@ use crate::{Column, OidColumn, RefSource, state};
 /// Refs per window. Reading a window costs one host call per column and about 1 MB of memory; larger ones are no faster.
 const WINDOW: u32 = 16_384;
 
-/// The refs of one look, their facts, and how to pick among them. Refs are known by their index, `0..len`.
+/// The refs of one pass, their facts, and how to pick among them. Refs are known by their index, `0..len`.
 ///
 /// Prefer [`select`](Batch::select) and [`select_prefix`](Batch::select_prefix) where they do: the host picks, and
 /// nothing is copied for the refs that are not picked.
@@ -47,7 +47,7 @@ impl<'a> Batch<'a> {
         self.source.oid_len()
     }
 
-    /// 0 on the first look, 1 after the wait and the reload.
+    /// 0 in the first pass, 1 after the wait and the reload.
     pub fn attempt(&self) -> u32 {
         self.source.attempt()
     }

@@ -1,5 +1,5 @@
 //! The generated side of the contract in `wit/`: the only place where bindings are made.
-#![allow(missing_docs, unused_qualifications, unsafe_op_in_unsafe_fn, clippy::all)]
+#![allow(missing_docs, unused_qualifications, unsafe_op_in_unsafe_fn, clippy::all, reason = "generated")]
 
 /// What the host offers. The exports below share these types, so that one [`Batch`](crate::Batch) serves them all.
 pub mod imports {

@@ -1,7 +1,7 @@
 //! The time of day, for policies like "nothing on weekends".
 //!
-//! The host stops the clock for the length of a look, so a verdict is a function of the batch, the settings and this
-//! time. The second look of a decision has a time of its own. A component that calls [`now_ms`] imports
+//! The host stops the clock for the length of a pass, so a verdict is a function of the batch, the settings and this
+//! time. The second pass of a decision has a time of its own. A component that calls [`now_ms`] imports
 //! `refgate:filter/clock`; one that does not imports nothing.
 //!
 //! There is no time zone beside UTC, and none is needed to count: a fixed offset is a setting.
@@ -18,10 +18,10 @@
 //! }
 //! ```
 
-/// The time of day when the look began, in milliseconds since 1970 (UTC). People set clocks: it can go back.
+/// The time of day when the pass began, in milliseconds since 1970 (UTC). People set clocks: it can go back.
 ///
 /// # Panics
-/// Outside of a look: a project matcher and `new` have no time. A component traps there. In plain Rust the time is what
+/// Outside of a pass: a project matcher and `new` have no time. A component traps there. In plain Rust the time is what
 /// `native::at` says, and without it this panics.
 pub fn now_ms() -> u64 {
     backend::now_ms()

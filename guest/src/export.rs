@@ -35,10 +35,10 @@ macro_rules! __export_ref_filter {
 
             // Once, whatever the number of worlds: a component has one `configure`.
             $crate::__lifecycle!($filter, $trait);
-            fn look(batch: &bindings::RefBatch, verdicts: &bindings::Verdicts) -> Result<(), String> {
+            fn run(batch: &bindings::RefBatch, verdicts: &bindings::Verdicts) -> Result<(), String> {
                 PLUGIN.with(|plugin| {
                     let filter = plugin.get()?;
-                    $crate::look(batch, verdicts, |batch, verdicts| {
+                    $crate::run_filter(batch, verdicts, |batch, verdicts| {
                         <$filter as $crate::$trait>::filter(filter, batch, verdicts)
                     })
                 })
@@ -46,7 +46,7 @@ macro_rules! __export_ref_filter {
             $(
                 impl bindings::$world::Guest for Plugin {
                     fn filter(batch: &bindings::RefBatch, verdicts: &bindings::Verdicts) -> Result<(), String> {
-                        look(batch, verdicts)
+                        run(batch, verdicts)
                     }
                 }
     bindings::$world::$export!(Plugin with_types_in bindings::$world);
@@ -96,7 +96,7 @@ macro_rules! __lifecycle {
 }
 
 #[cfg(target_arch = "wasm32")]
-pub use wasm::{Slot, look, match_all};
+pub use wasm::{Slot, match_all, run_filter};
 
 #[cfg(target_arch = "wasm32")]
 mod wasm {
@@ -116,7 +116,7 @@ mod wasm {
 
     impl<T> Slot<T> {
         /// Not configured yet.
-        #[allow(clippy::new_without_default)]
+        #[allow(clippy::new_without_default, reason = "a slot is a static, made once by the macro")]
         pub const fn new() -> Slot<T> {
             Slot(OnceCell::new())
         }
@@ -139,8 +139,8 @@ mod wasm {
         }
     }
 
-    /// Runs one look and hands the verdicts over.
-    pub fn look(
+    /// Calls a filter once and hands the verdicts over.
+    pub fn run_filter(
         batch: &RefBatch,
         to: &bindings::Verdicts,
         filter: impl FnOnce(&Batch, &mut Verdicts) -> Result<(), String>,

@@ -12,7 +12,7 @@ pub trait PushFilter: Sized + 'static {
     /// The filter for these settings; problems refuse the plugin. Called once, before anything else.
     fn new(settings: Self::Settings) -> Result<Self, Problems>;
 
-    /// One look at a batch. An error, like a panic, discards the whole batch as `filter-failed`.
+    /// Judges one batch. An error, like a panic, discards the whole batch as `filter-failed`.
     fn filter(&self, batch: &Batch, verdicts: &mut Verdicts) -> Result<(), String>;
 }
 
@@ -24,7 +24,7 @@ pub trait FetchFilter: Sized + 'static {
     /// The filter for these settings; problems refuse the plugin. Called once, before anything else.
     fn new(settings: Self::Settings) -> Result<Self, Problems>;
 
-    /// One look at a batch. An error, like a panic, discards the whole batch as `filter-failed`.
+    /// Judges one batch. An error, like a panic, discards the whole batch as `filter-failed`.
     fn filter(&self, batch: &Batch, verdicts: &mut Verdicts) -> Result<(), String>;
 }
 
@@ -36,7 +36,7 @@ pub trait RefFilter: Sized + 'static {
     /// The filter for these settings; problems refuse the plugin. Called once, before anything else.
     fn new(settings: Self::Settings) -> Result<Self, Problems>;
 
-    /// One look at a batch. An error, like a panic, discards the whole batch as `filter-failed`.
+    /// Judges one batch. An error, like a panic, discards the whole batch as `filter-failed`.
     fn filter(&self, batch: &Batch, verdicts: &mut Verdicts) -> Result<(), String>;
 }
 

@@ -52,7 +52,7 @@ mod verdicts;
 pub use batch::{Batch, Ref, Refs};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
-pub use export::{Slot, look, match_all};
+pub use export::{Slot, match_all, run_filter};
 pub use filter::{FetchFilter, ProjectMatcher, PushFilter, RefFilter};
 pub use glob::Glob;
 pub use problem::{Problem, Problems};

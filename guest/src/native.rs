@@ -8,7 +8,7 @@ use crate::{Batch, FetchFilter, ProjectMatcher, PushFilter, RefSource, Verdicts}
 pub struct Answer {
     /// Refs to hold back, with the reason; the first reason counts. Indices are as the filter gave them: check them.
     pub discards: Vec<(Vec<u32>, String)>,
-    /// Refs to look at again. A ref that is discarded too is discarded.
+    /// Refs to ask about again. A ref that is discarded too is discarded.
     pub rechecks: Vec<u32>,
     /// What the filter logged.
     pub log: Vec<(Level, String)>,
@@ -26,24 +26,24 @@ impl Answer {
     }
 }
 
-/// Runs `call`, and every look in it, at a time of day: milliseconds since 1970 (UTC), for [`clock`](crate::clock).
+/// Runs `call`, and every call of a filter in it, at a time of day: milliseconds since 1970 (UTC), for [`clock`](crate::clock).
 /// Counts for this thread.
 pub fn at<T>(now_ms: u64, call: impl FnOnce() -> T) -> T {
     crate::clock::backend::at(now_ms, call)
 }
 
-/// One look of a push filter. The error is the filter's own; a panic is not caught.
+/// One call of a push filter. The error is the filter's own; a panic is not caught.
 pub fn run_push<F: PushFilter>(filter: &F, source: &dyn RefSource) -> Result<Answer, String> {
-    look(source, |batch, verdicts| filter.filter(batch, verdicts))
+    run(source, |batch, verdicts| filter.filter(batch, verdicts))
 }
 
-/// One look of a fetch filter. The error is the filter's own; a panic is not caught.
+/// One call of a fetch filter. The error is the filter's own; a panic is not caught.
 pub fn run_fetch<F: FetchFilter>(filter: &F, source: &dyn RefSource) -> Result<Answer, String> {
-    look(source, |batch, verdicts| filter.filter(batch, verdicts))
+    run(source, |batch, verdicts| filter.filter(batch, verdicts))
 }
 
 /// One answer per project, in the same order, and what the matcher logged.
-#[allow(clippy::type_complexity)]
+#[expect(clippy::type_complexity, reason = "taken apart where it is called")]
 pub fn run_matcher<M: ProjectMatcher>(
     matcher: &M,
     projects: &[&str],
@@ -54,7 +54,7 @@ pub fn run_matcher<M: ProjectMatcher>(
     Ok((result?, log))
 }
 
-fn look(
+fn run(
     source: &dyn RefSource,
     filter: impl FnOnce(&Batch, &mut Verdicts) -> Result<(), String>,
 ) -> Result<Answer, String> {

@@ -56,7 +56,7 @@ pub trait RefSource {
     }
     /// Bytes per object id: 20 or 32.
     fn oid_len(&self) -> u32;
-    /// 0 on the first look, 1 after the wait and the reload.
+    /// 0 in the first pass, 1 after the wait and the reload.
     fn attempt(&self) -> u32;
     /// Ascending indices of the refs with `state & mask == value`.
     fn select(&self, mask: u32, value: u32) -> Vec<u32>;

@@ -38,5 +38,5 @@ pub const IGNORED: u32 = 1 << 15;
 /// Clear before version 0.1.1 of the contract.
 pub const NOT_FAST_FORWARD: u32 = 1 << 16;
 /// What is on offer is not what the global ref-db records, or it turned from an update into a deletion, or the other way
-/// round, between the looks. Clear before version 0.1.1 of the contract.
+/// round, between the passes. Clear before version 0.1.1 of the contract.
 pub const NOT_UP_TO_DATE: u32 = 1 << 17;

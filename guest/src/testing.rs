@@ -49,7 +49,7 @@ struct TestRef {
 }
 
 impl TestBatch {
-    /// An empty batch of `project`, first look, SHA-1. Push and fetch differ in nothing but the filter that runs.
+    /// An empty batch of `project`, first pass, SHA-1. Push and fetch differ in nothing but the filter that runs.
     pub fn push(project: &str) -> TestBatch {
         TestBatch {
             project: project.to_owned(),
@@ -71,7 +71,7 @@ impl TestBatch {
         self
     }
 
-    /// 0 for the first look, 1 for the second.
+    /// 0 for the first pass, 1 for the second.
     pub fn attempt(mut self, attempt: u32) -> TestBatch {
         self.attempt = attempt;
         self

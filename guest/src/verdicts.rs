@@ -1,6 +1,6 @@
 //! What a filter says: gathered in memory, handed to the host in one call per reason.
 
-/// Collects the decisions of one look. A ref that nobody names is kept; discard wins over recheck; the first reason
+/// Collects the verdicts of one call. A ref that nobody names is kept; discard wins over recheck; the first reason
 /// given for a ref counts.
 #[derive(Debug)]
 pub struct Verdicts {
@@ -56,7 +56,7 @@ impl Verdicts {
         self.all.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// Looks at refs again after the host has waited and reloaded them. On the second look this is a discard as
+    /// Has the host wait, reload refs and ask again. In the second pass this is a discard as
     /// `not-up-to-date`.
     pub fn recheck(&mut self, refs: impl IntoIterator<Item = u32>) {
         self.rechecks.extend(refs);

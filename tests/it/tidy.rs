@@ -31,6 +31,26 @@ fn files_are_small_and_say_what_they_are_for() {
 }
 
 #[test]
+fn a_lint_is_set_aside_for_a_reason() {
+    let (mut found, mut seen) = (Vec::new(), 0);
+    for (path, text) in sources().filter(|(path, _)| path.contains("/src/") && !path.contains("/tests")) {
+        for start in ["#[allow(", "#[expect(", "#![allow(", "#![expect("] {
+            for (at, _) in
+                text.match_indices(&format!("\n{start}")).chain(text.match_indices(&format!(" {start}")))
+            {
+                seen += 1;
+                let attribute = text[at..].split(")]").next().unwrap_or_default();
+                if !attribute.contains("reason = \"") {
+                    found.push(format!("{path}: {}", attribute.trim()));
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "the search finds nothing");
+    nothing(found, "lints that are set aside without a reason");
+}
+
+#[test]
 fn dependencies_point_to_core() {
     let core = ["refgate-core"].as_slice();
     // What each crate may name of ours outside its tests. `cli` and the tests wire everything.

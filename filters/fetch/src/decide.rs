@@ -7,22 +7,22 @@ use refgate_guest::state::{
 
 /// What to say about one ref.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Look again after the wait.
+pub enum Answer {
+    /// Ask again after the wait.
     Recheck,
     /// Hold it back, for this reason.
     Discard(&'static str),
 }
 
-/// The verdict on a ref in `state` on look `attempt`; `None` leaves it unnamed.
+/// The answer about a ref in `state` in pass `attempt`; `None` leaves it unnamed.
 ///
 /// A ref that may go is unnamed, and so is one whose state names no cause: the host's own floor holds that one back.
-pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
+pub fn decide(state: u32, attempt: u32) -> Option<Answer> {
     let is = |bit: u32| state & bit != 0;
     let reason = if is(MAY_GO) {
         return None;
     } else if is(RECHECK_HELPS) && attempt == 0 {
-        return Some(Verdict::Recheck);
+        return Some(Answer::Recheck);
     } else if is(NOTHING_TO_DO) {
         "already-up-to-date"
     } else if is(NOT_UP_TO_DATE) {
@@ -42,7 +42,7 @@ pub fn decide(state: u32, attempt: u32) -> Option<Verdict> {
     } else {
         return None;
     };
-    Some(Verdict::Discard(reason))
+    Some(Answer::Discard(reason))
 }
 
 #[cfg(test)]

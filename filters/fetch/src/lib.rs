@@ -7,7 +7,7 @@ mod decide;
 
 use refgate_guest::{Batch, FetchFilter, NoSettings, Problems, Verdicts, export_fetch_filter};
 
-pub use decide::{Verdict, decide};
+pub use decide::{Answer, decide};
 
 /// The filter; it has no settings.
 pub struct Fetch;
@@ -23,8 +23,8 @@ impl FetchFilter for Fetch {
         let attempt = batch.attempt();
         for r in batch.refs_at(batch.stale()) {
             match decide(r.state(), attempt) {
-                Some(Verdict::Recheck) => verdicts.recheck([r.index()]),
-                Some(Verdict::Discard(reason)) => verdicts.discard([r.index()], reason),
+                Some(Answer::Recheck) => verdicts.recheck([r.index()]),
+                Some(Answer::Discard(reason)) => verdicts.discard([r.index()], reason),
                 None => {}
             }
         }

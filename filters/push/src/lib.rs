@@ -7,7 +7,7 @@ mod decide;
 
 use refgate_guest::{Batch, NoSettings, Problems, PushFilter, Verdicts, export_push_filter};
 
-pub use decide::{Verdict, decide};
+pub use decide::{Answer, decide};
 
 /// The filter; it has no settings.
 pub struct Push;
@@ -23,8 +23,8 @@ impl PushFilter for Push {
         let attempt = batch.attempt();
         for r in batch.refs_at(batch.stale()) {
             match decide(r.state(), attempt) {
-                Some(Verdict::Recheck) => verdicts.recheck([r.index()]),
-                Some(Verdict::Discard(reason)) => verdicts.discard([r.index()], reason),
+                Some(Answer::Recheck) => verdicts.recheck([r.index()]),
+                Some(Answer::Discard(reason)) => verdicts.discard([r.index()], reason),
                 None => {}
             }
         }

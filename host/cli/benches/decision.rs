@@ -18,7 +18,7 @@ use refgate_core::{
     LocalRefs, LocalValue, MemoryRefDb, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName, ReloadWait,
     Rules, SiteKind,
 };
-use refgate_filter_push::Verdict;
+use refgate_filter_push::Answer as Shipped;
 use refgate_host::filters::{Loader, Source};
 use refgate_host::{Config, System};
 
@@ -34,8 +34,8 @@ impl RefFilter for Native {
         let mut answer = Answer::default();
         for i in batch.select(1, 0) {
             match refgate_filter_push::decide(batch.states[i as usize], batch.attempt) {
-                Some(Verdict::Recheck) => answer.rechecks.push(i),
-                Some(Verdict::Discard(reason)) => answer.discards.push((vec![i], reason.to_owned())),
+                Some(Shipped::Recheck) => answer.rechecks.push(i),
+                Some(Shipped::Discard(reason)) => answer.discards.push((vec![i], reason.to_owned())),
                 None => {}
             }
         }

@@ -1,6 +1,6 @@
 //! The generated side of the contract in `wit/`: what plugins may import. Their exports are three functions with plain
 //! signatures, which `plugin.rs` looks up by name, so that one component can implement several worlds.
-#![allow(missing_docs, unused_qualifications, clippy::all)]
+#![allow(missing_docs, unused_qualifications, clippy::all, reason = "generated")]
 
 wasmtime::component::bindgen!({
     path: "../../wit",

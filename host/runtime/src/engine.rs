@@ -64,7 +64,8 @@ pub(crate) struct Shared {
     pub(crate) proof: Arc<Proof>,
     cache: Option<Cache>,
     generations: AtomicU64,
-    /// Compiled components by digest. A cell each, so that two plugins compile side by side and each only once.
+    /// Compiled components by digest. A cell each, so that two plugins compile side by side; of two that
+    /// compile one file at the same moment, the first result is kept.
     compiled: Mutex<HashMap<String, Arc<OnceLock<Component>>>>,
 }
 

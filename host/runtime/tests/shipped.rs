@@ -36,16 +36,16 @@ fn the_components_say_what_the_policies_say_for_every_state() {
         let answer = wait(set.push[0].look(all.clone())).unwrap();
         for (state, said) in (first..).zip(said(&answer, all.len())) {
             let expected = push::decide(state, attempt).map(|verdict| match verdict {
-                push::Verdict::Recheck => "recheck",
-                push::Verdict::Discard(reason) => reason,
+                push::Answer::Recheck => "recheck",
+                push::Answer::Discard(reason) => reason,
             });
             assert_eq!(said.as_deref(), expected, "push, state {state:#b}, look {attempt}");
         }
         let answer = wait(set.fetch[0].look(all.clone())).unwrap();
         for (state, said) in (first..).zip(said(&answer, all.len())) {
             let expected = fetch::decide(state, attempt).map(|verdict| match verdict {
-                fetch::Verdict::Recheck => "recheck",
-                fetch::Verdict::Discard(reason) => reason,
+                fetch::Answer::Recheck => "recheck",
+                fetch::Answer::Discard(reason) => reason,
             });
             assert_eq!(said.as_deref(), expected, "fetch, state {state:#b}, look {attempt}");
         }

@@ -2,7 +2,11 @@
 //!
 //! A server whose program is not installed is [`missing`], and the tests that need it show as ignored. A name in
 //! `REFGATE_REQUIRE` (`zookeeper etcd`, as `.ci/run` sets it) must not be missing.
-#![allow(clippy::print_stderr, clippy::disallowed_methods)]
+#![allow(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "servers take real time, and tests show what is printed"
+)]
 
 mod certificates;
 mod etcd;

@@ -88,8 +88,8 @@ mod tests {
         let filter = settings(json).and_then(Freeze::new).unwrap();
         let now: jiff::Timestamp = now.parse().unwrap();
         let batch = TestBatch::push("app").with("refs/heads/main", MAY_GO).with("refs/tags/v1", MAY_GO);
-        let look = || (run_push(&filter, &batch).unwrap(), run_fetch(&filter, &batch).unwrap());
-        let (push, fetch) = at(now.as_millisecond() as u64, look);
+        let both = || (run_push(&filter, &batch).unwrap(), run_fetch(&filter, &batch).unwrap());
+        let (push, fetch) = at(now.as_millisecond() as u64, both);
         assert_eq!(push, fetch, "both directions say the same");
         [0, 1].map(|i| push.reason(i) == Some(REASON))
     }
