@@ -133,6 +133,30 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn files_that_pages_name_exist() {
+    let (mut found, mut count) = (Vec::new(), 0);
+    let dirs = ["docs/", "filters/", "guest/", "host/", "tests/", "wit/"];
+    // Words in capitals stand for something else.
+    let is_path = |name: &&str| {
+        let stands_for = |part: &str| part.len() > 1 && part.bytes().all(|b| b.is_ascii_uppercase());
+        dirs.iter().any(|dir| name.starts_with(dir))
+            && !name.contains(['*', ' ', '…'])
+            && !name.split('/').any(stands_for)
+    };
+    for (path, page) in pages() {
+        let prose = prose(&page);
+        for name in prose.split('`').skip(1).step_by(2).filter(is_path) {
+            count += 1;
+            if !root().join(name).exists() {
+                found.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(count > 20, "only {count} names were found");
+    nothing(found, "files that do not exist");
+}
+
+#[test]
 fn the_code_map_has_every_module_and_no_other() {
     let page = read("ARCHITECTURE.md");
     for dir in ["host/core/src", "host/src", "host/runtime/src"] {
