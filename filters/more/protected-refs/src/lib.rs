@@ -18,13 +18,13 @@ pub struct Settings {
     pub refs: Vec<Glob>,
     /// What may not happen to them.
     #[serde(default = "deletion")]
-    pub refuse: Vec<Deed>,
+    pub refuse: Vec<Operation>,
 }
 
 /// What replication can do to a ref, beside moving it forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Deed {
+pub enum Operation {
     /// Remove it.
     Deletion,
     /// Overwrite a value that the new one does not contain.
@@ -33,8 +33,8 @@ pub enum Deed {
     Creation,
 }
 
-fn deletion() -> Vec<Deed> {
-    vec![Deed::Deletion]
+fn deletion() -> Vec<Operation> {
+    vec![Operation::Deletion]
 }
 
 /// The filter.
@@ -57,12 +57,12 @@ impl RefFilter for ProtectedRefs {
     }
 }
 
-impl Deed {
+impl Operation {
     fn is_done_to(self, r: &Ref<'_>) -> bool {
         match self {
-            Deed::Deletion => r.is(DELETION),
-            Deed::Forced => r.is(NOT_FAST_FORWARD),
-            Deed::Creation => !r.is(DELETION) && r.old_oid().is_none(),
+            Operation::Deletion => r.is(DELETION),
+            Operation::Forced => r.is(NOT_FAST_FORWARD),
+            Operation::Creation => !r.is(DELETION) && r.old_oid().is_none(),
         }
     }
 }

@@ -82,7 +82,7 @@ impl Repository {
         let mut who = if owner.uid == 0 { Vec::new() } else { vec![Who::Owner] };
         who.extend(self.files().core()?.shared.with_group().then_some(Who::Group));
         let mut look =
-            Look { root, owner, who, left: LOOKED_AT, found: Obstacles::default(), cures: BTreeSet::new() };
+            Survey { root, owner, who, left: LOOKED_AT, found: Obstacles::default(), cures: BTreeSet::new() };
         if !look.who.is_empty() {
             for (place, depth, dirs, files) in PLACES {
                 look.at(&root.join(place), depth, (dirs, files), place);
@@ -101,7 +101,7 @@ enum Cure {
     GroupsMode,
 }
 
-struct Look<'a> {
+struct Survey<'a> {
     root: &'a Path,
     owner: Owner,
     who: Vec<Who>,
@@ -110,7 +110,7 @@ struct Look<'a> {
     cures: BTreeSet<(Cure, &'static str)>,
 }
 
-impl Look<'_> {
+impl Survey<'_> {
     fn at(&mut self, path: &Path, depth: usize, needs: (u32, u32), place: &'static str) {
         // What vanishes meanwhile stops nobody; a link is not followed by git, either.
         let Ok(meta) = fs::symlink_metadata(path) else { return };

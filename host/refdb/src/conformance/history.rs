@@ -17,7 +17,7 @@ use super::linear::{self, OneRef, RefCall, Timed};
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct Workload {
     /// Everything that is drawn follows from it.
     pub seed: u64,
     /// How many refs.
@@ -28,9 +28,9 @@ pub struct Plan {
     pub calls: usize,
 }
 
-impl Default for Plan {
-    fn default() -> Plan {
-        Plan { seed: 0, refs: 3, values: 5, calls: 40 }
+impl Default for Workload {
+    fn default() -> Workload {
+        Workload { seed: 0, refs: 3, values: 5, calls: 40 }
     }
 }
 
@@ -77,26 +77,26 @@ fn line(timed: &Timed<RefCall>) -> String {
     format!("  client {} [{}, {end}]{doubt}: {:?}", timed.client, timed.began, timed.call)
 }
 
-/// Lets each of `stores` be one client that does what `plan` says, all at once.
+/// Lets each of `stores` be one client that does what `workload` says, all at once.
 ///
 /// Writes that were refused for good leave no trace. After an indeterminate one the client asks `resolve` in half of the
 /// cases: what that tells is a read, and ends the time in which the write can take effect. Otherwise it stays open.
 pub async fn record(
     stores: &[Arc<dyn GlobalRefDb>],
     project: &Project,
-    plan: &Plan,
+    workload: &Workload,
     deadline: impl Fn() -> Deadline + Send + Sync,
 ) -> Recording {
     let names: Vec<RefName> =
-        (0..plan.refs).map(|n| RefName::new(format!("refs/heads/h{n}")).expect("a legal name")).collect();
+        (0..workload.refs).map(|n| RefName::new(format!("refs/heads/h{n}")).expect("a legal name")).collect();
     let time = AtomicU64::new(1);
-    let shared = Shared { names: &names, project, plan, deadline: &deadline, time: &time };
+    let shared = Shared { names: &names, project, workload, deadline: &deadline, time: &time };
     let jobs: Vec<BoxFuture<'_, Client>> = stores
         .iter()
         .enumerate()
         .map(|(id, store)| -> BoxFuture<'_, Client> { Box::pin(shared.client(id, store.as_ref())) })
         .collect();
-    let order = SmallRng::seed_from_u64(plan.seed);
+    let order = SmallRng::seed_from_u64(workload.seed);
     let clients = together(jobs, order).await;
     let mut recording = Recording {
         calls: names.iter().map(|name| (name.clone(), Vec::new())).collect(),
@@ -127,7 +127,7 @@ pub async fn record(
 struct Shared<'a, D> {
     names: &'a [RefName],
     project: &'a Project,
-    plan: &'a Plan,
+    workload: &'a Workload,
     deadline: &'a D,
     time: &'a AtomicU64,
 }
@@ -153,10 +153,10 @@ impl<D: Fn() -> Deadline + Send + Sync> Shared<'_, D> {
     }
 
     async fn client(&self, id: usize, store: &dyn GlobalRefDb) -> Client {
-        let mut rng = SmallRng::seed_from_u64(self.plan.seed.wrapping_mul(31).wrapping_add(id as u64));
+        let mut rng = SmallRng::seed_from_u64(self.workload.seed.wrapping_mul(31).wrapping_add(id as u64));
         let known = vec![GlobalRef::Untracked; self.names.len()];
         let mut client = Client { id, calls: Vec::new(), known, first_error: None };
-        for _ in 0..self.plan.calls {
+        for _ in 0..self.workload.calls {
             step().await;
             let name = rng.random_range(0..self.names.len());
             let result = match rng.random_ratio(3, 10) {
@@ -199,7 +199,7 @@ impl<D: Fn() -> Deadline + Send + Sync> Shared<'_, D> {
         name: usize,
         rng: &mut SmallRng,
     ) -> Result<(), RefDbError> {
-        let any = |rng: &mut SmallRng| match rng.random_range(0..=self.plan.values) {
+        let any = |rng: &mut SmallRng| match rng.random_range(0..=self.workload.values) {
             0 => GlobalRef::Deleted,
             n => at(n),
         };

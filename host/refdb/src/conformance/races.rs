@@ -6,7 +6,7 @@ use refgate_core::{BoxFuture, Expected, GlobalRef, Outcome};
 
 use super::bench::{Run, at, edit, mismatch, number};
 use super::check::{Checked, ensure, failed, same, step, together};
-use super::history::{Plan, record};
+use super::history::{Workload, record};
 use super::{Case, case};
 
 const A: &str = "refs/heads/a";
@@ -149,10 +149,10 @@ async fn linearizable(run: &Run) -> Checked {
     let clients = run.others(8, "p")?;
     let project = &clients[0].project;
     let stores: Vec<_> = clients.iter().map(|client| client.db.clone()).collect();
-    let plan = Plan { seed: run.seed(), ..Plan::default() };
-    let recording = record(&stores, project, &plan, || run.deadline()).await;
+    let workload = Workload { seed: run.seed(), ..Workload::default() };
+    let recording = record(&stores, project, &workload, || run.deadline()).await;
     if let Some(e) = &recording.first_error {
-        return failed(format!("seed {}: {:?}: {e}", plan.seed, e.kind));
+        return failed(format!("seed {}: {:?}: {e}", workload.seed, e.kind));
     }
-    recording.check().or_else(|why| failed(format!("seed {}: {why}", plan.seed)))
+    recording.check().or_else(|why| failed(format!("seed {}: {why}", workload.seed)))
 }

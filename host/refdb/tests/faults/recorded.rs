@@ -2,7 +2,7 @@
 
 use libtest_mimic::{Failed, Trial};
 use refgate_core::Project;
-use refgate_refdb::conformance::history::{Plan, Recording, record};
+use refgate_refdb::conformance::history::{Recording, Workload, record};
 
 use super::flaky::flaky;
 use crate::backends::{self, Place};
@@ -26,8 +26,8 @@ fn run(place: &Place, seed: u64, lies: bool) -> Result<Recording, Failed> {
         stores.push(flaky(place.connect()?, seed << 8 | client, lies));
     }
     let project = Project::new(format!("seed-{seed}"))?;
-    let plan = Plan { seed, ..Plan::default() };
-    Ok(block_on(record(&stores, &project, &plan, || within(10_000))))
+    let workload = Workload { seed, ..Workload::default() };
+    Ok(block_on(record(&stores, &project, &workload, || within(10_000))))
 }
 
 fn lossy(place: &Place) -> Result<(), Failed> {

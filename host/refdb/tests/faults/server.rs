@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use refgate_core::{
     Atomicity::Each, Edit, Entry, Expected, GlobalRefDb, Outcome, RefDbError, RefDbErrorKind, RefName,
 };
-use refgate_refdb::conformance::history::{Plan, record};
+use refgate_refdb::conformance::history::{Workload, record};
 use refgate_refdb::{Location, OpenMode, open};
 use refgate_servers::{Mode, Proxy};
 
@@ -372,9 +372,9 @@ fn broken_network(rig: &mut Rig) -> Result<(), Failed> {
                 }
                 proxy.set(Mode::Pass);
             });
-            let plan = Plan { seed, calls: 120, ..Plan::default() };
+            let workload = Workload { seed, calls: 120, ..Workload::default() };
             let project = project(&format!("seed-{seed}"));
-            let recording = block_on(record(&stores, &project, &plan, || within(400)));
+            let recording = block_on(record(&stores, &project, &workload, || within(400)));
             done.store(true, Ordering::SeqCst);
             recording
         });

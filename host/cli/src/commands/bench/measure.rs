@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::input::{Batch, Input};
 
 /// One batch, measured.
-pub struct Row {
+pub struct Measurement {
     pub refs: usize,
     pub from: &'static str,
     pub stale: Option<bool>,
@@ -35,7 +35,7 @@ pub struct Measured {
     pub compile: Duration,
     pub start: Duration,
     pub limits: Limits,
-    pub rows: Vec<Row>,
+    pub rows: Vec<Measurement>,
 }
 
 /// Measures a component.
@@ -92,7 +92,7 @@ fn row(
     batch: &Batch,
     limits: &Limits,
     clock: &dyn Clock,
-) -> Result<Row, Error> {
+) -> Result<Measurement, Error> {
     let Batch { refs, from, stale, calls } = batch;
     let (refs, from, stale) = (*refs, *from, *stale);
     let failed = |e: String| Error::failed(format!("the call on {refs} refs failed: {e}"));
@@ -119,7 +119,16 @@ fn row(
     times.sort_unstable();
     let per_item = limits.per_item.saturating_mul(u32::try_from(refs).unwrap_or(u32::MAX));
     let may_take = limits.call.saturating_mul(calls.len() as u32).saturating_add(per_item);
-    Ok(Row { refs, from, stale, calls: calls.len(), time: times[rounds / 2], may_take, fuel, usage: all })
+    Ok(Measurement {
+        refs,
+        from,
+        stale,
+        calls: calls.len(),
+        time: times[rounds / 2],
+        may_take,
+        fuel,
+        usage: all,
+    })
 }
 
 fn timed<T>(clock: &dyn Clock, work: impl FnOnce() -> T) -> (T, Duration) {
@@ -145,7 +154,7 @@ impl Measured {
     }
 }
 
-impl Row {
+impl Measurement {
     fn to_json(&self, limits: &Limits) -> Value {
         let bytes = self.usage.to_guest + self.usage.to_host;
         json!({
