@@ -14,6 +14,7 @@ mod local;
 mod name;
 mod oid;
 mod policy;
+pub mod ports;
 mod private;
 mod reason;
 pub mod refdb;

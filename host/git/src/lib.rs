@@ -7,13 +7,14 @@
 mod ancestry;
 mod child;
 mod command;
-mod error;
 mod files;
 mod limits;
 mod local;
 mod lock;
+mod notes;
 mod objects;
 mod policy;
+mod ports;
 pub mod receive;
 mod ref_locks;
 mod refs;
@@ -22,20 +23,22 @@ mod transaction;
 pub mod transport;
 
 pub use command::{OWN_WRITE, withhold};
-pub use error::{GitError, GitErrorKind};
 pub use files::Files;
 pub use files::access::{Obstacle, Obstacles};
 pub use files::durable::ON_DISK;
 pub use files::settings::not_on_disk;
-pub use limits::{Limits, set_local_limit};
+pub use limits::set_local_limit;
 pub use local::GitRepositories;
 pub use lock::{SessionLock, file_name as file_name_of_remote, utc};
-pub use policy::{LocalPolicy, Refusal};
+pub use policy::LocalPolicy;
 pub use ref_locks::RefLocks;
-pub use refs::{RefList, Target};
 pub use repository::{Repository, looks_like_repository};
-pub use transaction::{EditOutcome, RefEdit, RefWriter};
+pub use transaction::RefWriter;
 pub use transport::{
-    FetchedObjects, ListedRef, Progress, PushCommand, PushSession, PushStatus, RemoteUrl, Seal, WholeListing,
-    create_remote, fetch_objects, list, list_whole, remote_head,
+    Progress, PushSession, RemoteUrl, create_remote, fetch_objects, list, list_whole, remote_head,
+};
+
+pub use refgate_core::ports::{
+    EditOutcome, FetchedObjects, GitError, GitErrorKind, Limits, ListedRef, PushCommand, PushStatus, RefEdit,
+    RefList, Refusal, Seal, Target, WholeListing,
 };

@@ -9,39 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::{GitError, GitErrorKind};
-
-/// How long a remote may say nothing, how long it may go on, and how much it may list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Until a connection stands. Counted where refgate connects itself, and by OpenSSH.
-    pub connect: Duration,
-    /// After that, and from the start where nobody sees when the connection stands. Whatever the remote says, and whatever it
-    /// takes, starts the time anew.
-    pub silence: Duration,
-    /// For one session from its start to its end, whatever moves. While the remote waits for this side, no time passes.
-    pub session: Duration,
-    /// So many refs are taken from one listing.
-    pub refs: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            connect: Duration::from_secs(30),
-            silence: Duration::from_secs(300),
-            session: Duration::from_secs(12 * 60 * 60),
-            refs: 4_000_000,
-        }
-    }
-}
-
-impl Limits {
-    /// What the remote is waited for while it does `phase`.
-    pub(crate) fn wait(&self, phase: &'static str) -> Wait {
-        Wait { phase, silence: self.silence, whole: Some(self.session) }
-    }
-}
+use crate::{GitError, GitErrorKind, Limits};
 
 /// What is waited for, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +23,11 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
+    /// For a remote that does `phase`.
+    pub(crate) fn within(limits: Limits, phase: &'static str) -> Wait {
+        Wait { phase, silence: limits.silence, whole: Some(limits.session) }
+    }
+
     /// For as long as something moves.
     pub(crate) fn silent(phase: &'static str, silence: Duration) -> Wait {
         Wait { phase, silence, whole: None }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use refgate_core::{AncestryQuery, BoxFuture, LocalError, LocalRefs, LocalValue, Oid, Project, RefName};
+use refgate_core::Project;
 
 use crate::{GitError, Repository};
 
@@ -53,66 +53,9 @@ impl GitRepositories {
         }
         Ok(repository)
     }
-
-    /// Runs `work` on the repository of `project`, on a thread that may block.
-    fn blocking<'a, T: Send + 'static>(
-        &self,
-        project: &Project,
-        work: impl FnOnce(&Repository) -> Result<T, GitError> + Send + 'static,
-    ) -> BoxFuture<'a, Result<T, LocalError>> {
-        let (this, project) = (self.clone(), project.clone());
-        Box::pin(async move {
-            let done =
-                tokio::task::spawn_blocking(move || this.repository(&project).and_then(|r| work(&r))).await;
-            match done {
-                Ok(result) => result.map_err(LocalError::from),
-                Err(e) => Err(LocalError(format!("the thread that reads the repository died: {e}"))),
-            }
-        })
-    }
-}
-
-impl From<GitError> for LocalError {
-    fn from(error: GitError) -> LocalError {
-        LocalError(match error.hint {
-            Some(hint) => format!("{}; {hint}", error.message),
-            None => error.message,
-        })
-    }
 }
 
 fn stamp(config: &Path) -> Option<Stamp> {
     let meta = fs::metadata(config).ok()?;
     Some((meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
-}
-
-impl LocalRefs for GitRepositories {
-    fn values<'a>(
-        &'a self,
-        project: &'a Project,
-        refs: &'a [RefName],
-    ) -> BoxFuture<'a, Result<Vec<LocalValue>, LocalError>> {
-        let refs = refs.to_vec();
-        self.blocking(project, move |repository| {
-            let values = repository.values(&refs)?;
-            Ok(values.into_iter().map(|value| value.map_err(LocalError::from)).collect())
-        })
-    }
-
-    fn ancestry<'a>(
-        &'a self,
-        project: &'a Project,
-        queries: &'a [AncestryQuery],
-    ) -> BoxFuture<'a, Result<Vec<bool>, LocalError>> {
-        // Nothing is an ancestor of what nobody knows.
-        let known: Vec<Option<(Oid, Oid)>> = queries
-            .iter()
-            .map(|query| query.descendant.map(|descendant| (query.ancestor, descendant)))
-            .collect();
-        self.blocking(project, move |repository| {
-            let pairs: Vec<(Oid, Oid)> = known.iter().flatten().copied().collect();
-            let mut answers = repository.ancestry(&pairs)?.into_iter();
-            Ok(known.iter().map(|pair| pair.is_some() && answers.next().unwrap_or(false)).collect())
-        })
-    }
 }

@@ -3,17 +3,18 @@
 //!
 //! The rules and their order are those of git (builtin/receive-pack.c, `update`).
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use refgate_core::ports::WorkTree;
 use refgate_core::{Oid, RefName};
 
 use crate::command::{git_in, run_ok};
-use crate::receive::{Deny, Settings, settings};
-use crate::{GitError, Repository};
+use crate::receive::{Deny, Settings, UpdateHook, settings};
+use crate::{GitError, RefEdit, Refusal, Repository};
 
 /// The settings of a repository that keep branches from moving, and the branches that they are about.
 #[derive(Clone, Debug)]
@@ -22,19 +23,6 @@ pub struct LocalPolicy {
     /// Branches that work trees have checked out, linked ones included, with the place.
     checked_out: Vec<(RefName, PathBuf)>,
     head: Option<RefName>,
-}
-
-/// Why a repository does not let a branch be moved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// A work tree has it checked out, at this place.
-    CheckedOut(PathBuf),
-    /// `receive.denyDeletes`.
-    Deletion,
-    /// It is to be deleted, and `HEAD` names it, or that of a work tree at this place.
-    DeletesCurrent(Option<PathBuf>),
-    /// `receive.denyNonFastForwards`.
-    NonFastForward,
 }
 
 impl LocalPolicy {
@@ -72,19 +60,19 @@ impl LocalPolicy {
         if !name.as_bytes().starts_with(b"refs/heads/") {
             return None;
         }
-        let place =
-            self.checked_out.iter().find(|(branch, _)| branch == name).map(|(_, place)| place.clone());
+        let tree = self.checked_out.iter().find(|(branch, _)| branch == name);
+        let tree = tree.map(|(_, place)| WorkTree { place: place.clone(), is_gone: !place.exists() });
         let settings = &self.settings;
         match (old, new) {
-            (_, Some(_)) if place.is_some() && refuses(settings.deny_current_branch) => {
-                place.map(Refusal::CheckedOut)
+            (_, Some(_)) if tree.is_some() && refuses(settings.deny_current_branch) => {
+                tree.map(Refusal::CheckedOut)
             }
             (Some(_), None) if settings.deny_deletes => Some(Refusal::Deletion),
             (Some(_), None)
-                if (place.is_some() || self.head.as_ref() == Some(name))
+                if (tree.is_some() || self.head.as_ref() == Some(name))
                     && refuses(settings.deny_delete_current) =>
             {
-                Some(Refusal::DeletesCurrent(place))
+                Some(Refusal::DeletesCurrent(tree))
             }
             (Some(_), Some(_)) if settings.deny_non_fast_forwards && !fast_forward => {
                 Some(Refusal::NonFastForward)
@@ -94,34 +82,36 @@ impl LocalPolicy {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::CheckedOut(place) => {
-                write!(f, "it is checked out in `{}`, and refgate moves no work trees; {}", place.display(), free(place))?;
-                f.write_str(", or set receive.denyCurrentBranch = ignore")
-            }
-            Refusal::Deletion => f.write_str("deletion prohibited by receive.denyDeletes of this repository"),
-            Refusal::DeletesCurrent(Some(place)) => {
-                write!(f, "deletion of the branch that is checked out in `{}` prohibited; {}", place.display(), free(place))?;
-                f.write_str(", or set receive.denyDeleteCurrent = ignore")
-            }
-            Refusal::DeletesCurrent(None) => f.write_str(
-                "deletion of the current branch prohibited: HEAD names it; point HEAD to another branch first \
-                 (`git symbolic-ref HEAD refs/heads/OTHER`), or set receive.denyDeleteCurrent = ignore",
-            ),
-            Refusal::NonFastForward => {
-                f.write_str("non-fast-forward, prohibited by receive.denyNonFastForwards of this repository")
+impl Repository {
+    /// What this repository refuses of a client's push, as receive-pack would: each edit, with whether its old value is
+    /// contained in the new one. The hook `update` sees what stands after that, with all of its group.
+    pub(crate) fn refusals(&self, edits: &[(RefEdit, bool)]) -> Result<Vec<Option<Refusal>>, GitError> {
+        let policy = LocalPolicy::of(self)?;
+        let branches: Vec<Oid> =
+            edits.iter().filter(|(edit, _)| edit.is_branch()).filter_map(|(edit, _)| edit.new).collect();
+        let commits: HashSet<Oid> = self.commits(&branches)?.into_iter().collect();
+        // git has looked that the objects are here and complete, except where it was told to let shallow pushes in.
+        let all: Vec<Oid> = edits.iter().filter_map(|(edit, _)| edit.new).collect();
+        let all = if policy.settings.shallow_update { all } else { Vec::new() };
+        let whole = self.complete(&all)?;
+        let shallow: HashSet<Oid> =
+            all.into_iter().zip(whole).filter(|(_, whole)| !whole).map(|(oid, _)| oid).collect();
+        let refusal = |(edit, fast_forward): &(RefEdit, bool)| match edit.new {
+            Some(new) if edit.is_branch() && !commits.contains(&new) => Some(Refusal::NotACommit(new)),
+            Some(new) if shallow.contains(&new) => Some(Refusal::Shallow),
+            new => policy.refusal(&edit.name, edit.old, new, *fast_forward),
+        };
+        let mut refusals: Vec<Option<Refusal>> = edits.iter().map(refusal).collect();
+        let refused = edits.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_some());
+        let broken: HashSet<u32> = refused.filter_map(|((edit, _), _)| edit.group).collect();
+        let hook = UpdateHook::of(self, &policy.settings)?;
+        for ((edit, _), refusal) in edits.iter().zip(&mut refusals) {
+            let stands = refusal.is_none() && edit.group.is_none_or(|group| !broken.contains(&group));
+            if stands && !hook.accepts(self, &edit.name, edit.old, edit.new)? {
+                *refusal = Some(Refusal::HookDeclined);
             }
         }
-    }
-}
-
-/// How a work tree lets go of its branch.
-fn free(place: &Path) -> &'static str {
-    match place.exists() {
-        true => "check out another branch there",
-        false => "that place is gone: `git worktree prune`",
+        Ok(refusals)
     }
 }
 

@@ -2,11 +2,8 @@
 //!
 //! git leaves its own settings to whoever moves the refs; the words for the pusher are those of git.
 
-use std::collections::HashSet;
-
+use refgate_core::ports::{GitError, Repo, Target};
 use refgate_core::{Oid, RefName, is_one_component, is_own, is_patch_set};
-use refgate_git::receive::{Settings, UpdateHook};
-use refgate_git::{GitError, LocalPolicy, Repository, Target};
 
 use super::rows::Rows;
 use super::why::Why;
@@ -16,19 +13,19 @@ use super::why::Why;
 ///
 /// # Errors
 /// A repository that cannot be read.
-pub(super) fn check(repository: &Repository, rows: &mut Rows) -> Result<(), GitError> {
-    let policy = LocalPolicy::of(repository)?;
+pub(super) async fn check(repository: &dyn Repo, rows: &mut Rows) -> Result<(), GitError> {
     names(rows);
-    let fast_forward = contained(repository, rows)?;
-    objects(repository, rows, policy.settings())?;
-    for (row, contained) in rows.rows.iter_mut().zip(fast_forward) {
-        row.fast_forward = contained;
-    }
-    for row in rows.open_mut() {
-        row.refused = policy.refusal(&row.name, row.old, row.new, row.fast_forward).map(Why::Policy);
+    let pairs: Vec<Option<(Oid, Oid)>> = rows.rows.iter().map(|row| row.old.zip(row.new)).collect();
+    let asked: Vec<(Oid, Oid)> = pairs.iter().flatten().copied().collect();
+    let mut answers = repository.ancestry(&asked).await?.into_iter();
+    for (row, pair) in rows.rows.iter_mut().zip(pairs) {
+        row.fast_forward = pair.is_some() && answers.next().unwrap_or(false);
     }
     rows.settle();
-    run_hook(repository, rows, policy.settings())?;
+    let edits: Vec<_> = rows.open().map(|row| (row.edit(), row.fast_forward)).collect();
+    for (row, refusal) in rows.open_mut().zip(repository.refusals(&edits).await?) {
+        row.refused = refusal.map(Why::Policy);
+    }
     rows.settle();
     Ok(())
 }
@@ -43,49 +40,6 @@ fn names(rows: &mut Rows) {
             None
         };
     }
-}
-
-/// Whether each row's old value is contained in its new one.
-fn contained(repository: &Repository, rows: &Rows) -> Result<Vec<bool>, GitError> {
-    let pairs: Vec<Option<(Oid, Oid)>> = rows.rows.iter().map(|row| row.old.zip(row.new)).collect();
-    let asked: Vec<(Oid, Oid)> = pairs.iter().flatten().copied().collect();
-    let mut answers = repository.ancestry(&asked)?.into_iter();
-    Ok(pairs.iter().map(|pair| pair.is_some() && answers.next().unwrap_or(false)).collect())
-}
-
-/// git has looked that the objects are here and complete, except where it was told to let shallow pushes in.
-fn objects(repository: &Repository, rows: &mut Rows, settings: &Settings) -> Result<(), GitError> {
-    let branches: Vec<Oid> = rows
-        .open()
-        .filter(|row| row.name.as_bytes().starts_with(b"refs/heads/"))
-        .filter_map(|row| row.new)
-        .collect();
-    let commits: HashSet<Oid> = repository.commits(&branches)?.into_iter().collect();
-    let mut incomplete = HashSet::new();
-    if settings.shallow_update {
-        let all: Vec<Oid> = rows.open().filter_map(|row| row.new).collect();
-        let complete = repository.complete(&all)?;
-        incomplete.extend(all.into_iter().zip(complete).filter(|(_, whole)| !whole).map(|(oid, _)| oid));
-    }
-    for row in rows.open_mut() {
-        let Some(new) = row.new else { continue };
-        if row.name.as_bytes().starts_with(b"refs/heads/") && !commits.contains(&new) {
-            row.refused = Some(Why::NotACommit(new));
-        } else if incomplete.contains(&new) {
-            row.refused = Some(Why::Shallow);
-        }
-    }
-    Ok(())
-}
-
-fn run_hook(repository: &Repository, rows: &mut Rows, settings: &Settings) -> Result<(), GitError> {
-    let hook = UpdateHook::of(repository, settings)?;
-    for row in rows.open_mut() {
-        if !hook.accepts(repository, &row.name, row.old, row.new)? {
-            row.refused = Some(Why::HookDeclined);
-        }
-    }
-    Ok(())
 }
 
 /// What holds of a ref whatever the ref-db says, once its value is known. `keeps`: a patch set stays as it is.

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use refgate_core::ports::Repo;
 use refgate_core::{GlobalRef, Project, RefName, meta_of};
 use refgate_git::Repository;
 use refgate_git::receive::Answer;
@@ -78,15 +79,10 @@ pub async fn receive(
             &config.rules,
         );
     }
-    let here = repository.clone();
-    let mut rows = blocking(move || {
-        // git has put the objects in their place just now. Before a record, the ref-db or a ref names them, they are to
-        // stay there.
-        here.settle_objects()?;
-        policy::check(&here, &mut rows)?;
-        Ok(rows)
-    })
-    .await?;
+    // git has put the objects in their place just now. Before a record, the ref-db or a ref names them, they are to stay
+    // there.
+    Repo::settle_objects(repository).await?;
+    policy::check(repository, &mut rows).await?;
     let mut writer = Writer { site, project, repository, push: &push, gate };
     writer.run_in_parts(&mut rows, &mut received).await?;
     writer.look_for_another_project(&mut rows).await;

@@ -4,9 +4,9 @@
 //! helps, that is what is said, and `hook status` has the rest.
 
 use refgate_core::decision::Verdict;
+use refgate_core::ports::Refusal;
 use refgate_core::table::Seen;
 use refgate_core::{GlobalRef, MAX_SUPERSEDED, Oid, Project, Reason, RefName};
-use refgate_git::Refusal;
 
 use crate::anew;
 
@@ -34,14 +34,8 @@ pub(super) enum Why {
     LeftOver(String),
     /// A change that got another ref while its deletion was on its way.
     Grew(String),
-    /// Not a commit, and a branch holds nothing else.
-    NotACommit(Oid),
     /// The repository refuses it of its own accord.
     Policy(Refusal),
-    /// The hook `update` said no.
-    HookDeclined,
-    /// Its history is not complete here.
-    Shallow,
     /// Moved here since the client looked.
     MovedHere(Option<Oid>),
     /// The ref-db holds something else than this site.
@@ -139,13 +133,15 @@ impl Why {
             Why::MetaStays => "its change is deleted, and the `/meta` of it is still here".into(),
             Why::LeftOver(other) => format!("`{other}` of the change that was deleted is still here"),
             Why::Grew(other) => format!("its change got `{other}` meanwhile: try again"),
-            Why::NotACommit(oid) => format!("{} is no commit, and a branch holds nothing else", short(*oid)),
+            Why::Policy(Refusal::NotACommit(oid)) => {
+                format!("{} is no commit, and a branch holds nothing else", short(*oid))
+            }
             Why::Policy(Refusal::NonFastForward) => "non-fast-forward".into(),
             Why::Policy(Refusal::Deletion) => "deletion prohibited".into(),
             Why::Policy(Refusal::CheckedOut(_)) => "branch is currently checked out".into(),
             Why::Policy(Refusal::DeletesCurrent(_)) => "deletion of the current branch prohibited".into(),
-            Why::HookDeclined => "hook declined".into(),
-            Why::Shallow => "shallow update not allowed".into(),
+            Why::Policy(Refusal::HookDeclined) => "hook declined".into(),
+            Why::Policy(Refusal::Shallow) => "shallow update not allowed".into(),
             Why::MovedHere(now) => format!("it is {} here now: fetch first", absent_or(*now)),
             Why::Behind { global, .. } => {
                 format!("not up to date: all sites together are at {}, this site is not", value(*global))

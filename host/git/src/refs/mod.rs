@@ -4,17 +4,14 @@
 //! second place, and an old packed value never hides a newer loose one. Nothing is kept between two readings.
 
 mod below;
-mod list;
 mod loose;
 mod packed;
 mod plumbing;
 
-pub use list::{RefList, Target};
-
 use packed::Packed;
 use refgate_core::{Oid, RefName};
 
-use crate::{GitError, GitErrorKind, Repository};
+use crate::{GitError, GitErrorKind, RefList, Repository, Target};
 
 /// From this many names on, reading all refs is cheaper than a file access per name (4 µs against 0.05 µs per ref).
 const MANY: usize = 1000;

@@ -12,40 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use refgate_core::{Oid, RefName};
 
-use crate::refs::Target;
-use crate::{GitError, LocalPolicy, Repository};
-
-/// One ref to create, move or delete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefEdit {
-    /// The ref, below `refs/`.
-    pub name: RefName,
-    /// What it must hold now; `None`: it must not exist.
-    pub old: Option<Oid>,
-    /// What it shall hold; `None` deletes it.
-    pub new: Option<Oid>,
-    /// Edits of the same group happen together or not at all.
-    pub group: Option<u32>,
-}
-
-impl RefEdit {
-    fn creates(&self) -> bool {
-        self.old.is_none() && self.new.is_some()
-    }
-
-    fn is_branch(&self) -> bool {
-        self.name.as_bytes().starts_with(b"refs/heads/")
-    }
-}
-
-/// How an edit came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EditOutcome {
-    /// The ref was read and holds the new value.
-    Applied,
-    /// The ref does not hold the new value; the text says why, and what to do where that is known.
-    Rejected(String),
-}
+use crate::{EditOutcome, GitError, LocalPolicy, RefEdit, Repository, Target};
 
 /// Writes refs of one repository. What the repository itself refuses (a branch that a work tree has checked out, the
 /// branch of `HEAD`, `receive.deny*`) is read once and holds for every edit.

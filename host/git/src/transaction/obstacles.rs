@@ -14,8 +14,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use super::{Transaction, parents};
 use crate::objects::Kind;
 use crate::receive::{LogRefs, Settings, settings};
-use crate::refs::RefList;
-use crate::{GitError, Repository};
+use crate::{GitError, RefList, Repository};
 
 /// The longest name of a file, in bytes, on the file systems of Linux.
 const MAX_FILE_NAME: usize = 255;

@@ -6,6 +6,7 @@ use super::RemoteUrl;
 use super::failure::{failure, of_kind, printable};
 use super::url::Place;
 use crate::command::{self, Seen};
+use crate::limits::Wait;
 use crate::{GitError, GitErrorKind, Limits};
 
 /// Bytes that one ref may take in a listing, on average over all and with its peeled value.
@@ -184,7 +185,7 @@ pub(super) fn listing_by_git(
         git = command::within_memory(&git, listing_memory(url.limits()));
     }
     let err: &mut Seen<'_> = &mut |part| guard.part(part, &mut |_| {});
-    let output = command::run_watched(&mut git, Vec::new(), url.limits().wait(phase), out, err)?;
+    let output = command::run_watched(&mut git, Vec::new(), Wait::within(url.limits(), phase), out, err)?;
     if let Some(why) = &guard.excess {
         return Err(excess(url, doing, why));
     }

@@ -15,7 +15,7 @@ use super::{RemoteUrl, pktline, ssh};
 use crate::child::Guarded;
 use crate::files::owner::Owner;
 use crate::files::settings::Core;
-use crate::limits::{Pulse, Silence, Watch, shown};
+use crate::limits::{Pulse, Silence, Wait, Watch, shown};
 use crate::{GitError, GitErrorKind, Limits, Repository, command};
 
 const SERVICE: &str = "git-receive-pack";
@@ -81,7 +81,7 @@ impl Connection {
 
     fn process(mut command: Command, limits: Limits) -> Result<Connection, GitError> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = Guarded::spawn(&mut command, limits.wait(LISTING))?;
+        let mut process = Guarded::spawn(&mut command, Wait::within(limits, LISTING))?;
         let child = &mut process.child;
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -107,7 +107,8 @@ impl Connection {
         }
         let stream = connected.ok_or(last)?;
         let ended = stream.try_clone()?;
-        let watch = Watch::start(limits.wait(LISTING), move |_| drop(ended.shutdown(Shutdown::Both)));
+        let watch =
+            Watch::start(Wait::within(limits, LISTING), move |_| drop(ended.shutdown(Shutdown::Both)));
         let mut writer = HalfOpen(stream.try_clone()?);
         let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let shown = port.map_or(shown.clone(), |port| format!("{shown}:{port}"));

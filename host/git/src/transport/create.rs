@@ -8,6 +8,7 @@ use refgate_core::{ObjectFormat, RefName};
 use super::failure::failure;
 use super::url::Place;
 use super::{RemoteUrl, rewritten, ssh};
+use crate::limits::Wait;
 use crate::{GitError, GitErrorKind, Repository, command};
 
 /// Run by a shell at the other end, with the object format, the branch of `HEAD` or nothing, and the place. An account that
@@ -42,7 +43,7 @@ pub fn create_remote(url: &RemoteUrl, format: ObjectFormat, head: Option<&RefNam
             line.push(" ");
             line.push(place(path));
             let mut command = ssh::command(url, (destination, *port), line)?;
-            let waiting = url.limits().wait("making a repository");
+            let waiting = Wait::within(url.limits(), "making a repository");
             let output =
                 command::run_watched(&mut command, Vec::new(), waiting, &mut |_| true, &mut |_| true)?;
             let output = output.map_err(|silence| silence.of(url))?;

@@ -18,8 +18,9 @@ use super::url::Place;
 use super::{Progress, RemoteUrl, git_for_remotes, list, rewritten};
 use crate::command::Seen;
 use crate::files::durable::{after_transfer, git_for_transfer};
+use crate::limits::Wait;
 use crate::objects::{lacking, push_line};
-use crate::{GitError, GitErrorKind, command};
+use crate::{FetchedObjects, GitError, GitErrorKind, command};
 
 /// Explicit refspecs cost `git fetch` time by their square; so many do not hurt yet.
 const REFSPECS: usize = 20_000;
@@ -30,17 +31,6 @@ const MOST_NAMED: usize = 24;
 
 /// Bytes of memory that a git may take which fetches over http, beside those of the listing: it also unpacks deltas.
 const FETCH_MEMORY: u64 = 8 * 1024 * 1024 * 1024;
-
-/// What was brought.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FetchedObjects {
-    /// Objects that the remote does not have, or does not give, in the order asked for. All others are here, with
-    /// everything that they need, but for those below.
-    pub missing: Vec<Oid>,
-    /// Objects that did not come whole, each with git's own words: something that they need is damaged or missing at the
-    /// remote, or the checks of this side refuse it.
-    pub refused: Vec<(Oid, String)>,
-}
 
 /// What became of one object.
 enum Fate {
@@ -162,7 +152,7 @@ impl Transfer<'_> {
         };
         let mut input = Vec::with_capacity(wanted.len() * 41);
         wanted.iter().for_each(|oid| push_line(&mut input, "", oid));
-        let waited = self.url.limits().wait("sending objects");
+        let waited = Wait::within(self.url.limits(), "sending objects");
         let (mut lines, mut guard, mut kept) = (Lines::default(), Guard::new(&mut git, self.url), Vec::new());
         if *self.url.place() == Place::Http {
             let most = FETCH_MEMORY.saturating_add(listing_memory(self.url.limits()));

@@ -8,20 +8,9 @@ use super::cap::{Listed, excess, listing_by_git};
 use super::connection::repository_at;
 use super::failure::{failure, other_format};
 use super::{RemoteUrl, git_for_remotes, git_nowhere, rewritten};
-use crate::{GitError, command};
+use crate::{GitError, ListedRef, command};
 
 const DOING: &str = "list the refs";
-
-/// One ref of a remote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedRef {
-    /// The remote's name of the ref.
-    pub name: RefName,
-    /// The object it leads to; `None` when the remote cannot read the ref, and lists it with zeros.
-    pub oid: Option<Oid>,
-    /// It names another ref instead of an object; replication leaves it alone.
-    pub symbolic: bool,
-}
 
 /// The refs of the remote at `url`, by name, without HEAD and peeled tags.
 ///
@@ -46,7 +35,7 @@ pub fn list(url: &RemoteUrl, format: ObjectFormat) -> Result<Vec<ListedRef>, Git
 }
 
 /// The symbolic refs among them.
-pub(super) fn symbolic(url: &RemoteUrl, format: ObjectFormat) -> Result<BTreeSet<RefName>, GitError> {
+pub(crate) fn symbolic(url: &RemoteUrl, format: ObjectFormat) -> Result<BTreeSet<RefName>, GitError> {
     let Some(path) = url.path() else {
         return Ok(list(url, format)?.into_iter().filter(|r| r.symbolic).map(|r| r.name).collect());
     };

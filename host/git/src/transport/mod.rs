@@ -33,13 +33,13 @@ use std::process::Command;
 use crate::{GitError, command};
 
 pub use create::create_remote;
-pub use fetch::{FetchedObjects, fetch_objects};
+pub use fetch::fetch_objects;
 pub use head::remote_head;
-pub use list::{ListedRef, list};
-pub use push::{PushCommand, PushSession, Seal};
-pub use report::PushStatus;
+pub use list::list;
+pub(crate) use list::symbolic as symbolic_refs;
+pub use push::PushSession;
 pub use url::RemoteUrl;
-pub use whole::{WholeListing, list_whole};
+pub use whole::list_whole;
 
 /// What is told while a transfer runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use super::failure::other_format;
 use super::isolate::{Tried, isolate};
 use super::pack::{PackFailure, PackRequest};
 use super::pktline;
-use super::push::{Facts, PushCommand};
-use super::report::{self, PushStatus};
+use super::push::Facts;
+use super::report;
 use crate::objects::exist;
 use crate::receive::PART_OF_A_PUSH;
-use crate::{GitError, GitErrorKind};
+use crate::{GitError, GitErrorKind, PushCommand, PushStatus};
 
 const SIDE_BAND: &str = "side-band-64k";
 pub(super) const ATOMIC: &str = "atomic";

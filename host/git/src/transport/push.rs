@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 
 use refgate_core::{ObjectFormat, Oid, RefName};
@@ -15,23 +14,9 @@ use super::failure::{OPEN, failure, of_kind, other_format};
 use super::isolate::{Tried, isolate};
 use super::pack::PackFailure;
 use super::plan::{ATOMIC, PUSH_OPTIONS, Plan};
-use super::report::{self, PushStatus, Report};
+use super::report::{self, Report};
 use super::{Progress, RemoteUrl, list, rewritten};
-use crate::{GitError, GitErrorKind};
-
-/// One ref that the remote is told to move.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PushCommand {
-    /// The remote's name of the ref.
-    pub name: RefName,
-    /// The value that the remote listed and must still have; `None` is no such ref.
-    pub old: Option<Oid>,
-    /// The value it is to get; `None` deletes the ref.
-    pub new: Option<Oid>,
-}
-
-/// Makes a push option of the commands of one session.
-pub type Seal = Arc<dyn Fn(&[&PushCommand]) -> String + Send + Sync>;
+use crate::{GitError, GitErrorKind, PushCommand, PushStatus, Seal};
 
 /// A session with a remote that has listed its refs and waits for what to do with them.
 ///
@@ -143,8 +128,18 @@ impl PushSession {
     /// The session as it was.
     #[expect(clippy::result_large_err, reason = "the session goes on either way")]
     pub fn all_or_nothing(mut self) -> Result<PushSession, PushSession> {
+        if self.make_atomic() { Ok(self) } else { Err(self) }
+    }
+
+    /// Makes it a session in which all refs move or none; `false`: the remote cannot do that.
+    pub fn make_atomic(&mut self) -> bool {
         self.facts.atomic = self.facts.listing.can(ATOMIC);
-        if self.facts.atomic { Ok(self) } else { Err(self) }
+        self.facts.atomic
+    }
+
+    /// Where the remote is, after git's rules for addresses, and the object format of both sides.
+    pub(crate) fn place(&self) -> (RemoteUrl, ObjectFormat) {
+        (self.facts.url.clone(), self.facts.format)
     }
 
     /// Ends the session without a change.

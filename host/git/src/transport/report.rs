@@ -8,15 +8,7 @@ use refgate_core::{Oid, RefName};
 use super::cap::too_much_printed;
 use super::failure::printable;
 use super::{Progress, pktline};
-
-/// The outcome of one command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PushStatus {
-    /// The remote moved the ref as told.
-    Ok,
-    /// It did not, or nobody can say that it did; in words.
-    Rejected(String),
-}
+use crate::PushStatus;
 
 /// What is said of every ref when the objects were not taken.
 pub(super) const UNPACKED_NOT: &str = "the remote could not unpack the objects";

@@ -7,19 +7,8 @@ use refgate_core::{ObjectFormat, RefName};
 
 use super::RemoteUrl;
 use super::connection::repository_at;
-use super::list::{ListedRef, list};
-use crate::{GitError, Repository, Target};
-
-/// What is known of the refs of a remote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WholeListing {
-    /// What it lists: what can be fetched.
-    pub listed: Vec<ListedRef>,
-    /// What it has and does not list. The value of a symbolic ref is left out with it.
-    pub hidden: Vec<(RefName, Target)>,
-    /// Nothing is left out: `listed` and `hidden` are all that it has.
-    pub complete: bool,
-}
+use super::list;
+use crate::{GitError, Repository, WholeListing};
 
 /// Lists the remote at `url`, and on this machine looks past what it hides, by reading its refs. Elsewhere nobody can.
 ///

@@ -1,7 +1,7 @@
 //! The remote's own rules: its hooks run, and what they say reaches the caller.
 
 use refgate_git::GitErrorKind;
-use refgate_git::transport::PushStatus;
+use refgate_git::PushStatus;
 
 use crate::support::{Pair, command, rejected};
 

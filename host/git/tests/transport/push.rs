@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use refgate_git::transport::{PushCommand, PushSession, PushStatus, RemoteUrl, list};
+use refgate_git::{PushCommand, PushSession, PushStatus, RemoteUrl, list};
 
 use crate::support::{Daemon, Pair, command, name, push, rejected};
 

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use refgate_core::Oid;
-use refgate_git::transport::{PushSession, PushStatus, RemoteUrl, fetch_objects, list};
 use refgate_git::{GitError, GitErrorKind, Limits};
+use refgate_git::{PushSession, PushStatus, RemoteUrl, fetch_objects, list};
 
 use crate::support::{Daemon, Pair, command};
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use refgate_core::{ObjectFormat, Oid, RefName};
-use refgate_git::transport::{Progress, PushCommand, PushSession, PushStatus, RemoteUrl};
+use refgate_git::{Progress, PushCommand, PushSession, PushStatus, RemoteUrl};
 
 /// A bare repository.
 pub struct Repo(pub PathBuf);

@@ -65,6 +65,14 @@ impl GitError {
         self
     }
 
+    /// What failed and what to do next, in one text.
+    pub fn told(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// A failed file operation on `path`.
     pub fn io(doing: &str, path: &Path, error: &io::Error) -> GitError {
         let failed = GitError::new(format!("cannot {doing} `{}`: {error}", path.display()));

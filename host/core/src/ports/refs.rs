@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use refgate_core::{ObjectFormat, Oid};
-
-use crate::GitError;
+use super::GitError;
+use crate::{ObjectFormat, Oid};
 
 /// What a ref holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +66,13 @@ impl RefList {
         &self.strangers
     }
 
-    pub(super) fn add_stranger(&mut self, why: String) {
+    /// Adds a file that is no ref, and why.
+    pub fn add_stranger(&mut self, why: String) {
         self.strangers.push(why);
     }
 
     /// Nothing is known of the names below the directory `dir`, for `why`.
-    pub(super) fn close(&mut self, dir: &[u8], why: &str) {
+    pub fn close(&mut self, dir: &[u8], why: &str) {
         self.closed.insert([dir, b"/"].concat(), why.into());
     }
 
@@ -81,19 +81,19 @@ impl RefList {
         if self.closed.is_empty() {
             return None;
         }
-        let mut above = memchr::memchr_iter(b'/', name).map(|slash| &name[..=slash]);
+        let mut above = (0..name.len()).filter(|i| name[*i] == b'/').map(|slash| &name[..=slash]);
         above.find_map(|dir| self.closed.get(dir)).map(|why| Target::Broken(why.clone()))
     }
 
     /// Room for `refs` refs whose names have `bytes` bytes together.
-    pub(super) fn reserve(&mut self, refs: usize, bytes: usize) {
+    pub fn reserve(&mut self, refs: usize, bytes: usize) {
         self.names.reserve(bytes);
         self.ends.reserve(refs);
         self.oids.reserve(refs * self.format.oid_len());
     }
 
     /// Appends a ref. The caller sees to the order.
-    pub(super) fn push(&mut self, name: &[u8], target: Target) {
+    pub fn push(&mut self, name: &[u8], target: Target) {
         self.names.extend_from_slice(name);
         self.ends.push(self.names.len());
         match target {
@@ -166,7 +166,7 @@ impl RefList {
     }
 
     /// The refs of both lists; where both have a name, or `over` cannot tell, `over` wins.
-    pub(super) fn overlaid(mut self, over: &RefList) -> RefList {
+    pub fn overlaid(mut self, over: &RefList) -> RefList {
         let closed: Vec<(usize, Target)> = match over.closed.is_empty() {
             true => Vec::new(),
             false => (0..self.len()).filter_map(|i| Some((i, over.closed_above(self.name(i))?))).collect(),
@@ -199,10 +199,13 @@ impl RefList {
         merged
     }
 
-    /// The same refs in byte order. A name that occurs twice is an error, as nobody can say which value holds.
-    pub(super) fn sorted(self, whence: &str) -> Result<RefList, GitError> {
+    /// The same refs in byte order; they come from `whence`.
+    ///
+    /// # Errors
+    /// A name that occurs twice: nobody can say which value holds.
+    pub fn sorted(self, whence: &str) -> Result<RefList, GitError> {
         let twice = |name: &[u8]| {
-            GitError::new(format!("{whence} holds `{}` twice", refgate_core::escape(name)))
+            GitError::new(format!("{whence} holds `{}` twice", crate::escape(name)))
                 .hint("`git fsck` there tells more; keep a copy before repairing it")
         };
         let mut in_order = true;
