@@ -3,7 +3,7 @@ use std::{error::Error, sync::Arc, time::Duration, time::Instant, time::SystemTi
 
 use rand::{TryRng, rngs::SysRng};
 use refgate_core::{BoxFuture, Clock};
-use refgate_host::{Config, Gate, Project, RefName, RefUpdate, RemoteValue, System};
+use refgate_host::{Config, Direction, Gate, Moves, Project, RefName, RefUpdate, RemoteValue, System};
 
 struct Now;
 
@@ -41,9 +41,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let name = RefName::new("refs/heads/main")?;
     let new = Some("8f0c3f1e6d1b0a4c5d2e7f9a8b6c4d3e2f1a0b9c".parse()?);
     let update = RefUpdate::new(name, new, RemoteValue::Known(None));
-    let decision = gate.push(&Project::new("team/app")?, "site-b", vec![update]).await?;
-    for one in decision.refs {
-        println!("{}: {:?}", one.name, one.verdict);
+    let moves = Moves::of(Direction::Push, [update]);
+    let decision = gate.push(&Project::new("team/app")?, "site-b", moves).await?;
+    for one in decision.moves.iter() {
+        println!("{}: {:?}", one.name(), one.state());
     }
     Ok(())
 }

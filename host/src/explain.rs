@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::replicate::catch_up::deadline;
 use crate::replicate::{self, Options, Progress, Site, blocking};
 use crate::report::{oid_json, ref_json};
-use crate::{Error, RefDecision, RefResult, Report, Verdict};
+use crate::{Error, Held, Report};
 
 /// What is so of one ref between this site and a remote.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub enum At {
 /// What a dry run decides about the ref.
 #[derive(Clone, Debug)]
 pub struct Decided {
-    /// The row of the dry run.
-    pub one: RefDecision,
+    /// Why it is held back; `None` when it would go.
+    pub held: Option<Held>,
     /// In words: what the reason means.
     pub meaning: Option<String>,
     /// What releases it.
@@ -188,21 +188,22 @@ fn with_its_change(source: &RefName) -> Result<GlobMatcher, Error> {
 
 /// The row of the ref in a dry run.
 fn decided(report: Report, name: &RefName) -> Option<Decided> {
-    let at = report.decision.refs.iter().position(|one| one.name == *name)?;
-    let (one, result): (&RefDecision, &RefResult) = (&report.decision.refs[at], &report.results[at]);
-    let (meaning, release) = match &one.verdict {
-        Verdict::Keep => (None, None),
-        Verdict::Discard { reason, by } => {
-            let release = match reason {
+    let one = report.decision.moves.iter().find(|one| one.name() == name)?;
+    let (meaning, release) = match one.held() {
+        None => (None, None),
+        Some(held) => {
+            let by = &held.by;
+            let release = match &held.reason {
                 Reason::Own(_) => format!(
                     "the policy of the filter `{by}`; `refgate plugins inspect {by}` shows what it says of itself"
                 ),
-                _ => reason.release().replace("PROJECT REF", &format!("{} {name}", report.project)),
+                reason => reason.release().replace("PROJECT REF", &format!("{} {name}", report.project)),
             };
-            (report.decision.meaning(reason, by).map(str::to_owned), Some(release))
+            (report.decision.meaning(held).map(str::to_owned), Some(release))
         }
     };
-    Some(Decided { one: one.clone(), meaning, release, document: ref_json(&report.decision, one, result) })
+    let held = one.held().cloned();
+    Some(Decided { held, meaning, release, document: ref_json(&report.decision, one) })
 }
 
 /// Why a dry run says nothing about a ref that could be offered.

@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use rand::Rng;
-use refgate_core::decision::{Decision, RefUpdate, Request, Sources, decide};
+use refgate_core::decision::{Decision, Request, Sources, decide};
 use refgate_core::refdb::{Layered, Plain};
-use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Clock, Direction, FilterSet, FilterSource, GlobalRefDb, LocalRefs, ObjectFormat, Oid, Project,
-    RemoteRefs, SiteKind,
+    Clock, Direction, FilterSet, FilterSource, GlobalRefDb, LocalRefs, Moves, Project, RemoteRefs, SiteKind,
 };
 
 use crate::config::{Config, Remote};
@@ -79,20 +77,16 @@ impl Gate {
         self.parts.filters.current()
     }
 
-    /// Decides which of `updates` may go to `remote`. Offer the value that the remote advertised as
-    /// [`RefUpdate::remote`]; send each kept ref with [`RefDecision::old`](refgate_core::decision::RefDecision::old) as
-    /// the expected old value and [`RefDecision::new`](refgate_core::decision::RefDecision::new) as the new one.
+    /// Decides which of `moves` may go to `remote`. Offer the value that the remote advertised as
+    /// [`RefUpdate::remote`](refgate_core::RefUpdate::remote); send each ref that is open afterwards with
+    /// [`Move::old`](refgate_core::Move::old) as the expected old value and [`Move::new`](refgate_core::Move::new) as the
+    /// new one.
     ///
     /// # Errors
     /// A remote that the configuration does not name. Everything else is a reason in the decision.
-    pub async fn push(
-        &self,
-        project: &Project,
-        remote: &str,
-        updates: Vec<RefUpdate>,
-    ) -> Result<Decision, Error> {
+    pub async fn push(&self, project: &Project, remote: &str, moves: Moves) -> Result<Decision, Error> {
         let kind = self.remote(remote)?.writes;
-        self.push_to(project, remote, kind, updates).await
+        self.push_to(project, remote, kind, moves).await
     }
 
     /// The same to a remote of that kind.
@@ -101,26 +95,21 @@ impl Gate {
         project: &Project,
         remote: &str,
         kind: SiteKind,
-        updates: Vec<RefUpdate>,
+        moves: Moves,
     ) -> Result<Decision, Error> {
         self.remote(remote)?;
-        Ok(self.decide(Direction::Push, project, remote, updates, kind, None).await)
+        Ok(self.decide(Direction::Push, project, remote, moves, kind, None).await)
     }
 
-    /// Decides which of `updates` may be taken from `remote`. The objects of the offered values must be in the local
+    /// Decides which of `moves` may be taken from `remote`. The objects of the offered values must be in the local
     /// object store already: ancestry is read there. What kind of site this is (`site.writes`) is taken from the
     /// configuration; [`Site::kind`](crate::Site::kind) tells whether that is true of a repository.
     ///
     /// # Errors
     /// A remote that the configuration does not name. Everything else is a reason in the decision.
-    pub async fn fetch(
-        &self,
-        project: &Project,
-        remote: &str,
-        updates: Vec<RefUpdate>,
-    ) -> Result<Decision, Error> {
+    pub async fn fetch(&self, project: &Project, remote: &str, moves: Moves) -> Result<Decision, Error> {
         self.remote(remote)?;
-        Ok(self.decide(Direction::Fetch, project, remote, updates, self.config().site.writes, None).await)
+        Ok(self.decide(Direction::Fetch, project, remote, moves, self.config().site.writes, None).await)
     }
 
     /// The same for a repository of that kind, listing the remote again after the wait.
@@ -129,11 +118,11 @@ impl Gate {
         project: &Project,
         remote: &str,
         kind: SiteKind,
-        updates: Vec<RefUpdate>,
+        moves: Moves,
         listing: &dyn RemoteRefs,
     ) -> Result<Decision, Error> {
         self.remote(remote)?;
-        Ok(self.decide(Direction::Fetch, project, remote, updates, kind, Some(listing)).await)
+        Ok(self.decide(Direction::Fetch, project, remote, moves, kind, Some(listing)).await)
     }
 
     /// Whether `project` replicates: every matcher has to select it.
@@ -175,7 +164,7 @@ impl Gate {
         direction: Direction,
         project: &Project,
         remote: &str,
-        updates: Vec<RefUpdate>,
+        moves: Moves,
         kind: SiteKind,
         listing: Option<&dyn RemoteRefs>,
     ) -> Decision {
@@ -184,13 +173,11 @@ impl Gate {
             direction,
             project,
             peer: remote,
-            format: format_of(&updates),
-            updates,
+            format: moves.format(),
             kind,
             source_of_truth: config.remotes.get(remote).is_some_and(|r| r.source_of_truth),
             mirror: config.remotes.get(remote).is_none_or(|r| r.mirror),
             gate: self.is_on(direction),
-            floor: true,
             rules: &config.rules,
             wait: match direction {
                 Direction::Push => config.push_wait,
@@ -200,7 +187,7 @@ impl Gate {
         };
         // One generation from the first look to the last.
         let filters = self.filters();
-        decide(request, self.sources(listing), &filters).await
+        decide(request, moves, self.sources(listing), &filters).await
     }
 
     /// Where a decision gets its facts.
@@ -214,15 +201,6 @@ impl Gate {
             rng: parts.rng.as_ref(),
         }
     }
-}
-
-/// The format of the first value on offer; an offer without any value is the same in both.
-pub(crate) fn format_of(updates: &[RefUpdate]) -> ObjectFormat {
-    let value = |update: &RefUpdate| match update.remote {
-        RemoteValue::Known(Some(oid)) => Some(oid),
-        _ => update.local,
-    };
-    updates.iter().find_map(value).map_or(ObjectFormat::Sha1, |oid: Oid| oid.format())
 }
 
 fn listed<'n>(names: impl Iterator<Item = &'n String>) -> String {

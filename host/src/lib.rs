@@ -39,9 +39,11 @@ pub use error::{Error, ErrorKind};
 pub use gate::{Gate, GateParts};
 pub use open::{CompilerProgram, Secret, System, exposed_refdb, open_refdb, utc};
 pub use replicate::Site;
-pub use report::{Counts, RefResult, Report};
+pub use report::{Counts, Report};
 pub use suggest::did_you_mean;
 
-pub use refgate_core::decision::{Decision, RefDecision, RefUpdate, Verdict};
+pub use refgate_core::decision::Decision;
 pub use refgate_core::table::RemoteValue;
-pub use refgate_core::{Direction, ObjectFormat, Oid, Project, Reason, RefName};
+pub use refgate_core::{
+    Direction, Held, Move, Moves, ObjectFormat, Oid, Project, Reason, RefName, RefUpdate, Refusal, State,
+};

@@ -5,13 +5,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use refgate_core::decision::{Decision, RefDecision};
-use refgate_core::{ChangeRef, GlobalRef, Lookup, Project, RefDbError, RefName};
+use refgate_core::{ChangeRef, Direction, GlobalRef, Lookup, Move, Moves, Project, RefDbError, RefName};
 
+use crate::Site;
 use crate::replicate::catch_up::deadline;
 use crate::replicate::offers::Listing;
-use crate::report::RefResult;
-use crate::{Direction, Site};
 
 /// Up to so many new names the ref-db is asked for what is below each; for more, all of the project is read once.
 const SCANS: usize = 256;
@@ -159,21 +157,13 @@ async fn below(
 /// Why kept refs of a push or fetch cannot be created at their destination, which holds `there`: for people.
 ///
 /// Looked at for refs only that were rejected; git says it in words of its own, which depend on where it noticed.
-pub(crate) fn in_the_way(
-    direction: Direction,
-    decision: &Decision,
-    results: &[RefResult],
-    there: &Listing,
-) -> Vec<String> {
-    let name = |one: &'_ RefDecision| match direction {
-        Direction::Push => one.remote_name.clone(),
-        Direction::Fetch => one.name.clone(),
+pub(crate) fn in_the_way(moves: &Moves, there: &Listing) -> Vec<String> {
+    let name = |one: Move<'_>| match moves.direction() {
+        Direction::Push => one.remote_name().clone(),
+        Direction::Fetch => one.name().clone(),
     };
-    let rows = decision.refs.iter().zip(results);
-    let rejected = rows.filter(|(one, result)| {
-        matches!(result, RefResult::Rejected(_)) && one.old.is_none() && one.new.is_some()
-    });
-    stands_in_the_way(&rejected.map(|(one, _)| name(one)).collect(), there)
+    let created = |one: &Move<'_>| one.state().has_failed() && one.old().is_none() && one.new().is_some();
+    stands_in_the_way(&moves.iter().filter(created).map(name).collect(), there)
 }
 
 /// The same for refs that could not be created in a repository that holds `there`.

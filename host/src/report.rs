@@ -1,8 +1,8 @@
 //! What a push or a fetch did, ref by ref, and its JSON document.
 
-use refgate_core::decision::{Decision, RefDecision, Verdict};
+use refgate_core::decision::Decision;
 use refgate_core::table::Seen;
-use refgate_core::{Direction, GlobalRef, Oid, Project, Reason};
+use refgate_core::{Direction, GlobalRef, Move, Moves, Oid, Project, Reason, State};
 use serde_json::{Value, json};
 
 use crate::replicate::Stuck;
@@ -18,38 +18,12 @@ pub struct Report {
     pub remote: String,
     /// Nothing was moved.
     pub dry_run: bool,
-    /// What was decided.
+    /// What was decided, and what became of every ref, in the order of the names.
     pub decision: Decision,
-    /// One per ref of the decision, in the same order.
-    pub results: Vec<RefResult>,
-    /// What catch-up moved of the local refs before the decision, and what of this site held back, in the order of the names.
-    pub catch_up: Vec<(RefDecision, RefResult)>,
+    /// The local refs that catch-up moved before the decision, and those that this site held back, in the order of the names.
+    pub catch_up: Moves,
     /// Refs that this site has accepted and cannot store, of those that were selected.
     pub stuck: Vec<Stuck>,
-}
-
-/// What became of one ref.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefResult {
-    /// The destination holds the new value.
-    Replicated,
-    /// The gate held it back.
-    HeldBack,
-    /// It was kept, and the destination refused; the text says why.
-    Rejected(String),
-    /// It was kept in a dry run.
-    NotSent,
-}
-
-impl std::fmt::Display for RefResult {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            RefResult::Replicated => f.write_str("replicated"),
-            RefResult::HeldBack => f.write_str("held-back"),
-            RefResult::Rejected(why) => write!(f, "rejected: {why}"),
-            RefResult::NotSent => f.write_str("not-sent"),
-        }
-    }
 }
 
 /// How many refs came out how.
@@ -70,16 +44,19 @@ pub struct Counts {
 impl Report {
     /// The numbers.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts { offered: self.results.len(), ..Counts::default() };
-        for (one, result) in self.decision.refs.iter().zip(&self.results) {
-            match one.verdict {
-                Verdict::Keep => counts.kept += 1,
-                Verdict::Discard { .. } => counts.discarded += 1,
-            }
-            match result {
-                RefResult::Replicated => counts.replicated += 1,
-                RefResult::Rejected(_) => counts.failed += 1,
-                RefResult::HeldBack | RefResult::NotSent => {}
+        let mut counts = Counts { offered: self.decision.moves.len(), ..Counts::default() };
+        for one in self.decision.moves.iter() {
+            match one.state() {
+                State::Held(_) => counts.discarded += 1,
+                State::Open => counts.kept += 1,
+                State::Done => {
+                    counts.kept += 1;
+                    counts.replicated += 1;
+                }
+                State::Refused(_) | State::Unknown(_) => {
+                    counts.kept += 1;
+                    counts.failed += 1;
+                }
             }
         }
         counts
@@ -87,8 +64,8 @@ impl Report {
 
     /// 1 when the destination refused something, or a ref of this site is stuck behind the ref-db, 3 when something was held back, else 0.
     pub fn exit_code(&self) -> u8 {
-        let held_back = |r: &RefDecision| r.verdict.reason().is_some_and(Reason::is_held_back);
-        let mut refs = self.decision.refs.iter().chain(self.catch_up.iter().map(|(one, _)| one));
+        let held_back = |one: Move<'_>| one.reason().is_some_and(Reason::is_held_back);
+        let mut refs = self.decision.moves.iter().chain(self.catch_up.iter());
         if self.counts().failed > 0 || !self.stuck.is_empty() {
             1
         } else if refs.any(held_back) {
@@ -100,7 +77,7 @@ impl Report {
 
     /// How many local refs catch-up moved before the decision; in a dry run, would move.
     pub fn caught_up(&self) -> usize {
-        self.catch_up.iter().filter(|(one, _)| one.verdict.is_keep()).count()
+        self.catch_up.iter().filter(|one| one.is_kept()).count()
     }
 
     /// The document of `--json`.
@@ -108,8 +85,7 @@ impl Report {
         let counts = self.counts();
         let filters = self.decision.plugins.iter().map(|p| json!({"name": p.name, "digest": p.digest}));
         let waits = self.decision.waits.iter().map(|w| json!({"ms": w.ms, "refs": w.refs}));
-        let refs = self.decision.refs.iter().zip(&self.results);
-        let refs = refs.map(|(one, result)| ref_json(&self.decision, one, result));
+        let refs = self.decision.moves.iter().map(|one| ref_json(&self.decision, one));
         let mut document = json!({
             "command": self.direction.name(),
             "project": self.project.as_str(),
@@ -130,7 +106,7 @@ impl Report {
             document["gate"] = json!("off");
         }
         if !self.catch_up.is_empty() {
-            let rows = self.catch_up.iter().map(|(one, result)| ref_json(&self.decision, one, result));
+            let rows = self.catch_up.iter().map(|one| ref_json(&self.decision, one));
             document["catch_up"] = rows.collect();
         }
         if !self.stuck.is_empty() {
@@ -142,34 +118,34 @@ impl Report {
 }
 
 /// One ref of a decision and what became of it, as in the document of a push or fetch.
-pub(crate) fn ref_json(decision: &Decision, one: &RefDecision, result: &RefResult) -> Value {
+pub(crate) fn ref_json(decision: &Decision, one: Move<'_>) -> Value {
     let mut out = json!({
-        "ref": one.name.to_string(),
-        "remote_ref": one.remote_name.to_string(),
-        "old": oid_json(one.old),
-        "new": oid_json(one.new),
+        "ref": one.name().to_string(),
+        "remote_ref": one.remote_name().to_string(),
+        "old": oid_json(one.old()),
+        "new": oid_json(one.new()),
     });
-    match &one.verdict {
-        Verdict::Keep => {
+    match one.held() {
+        None => {
             out["verdict"] = json!("keep");
-            out["reloaded"] = json!(one.reloaded);
+            out["reloaded"] = json!(one.is_reloaded());
         }
-        Verdict::Discard { reason, by } => {
+        Some(held) => {
             out["verdict"] = json!("discard");
-            out["reason"] = json!(reason.as_str());
-            if let (Reason::Own(_), Some(meaning)) = (reason, decision.meaning(reason, by)) {
+            out["reason"] = json!(held.reason.as_str());
+            if let (Reason::Own(_), Some(meaning)) = (&held.reason, decision.meaning(held)) {
                 out["meaning"] = json!(meaning);
             }
-            out["retryable"] = json!(reason.is_retryable());
-            out["by"] = json!(by);
-            out["local"] = oid_json(one.local);
-            out["global"] = global_json(one.global);
+            out["retryable"] = json!(held.reason.is_retryable());
+            out["by"] = json!(*held.by);
+            out["local"] = oid_json(one.local());
+            out["global"] = global_json(one.global());
         }
     }
-    if let Some(hint) = &one.hint {
+    if let Some(hint) = one.hint() {
         out["hint"] = json!(hint);
     }
-    out["result"] = json!(result.to_string());
+    out["result"] = json!(one.state().to_string());
     out
 }
 

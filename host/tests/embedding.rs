@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use refgate_core::{GlobalRefDb, MemoryRefDb, Oid};
-use refgate_host::{Config, Gate, Project, RefName, RefUpdate, RemoteValue, System, Verdict};
+use refgate_host::{Config, Direction, Gate, Moves, Project, RefName, RefUpdate, RemoteValue, System};
 
 #[path = "../examples/live.rs"]
 #[allow(dead_code, reason = "its main never ends")]
@@ -31,11 +31,9 @@ fn system() -> System {
 async fn held_back(gate: &Gate, oid: Oid) -> Option<String> {
     let update =
         RefUpdate::new(RefName::new("refs/heads/main").unwrap(), Some(oid), RemoteValue::Known(None));
-    let decision = gate.push(&Project::new("app").unwrap(), "site-b", vec![update]).await.unwrap();
-    match &decision.refs[0].verdict {
-        Verdict::Keep => None,
-        Verdict::Discard { reason, .. } => Some(reason.to_string()),
-    }
+    let moves = Moves::of(Direction::Push, [update]);
+    let decision = gate.push(&Project::new("app").unwrap(), "site-b", moves).await.unwrap();
+    decision.moves.get(0).reason().map(ToString::to_string)
 }
 
 #[tokio::test]

@@ -13,11 +13,11 @@ mod world;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use refgate_core::decision::{Decision, HOST, RefDecision, Verdict};
+use refgate_core::decision::{Decision, HOST};
 use refgate_core::future::ready;
 use refgate_core::{
-    Answer, BoxFuture, Direction, Enforcement, FilterError, FilterSet, Reason, RefBatch, RefFilter, RefName,
-    Rules, SiteKind, state,
+    Answer, BoxFuture, Direction, Enforcement, FilterError, FilterSet, Held, Move, Reason, RefBatch,
+    RefFilter, RefName, Rules, SiteKind, state,
 };
 use refgate_host::Config;
 use refgate_host::filters::Source;
@@ -70,9 +70,9 @@ impl Chains {
     ) {
         let world = World::new(setting, refs, others);
         let table = world.decide(rules, &self.table).await;
-        for (one, judged) in refs.iter().zip(&table.refs) {
+        for (one, judged) in refs.iter().zip(table.moves.iter()) {
             never_something_else(setting.direction, one, judged);
-            let said = judged.verdict.reason().map_or("keep".to_owned(), Reason::to_string);
+            let said = judged.reason().map_or("keep".to_owned(), Reason::to_string);
             *counts.entry(said).or_default() += 1;
         }
         for (kind, filters) in &self.shipped {
@@ -85,10 +85,10 @@ impl Chains {
 /// Verdict, reason, value and look are the same; and the filter says it itself, but where no bit of the state names the cause.
 fn same(setting: Setting, kind: &str, refs: &[Ref], table: &Decision, shipped: &Decision) {
     assert_eq!((&table.problems, &table.waits), (&shipped.problems, &shipped.waits), "{kind}, {setting:?}");
-    for (one, (table, shipped)) in refs.iter().zip(table.refs.iter().zip(&shipped.refs)) {
-        let told = |decision: &RefDecision| {
-            let reason = decision.verdict.reason().map(Reason::to_string);
-            (reason, decision.new, decision.old, decision.reloaded, decision.hint.clone())
+    for (one, (table, shipped)) in refs.iter().zip(table.moves.iter().zip(shipped.moves.iter())) {
+        let told = |one: Move<'_>| {
+            let reason = one.reason().map(Reason::to_string);
+            (reason, one.new(), one.old(), one.is_reloaded(), one.hint().map(str::to_owned))
         };
         assert_eq!(told(table), told(shipped), "{kind}, {setting:?}, {one:?}");
         // The rest is the host's own business: what it could not read, remotes that keep dead refs, and changes.
@@ -97,31 +97,31 @@ fn same(setting: Setting, kind: &str, refs: &[Ref], table: &Decision, shipped: &
             Reason::UntrackedDeletion => !setting.mirror,
             _ => one.name.as_bytes().starts_with(b"refs/changes/"),
         };
-        if let Verdict::Discard { reason, by } = &shipped.verdict {
-            assert!(by != HOST || left_to_the_host(reason), "{kind}, {setting:?}, {one:?}: {reason}");
+        if let Some(Held { reason, by, .. }) = shipped.held() {
+            assert!(**by != *HOST || left_to_the_host(reason), "{kind}, {setting:?}, {one:?}: {reason}");
         }
     }
 }
 
 /// A deletion never becomes an update, nor an update a deletion; and what turned into the other is held back, not final.
-fn never_something_else(direction: Direction, one: &Ref, judged: &RefDecision) {
+fn never_something_else(direction: Direction, one: &Ref, judged: Move<'_>) {
     let state = &one.state;
     let (deletion, source) = match direction {
         Direction::Push => (state.offered.is_none(), state.local[1]),
         Direction::Fetch => (state.remote == Some(None), state.remote_after.map_or(L::Absent, L::At)),
     };
-    assert_eq!(judged.deletion, deletion, "{one:?}");
-    assert!(!deletion || judged.new.is_none(), "{one:?}");
+    assert_eq!(judged.is_deletion(), deletion, "{one:?}");
+    assert!(!deletion || judged.new().is_none(), "{one:?}");
     // Names alone say nothing of values.
     if direction == Direction::Fetch && state.remote.is_none() {
         return;
     }
-    let Some(reason) = judged.verdict.reason() else {
-        return assert_eq!(judged.new.is_none(), deletion, "{one:?}");
+    let Some(reason) = judged.reason() else {
+        return assert_eq!(judged.new().is_none(), deletion, "{one:?}");
     };
     // What was offered at the first look may be there already, and a deleted change takes everything with it.
     let of_a_change = one.name.as_bytes().starts_with(b"refs/changes/");
-    if !judged.reloaded || *reason == Reason::RepositoryUnreadable || of_a_change {
+    if !judged.is_reloaded() || *reason == Reason::RepositoryUnreadable || of_a_change {
         return;
     }
     match (deletion, source, direction) {

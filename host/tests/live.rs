@@ -17,7 +17,7 @@ use refgate_core::{
     NoopRefDb, Oid, Project, RefBatch, RefName,
 };
 use refgate_host::live::{Live, LiveOptions};
-use refgate_host::{Config, Gate, GateParts, RefUpdate, RemoteValue, System};
+use refgate_host::{Config, Gate, GateParts, Moves, RefUpdate, RemoteValue, System};
 use refgate_runtime::{Event, Manifest, State};
 use tempfile::TempDir;
 
@@ -440,12 +440,13 @@ async fn a_decision_asks_its_source_once_and_uses_that_set_to_the_end() {
     });
     let offer = || {
         let name = RefName::new("refs/heads/x").unwrap();
-        vec![RefUpdate::new(name, Some(Oid::from_bytes(&[1; 20]).unwrap()), RemoteValue::Known(None))]
+        let new = Oid::from_bytes(&[1; 20]).ok();
+        Moves::of(Direction::Push, [RefUpdate::new(name, new, RemoteValue::Known(None))])
     };
     for generation in 1..=3 {
         let decision = gate.push(&Project::new("p").unwrap(), "b", offer()).await.unwrap();
         assert_eq!((decision.generation, decision.waits.len()), (generation, 1));
-        assert!(decision.refs[0].reloaded, "it was looked at twice");
+        assert!(decision.moves.get(0).is_reloaded(), "it was looked at twice");
     }
     assert_eq!(source.0.load(Ordering::Relaxed), 3);
 }

@@ -21,7 +21,7 @@ use refgate_host::gated::observe::{self, Change};
 use refgate_host::gated::{Push, Witness, receive};
 use refgate_host::replicate::catch_up_refs;
 use refgate_host::{
-    Config, Gate, GateParts, Oid, Project, Reason, RefName, RefUpdate, RemoteValue, Site, Verdict,
+    Config, Direction, Gate, GateParts, Moves, Oid, Project, Reason, RefName, RefUpdate, RemoteValue, Site,
 };
 
 /// Time that passes when somebody waits.
@@ -235,16 +235,18 @@ fn names() -> [RefName; 2] {
 #[tokio::test]
 async fn a_decision_keeps_nothing() {
     let lab = Lab::new().await;
-    let offer = || names().map(|name| RefUpdate::new(name, Some(lab.old), RemoteValue::Known(None))).to_vec();
+    let offer = || {
+        let update = |name| RefUpdate::new(name, Some(lab.old), RemoteValue::Known(None));
+        Moves::of(Direction::Push, names().map(update))
+    };
     let decide = || async { lab.site.gate.push(&lab.project, "b", offer()).await.unwrap() };
-    let kept = decide().await.refs.iter().filter(|one| matches!(one.verdict, Verdict::Keep)).count();
+    let kept = decide().await.moves.iter().filter(|one| one.is_kept()).count();
     assert_eq!(kept, 2, "with all answers");
     for how in [READ, READ | MORE] {
         lab.answers(how);
         let decision = decide().await;
-        for one in &decision.refs {
-            let Verdict::Discard { reason, .. } = &one.verdict else { panic!("{} is kept", one.name) };
-            assert_eq!(*reason, Reason::RefdbUnavailable);
+        for one in decision.moves.iter() {
+            assert_eq!(one.reason(), Some(&Reason::RefdbUnavailable), "{}", one.name());
         }
         assert!(decision.problems[0].contains("answers to `get_many` of 2 refs"), "{:?}", decision.problems);
     }

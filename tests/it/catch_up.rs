@@ -40,7 +40,7 @@ fn a_dry_run_moves_nothing_and_says_what_a_run_would_do() {
         let options = Options { dry_run: true, ..Options::default() };
         let report = lab.try_push("A", "B", &options).await.unwrap();
         assert_eq!((told(&report), report.caught_up()), (vec!["main=not-sent".to_owned()], 1));
-        assert_eq!(decided(&report, "main").new, Some(c1), "the value that catch-up would have set");
+        assert_eq!(decided(&report, "main").new(), Some(c1), "the value that catch-up would have set");
         assert!(lab.clock().slept().is_empty(), "nothing is stale after catch-up");
         let report = lab.try_fetch("A", "B", &options).await.unwrap();
         assert_eq!((told(&report), report.caught_up()), (vec![], 1));

@@ -30,7 +30,7 @@ fn they_go_to_a_gated_site_and_to_a_pure_mirror() {
             let lab = amended(kind).await;
             let report = lab.push("A", "B").await;
             assert_eq!(told(&report), ["main=replicated", "topic=replicated"], "{kind}");
-            assert!(decided(&report, "topic").deletion);
+            assert!(decided(&report, "topic").is_deletion());
             assert_eq!(lab.repo("A").refs(), lab.repo("B").refs());
         });
     }
@@ -60,12 +60,12 @@ fn an_ungated_site_keeps_what_it_has_and_the_hint_names_the_key() {
         let report = lab.push("A", "B").await;
         assert_eq!(told(&report), ["main=remote-diverged", "topic=remote-diverged"]);
         for name in ["main", "topic"] {
-            let hint = decided(&report, name).hint.as_deref().unwrap_or_default();
+            let hint = decided(&report, name).hint().unwrap_or_default();
             assert!(hint.contains("remote.B.writes"), "{name}: {hint}");
         }
         let report = lab.fetch("B", "A").await;
         assert_eq!(told(&report), ["main=local-diverged", "topic=local-diverged"]);
-        let hint = decided(&report, "main").hint.as_deref().unwrap_or_default();
+        let hint = decided(&report, "main").hint().unwrap_or_default();
         assert!(hint.contains("site.writes"), "{hint}");
         assert_eq!(lab.repo("B").refs(), before);
     });

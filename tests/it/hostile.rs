@@ -101,7 +101,9 @@ fn check(harm: Harm, doing: &str, expected: &str, said: String) {
 /// The error, or why the branch was not taken.
 fn words(done: Result<refgate_host::Report, Error>) -> String {
     match done {
-        Ok(report) => report.results.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Ok(report) => {
+            report.decision.moves.iter().map(|one| one.state().to_string()).collect::<Vec<_>>().join("\n")
+        }
         Err(error) => error.to_string(),
     }
 }
@@ -112,7 +114,7 @@ fn a_remote_that_refuses_one_object_per_request_is_not_asked_for_each() {
         let remote = Hostile::start(Harm::OneByOne);
         let lab = site(&remote, "").await;
         let report = lab.try_fetch("A", "H", &Options::default()).await.unwrap();
-        assert_eq!(report.results.len(), Hostile::REFS);
+        assert_eq!(report.decision.moves.len(), Hostile::REFS);
         let sessions = remote.sessions();
         assert!(sessions < 60, "{sessions} sessions for {} refs", Hostile::REFS);
         let last = (0..Hostile::REFS).map(|n| refusal(&report, &n.to_string()));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use refgate_core::{BoxFuture, GlobalRef, Oid, Project, RefName};
 use refgate_git::RefLocks;
+use refgate_host::Report;
 use refgate_host::replicate::{Options, Progress, fetch};
-use refgate_host::{RefResult, Report};
 use refgate_tests::{Lab, PROJECT, full_name, run};
 
 use crate::{refusal, told};
@@ -193,7 +193,7 @@ fn a_change_one_of_whose_refs_is_busy_stays_whole() {
         lab.record("B", meta, GlobalRef::Untracked, at).await;
         let (writer, _) = RefLocks::try_acquire(&lab.path("A"), &[name(patch_set)]).unwrap();
         let report = lab.fetch("A", "B").await;
-        assert!(report.results.iter().all(|r| matches!(r, RefResult::Rejected(_))), "{report:?}");
+        assert!(report.decision.moves.iter().all(|one| one.state().has_failed()), "{report:?}");
         assert!(refusal(&report, meta).contains("of the same change"), "{report:?}");
         assert!(lab.repo("A").refs().is_empty());
         drop(writer);

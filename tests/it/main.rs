@@ -29,8 +29,7 @@ mod tidy_tests;
 mod tidy_text;
 mod tree;
 
-use refgate_core::decision::RefDecision;
-use refgate_host::Report;
+use refgate_host::{Move, Report};
 
 /// `name=outcome` per ref, in the order of the report, short names for branches.
 fn told(report: &Report) -> Vec<String> {
@@ -38,15 +37,13 @@ fn told(report: &Report) -> Vec<String> {
 }
 
 /// What was decided about a branch or a ref.
-fn decided<'r>(report: &'r Report, name: &str) -> &'r RefDecision {
+fn decided<'r>(report: &'r Report, name: &str) -> Move<'r> {
     let full = refgate_tests::full_name(name);
-    let found = report.decision.refs.iter().find(|one| one.name.to_string() == full);
+    let found = report.decision.moves.iter().find(|one| one.name().to_string() == full);
     found.unwrap_or_else(|| panic!("`{name}` is not in the report"))
 }
 
 /// What the destination said when it refused a ref.
 fn refusal(report: &Report, name: &str) -> String {
-    let full = refgate_tests::full_name(name);
-    let at = report.decision.refs.iter().position(|one| one.name.to_string() == full);
-    report.results[at.expect("it is in the report")].to_string()
+    decided(report, name).state().to_string()
 }

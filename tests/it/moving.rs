@@ -37,7 +37,7 @@ fn a_stale_ref_that_catches_up_during_the_wait_goes_with_its_reloaded_value() {
         let report = lab.push("A", "B").await;
         assert_eq!(told(&report), ["main=replicated"]);
         let main = decided(&report, "main");
-        assert_eq!((main.reloaded, main.new), (true, Some(c2)));
+        assert_eq!((main.is_reloaded(), main.new()), (true, Some(c2)));
         assert_eq!(lab.repo("B").get("main"), Some(c2));
         assert_eq!(report.decision.waits.len(), 1);
         let ms = report.decision.waits[0].ms;
@@ -175,7 +175,7 @@ fn a_ref_that_is_gone_before_its_objects_came_is_reported_and_the_others_go() {
         let report = fetch(&site, &project, "B", &Options::default(), progress).await.unwrap();
         assert_eq!(told(&report), ["main=not-up-to-date", "topic=replicated"]);
         assert_eq!(report.exit_code(), 3);
-        assert!(decided(&report, "main").hint.as_ref().unwrap().contains("run again"));
+        assert!(decided(&report, "main").hint().unwrap().contains("run again"));
         assert_eq!(lab.repo("A").get("main"), None);
     });
 }

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use refgate_core::{GlobalRef, ObjectFormat, Oid, Project};
-use refgate_host::RefResult;
-use refgate_host::Report;
 use refgate_host::heal::{self, RowResult, heal};
 use refgate_host::replicate::Options;
+use refgate_host::{Report, State};
 use refgate_tests::{Lab, PROJECT, Repo, Setup, run};
 
 /// Something that keeps the branch `x` from being moved.
@@ -200,11 +199,9 @@ impl Place {
 
 /// What a report says of `x` beside that it was replicated, and its exit code.
 fn of_x(report: &Report) -> (Option<String>, u8) {
-    let at = report.decision.refs.iter().position(|one| one.name.to_string() == "refs/heads/x");
-    let said = at.and_then(|at| match &report.results[at] {
-        RefResult::Replicated => None,
-        result => Some(format!("{result} {}", report.decision.refs[at].hint.clone().unwrap_or_default())),
-    });
+    let x = report.decision.moves.iter().find(|one| one.name().to_string() == "refs/heads/x");
+    let said = x.filter(|x| *x.state() != State::Done);
+    let said = said.map(|x| format!("{} {}", x.state(), x.hint().unwrap_or_default()));
     let stuck = report.stuck.iter().find(|one| one.name.to_string() == "refs/heads/x");
     let broken = report.decision.problems.iter().find(|problem| problem.contains("refs/heads/x"));
     let told = [said, stuck.map(|one| one.why.clone()), broken.cloned()];
@@ -277,7 +274,7 @@ fn a_name_that_one_storage_cannot_hold_stops_no_other_ref() {
         for report in [lab.fetch("A", "B").await, lab.push("B", "A").await, lab.fetch("A", "B").await] {
             let told = [
                 report.stuck.iter().map(|one| one.why.clone()).collect(),
-                report.results.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                report.decision.moves.iter().map(|one| one.state().to_string()).collect::<Vec<_>>(),
             ]
             .concat();
             assert_eq!(report.exit_code(), 1, "{told:?}");
@@ -316,12 +313,12 @@ fn a_damaged_ref_at_the_remote_is_named_and_the_others_travel() {
         assert!(
             crate::refusal(&report, "main").contains("`refs/heads/e` is damaged at `B`"),
             "{:?}",
-            report.results
+            report.decision.moves
         );
         for report in [report, lab.fetch("A", "B").await] {
             assert_ne!(report.exit_code(), 0);
             let e = crate::decided(&report, "e");
-            let hint = e.hint.clone().unwrap_or_default();
+            let hint = e.hint().unwrap_or_default();
             assert!(hint.contains("damaged there") && hint.contains("`B`"), "{hint}");
         }
         assert_eq!(a.get("new"), Some(c0));

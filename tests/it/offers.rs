@@ -72,7 +72,7 @@ fn the_first_refspec_that_matches_wins() {
         );
         let report = lab.push("A", "B").await;
         assert_eq!(told(&report), ["main=replicated", "topic=replicated"]);
-        assert_eq!(report.decision.refs[0].remote_name.to_string(), "refs/heads/trunk");
+        assert_eq!(report.decision.moves.get(0).remote_name().to_string(), "refs/heads/trunk");
         let there: Vec<_> = lab.repo("B").refs().into_iter().collect();
         assert_eq!(there, [("refs/heads/trunk".to_owned(), main), ("refs/mirror/topic".to_owned(), topic)]);
         // Without `+` nothing is forced.

@@ -49,11 +49,8 @@ fn a_filter_that_keeps_everything_does_not_open_the_gate_nor_does_its_removal() 
         lab.configure("A", deed);
         let report = lab.push("A", "B").await;
         assert_eq!(told(&report), ["fresh=replicated", "main=not-up-to-date"]);
-        let by = match &decided(&report, "main").verdict {
-            refgate_core::decision::Verdict::Discard { by, .. } => by.clone(),
-            kept => panic!("{kept:?}"),
-        };
-        assert_eq!(by, "host");
+        let held = decided(&report, "main").held().expect("it is held back");
+        assert_eq!(&*held.by, "host");
         // It replaced the shipped filter, which would have asked for a wait.
         assert!(report.decision.waits.is_empty());
 

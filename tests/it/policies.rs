@@ -56,9 +56,9 @@ async fn push(at: &Site, dry_run: bool) -> Report {
 
 /// What catch-up's rows say.
 fn rows(report: &Report) -> Vec<String> {
-    let row = |(one, result): &(refgate_host::RefDecision, refgate_host::RefResult)| {
-        let why = one.verdict.reason().map_or(result.to_string(), ToString::to_string);
-        format!("{}={why}", one.name.to_string().trim_start_matches("refs/heads/"))
+    let row = |one: refgate_host::Move<'_>| {
+        let why = one.reason().map_or(one.state().to_string(), ToString::to_string);
+        format!("{}={why}", one.name().to_string().trim_start_matches("refs/heads/"))
     };
     report.catch_up.iter().map(row).collect()
 }
@@ -149,7 +149,7 @@ fn a_hook_asks_about_the_refs_of_its_push_only() {
         let held = site(&lab, "B", &["refs/tags/v1", "main"]).await;
         let one = [RefName::new("refs/heads/main").unwrap()];
         let done = catch_up_refs(&held, &project(), &repository(&lab, "B"), &one).await.unwrap();
-        let names: Vec<String> = done.held.iter().map(|one| one.name.to_string()).collect();
+        let names: Vec<String> = done.held.iter().map(|one| one.name().to_string()).collect();
         assert_eq!((names, moved(&done).len()), (vec!["refs/heads/main".to_owned()], 0));
     });
 }

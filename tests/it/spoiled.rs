@@ -85,7 +85,7 @@ fn a_ref_that_a_hook_dislikes_is_named_with_what_to_write() {
         assert_eq!(refusal(&report, "main"), "replicated");
         let said = refusal(&report, "refs/pull/1/head");
         assert!(said.contains("pre-receive hook declined") && said.contains("no refs/pull/1/head"), "{said}");
-        let hint = decided(&report, "refs/pull/1/head").hint.clone().unwrap();
+        let hint = decided(&report, "refs/pull/1/head").hint().unwrap();
         assert!(hint.contains("push = ^refs/pull/*"), "{hint}");
         lab.configure("A", "[remote \"B\"]\npush = +refs/*:refs/*\npush = ^refs/pull/*");
         assert_eq!(told(&lab.push("A", "B").await), Vec::<String>::new(), "what the hint says helps");

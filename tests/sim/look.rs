@@ -1,14 +1,17 @@
 //! One decision of the product: where it reads from, one step per read, and how rules are taken out of it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
-use refgate_core::decision::{Decision, RefDecision, RefUpdate, Request, Sources, Verdict, decide};
+use refgate_core::ablation;
+use refgate_core::decision::{Decision, Request, Sources, decide};
 use refgate_core::refdb::Entries;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, Answer, BoxFuture, Deadline, Direction, FilterError, FilterSet, GlobalRef, LocalError,
-    LocalRefs, LocalValue, Lookup, ObjectFormat, Oid, Project, Reason, RefBatch, RefDbError, RefDbErrorKind,
-    RefFilter, RefName, ReloadWait, RemoteRefs, SiteKind,
+    LocalRefs, LocalValue, Lookup, Move, Moves, ObjectFormat, Oid, Project, Reason, RefBatch, RefDbError,
+    RefDbErrorKind, RefFilter, RefName, RefUpdate, ReloadWait, RemoteRefs, SiteKind,
 };
 
 use crate::config::Rule;
@@ -85,7 +88,7 @@ impl Look {
         let update = |(name, local, remote): &(Ref, Value, Value)| {
             let remote = RemoteValue::Known(remote.map(Commit::oid));
             let update = RefUpdate::new(NAMES[*name].clone(), local.map(Commit::oid), remote);
-            RefUpdate { meta_there, ..update }
+            RefUpdate { meta_there, ..update.forced() }
         };
         let direction = if purpose == Purpose::Push { Direction::Push } else { Direction::Fetch };
         let catch_up = purpose == Purpose::CatchUp;
@@ -94,12 +97,10 @@ impl Look {
             project: &PROJECT,
             peer: "peer",
             format: ObjectFormat::Sha1,
-            updates: offers.iter().map(update).collect(),
             kind: if catch_up || !sim.has(Rule::UngatedSites) { SiteKind::Gated } else { kind },
             source_of_truth: false,
             mirror: true,
             gate: true,
-            floor: catch_up || sim.has(Rule::UpToDate),
             rules: &RULES,
             wait: ReloadWait { min_ms: 1, max_random_ms: if catch_up { 0 } else { 30 } },
             refdb_timeout: std::time::Duration::from_secs(1),
@@ -118,12 +119,16 @@ impl Look {
         if holds.contains(&true) && (!catch_up || sim.has(Rule::Policies)) {
             filters.fetch.push(Arc::new(Policy(holds)));
         }
-        let decision = decide(request, sources, &filters).await;
-        let moved_meta = decision.refs.iter().any(|one| {
+        let moves = Moves::of(direction, offers.iter().map(update));
+        let floor = catch_up || sim.has(Rule::UpToDate);
+        let away: &[ablation::Rule] = if floor { &[] } else { &[ablation::Rule::Floor] };
+        let mut decision = pin!(decide(request, moves, sources, &filters));
+        let decision = poll_fn(|cx| ablation::without(away, || decision.as_mut().poll(cx))).await;
+        let moved_meta = decision.moves.iter().any(|one| {
             let offered = |(name, local, remote): &(Ref, Value, Value)| {
-                *name == META && [local, remote].iter().any(|value| value.map(Commit::oid) == one.new)
+                *name == META && [local, remote].iter().any(|value| value.map(Commit::oid) == one.new())
             };
-            index(&one.name) == META && one.reloaded && !offers.iter().any(offered)
+            index(one.name()) == META && one.is_reloaded() && !offers.iter().any(offered)
         });
         look.kept(decision, moved_meta)
     }
@@ -132,12 +137,11 @@ impl Look {
         let mut world = self.sim.world();
         let seen = *self.seen.lock().expect("nobody panics with it");
         let mut kept = Vec::new();
-        for one in decision.refs {
-            let name = index(&one.name);
+        for one in decision.moves.iter() {
+            let name = index(one.name());
             let to_commit = |oid: Option<Oid>| oid.map(Commit::of);
-            let change = Change { name, old: to_commit(one.old), new: to_commit(one.new) };
-            let verdict =
-                if self.is_let_through(name, &one, moved_meta) { &Verdict::Keep } else { &one.verdict };
+            let change = Change { name, old: to_commit(one.old()), new: to_commit(one.new()) };
+            let reason = one.reason().filter(|_| !self.is_let_through(name, one, moved_meta));
             crate::say!(
                 world,
                 "{:?} {}: {} {} -> {}, ref-db {}{}: {}",
@@ -147,10 +151,10 @@ impl Look {
                 show(change.old),
                 show(change.new),
                 word(seen[name]),
-                if one.reloaded { ", second look" } else { "" },
-                verdict.reason().map_or("keep", |r| r.as_str())
+                if one.is_reloaded() { ", second look" } else { "" },
+                reason.map_or("keep", |r| r.as_str())
             );
-            match verdict.reason() {
+            match reason {
                 Some(reason) => world.count(match reason.as_str() {
                     "remote-diverged" => "held: remote-diverged",
                     "local-diverged" => "held: local-diverged",
@@ -171,10 +175,10 @@ impl Look {
                         );
                         world.ledger.breaks("H1", text);
                     }
-                    if one.reloaded {
+                    if one.is_reloaded() {
                         world.count("kept at the second look");
                     }
-                    if one.deletion {
+                    if one.is_deletion() {
                         world.count("kept deletion");
                     }
                     kept.push(Kept { change, seen: seen[name] });
@@ -185,11 +189,11 @@ impl Look {
     }
 
     /// Whether the rule that discards a ref is switched off.
-    fn is_let_through(&self, name: Ref, one: &RefDecision, moved_meta: bool) -> bool {
-        let rule = match one.verdict.reason() {
+    fn is_let_through(&self, name: Ref, one: Move<'_>, moved_meta: bool) -> bool {
+        let rule = match one.reason() {
             _ if self.purpose == Purpose::CatchUp => return false,
             Some(Reason::DeletedGlobally) if refs::is_patch_set(name) => Rule::DeletedChange,
-            _ if one.deletion => Rule::DeletionCheck,
+            _ if one.is_deletion() => Rule::DeletionCheck,
             Some(Reason::OutdatedMeta | Reason::GroupIncomplete)
                 if moved_meta && !self.sim.has(Rule::ReloadedMeta) =>
             {

@@ -1,14 +1,13 @@
 //! Replication sessions, step by step as the product runs them: push and fetch.
 
 use refgate_core::GlobalRef;
-use refgate_core::decision::metas_after;
 
 use crate::catch_up::catch_up;
 use crate::config::Rule;
 use crate::dag::{Commit, Value, show};
 use crate::ledger::commit;
 use crate::look::{Kept, Look, Purpose};
-use crate::refs::{self, COUNT, META, NAMES, Ref, short};
+use crate::refs::{self, COUNT, META, Ref, short};
 use crate::say;
 use crate::task::step;
 use crate::world::{Change, Shared, World};
@@ -31,7 +30,12 @@ pub async fn push(sim: Shared, from: usize, to: usize) {
         .filter(|i| dies.is_some() && refs::is_patch_set(kept[*i].change.name) && goes(&kept[*i]))
         .collect();
     let waiting = match dies {
-        None => metas_after(kept.iter().map(|k| &NAMES[k.change.name])),
+        None => {
+            let others: Vec<usize> =
+                (0..kept.len()).filter(|i| refs::is_patch_set(kept[*i].change.name)).collect();
+            let meta = kept.iter().position(|k| k.change.name == META).filter(|_| !others.is_empty());
+            meta.into_iter().map(|meta| (meta, others.clone())).collect()
+        }
         Some(_) => Vec::new(),
     };
     let metas: Vec<usize> = waiting.iter().map(|(meta, _)| *meta).collect();

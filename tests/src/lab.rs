@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::decision::Verdict;
 use refgate_core::{Clock, FilterSource, ObjectFormat, Project};
 use refgate_git::GitRepositories;
 use refgate_host::filters::Loader;
 use refgate_host::gated::Witness;
 use refgate_host::replicate::{self, Options, Silent};
-use refgate_host::{Config, Error, Gate, GateParts, RefResult, Report, Site, System, open_refdb};
+use refgate_host::{Config, Error, Gate, GateParts, Move, Report, Site, State, System, open_refdb};
 
 use crate::clock::RealClock;
 use crate::far::FarRefDb;
@@ -266,17 +265,16 @@ fn loader(system: &System) -> &'static Loader {
 
 /// What became of every ref of a report: the reason, or `replicated`, `rejected`, `not-sent`. Branches have short names.
 pub fn outcomes(report: &Report) -> Vec<(String, String)> {
-    let refs = report.decision.refs.iter().zip(&report.results);
-    let one = |(decided, result): (&refgate_host::RefDecision, &RefResult)| {
-        let outcome = match (&decided.verdict, result) {
-            (Verdict::Discard { reason, .. }, _) => reason.to_string(),
-            (Verdict::Keep, RefResult::Rejected(_)) => "rejected".into(),
-            (Verdict::Keep, other) => other.to_string(),
+    let one = |one: Move<'_>| {
+        let outcome = match one.state() {
+            State::Held(held) => held.reason.to_string(),
+            State::Refused(_) | State::Unknown(_) => "rejected".into(),
+            other => other.to_string(),
         };
-        let name = decided.name.to_string();
+        let name = one.name().to_string();
         (name.strip_prefix("refs/heads/").map(str::to_owned).unwrap_or(name), outcome)
     };
-    refs.map(one).collect()
+    report.decision.moves.iter().map(one).collect()
 }
 
 /// Runs a test.

@@ -10,13 +10,13 @@ use std::time::Duration;
 use common::{BenchClock, line, median, title};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::decision::{RefUpdate, Request, Sources, decide};
+use refgate_core::decision::{Request, Sources, decide};
 use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, Answer, BoxFuture, Direction, Entry, FilterError, FilterSet, GlobalRef, LocalError,
-    LocalRefs, LocalValue, MemoryRefDb, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName, ReloadWait,
-    Rules, SiteKind,
+    LocalRefs, LocalValue, MemoryRefDb, Moves, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName,
+    RefUpdate, ReloadWait, Rules, SiteKind,
 };
 use refgate_filter_push::Answer as Shipped;
 use refgate_host::filters::{Loader, Source};
@@ -89,7 +89,9 @@ impl World {
             let newest = if stale > 0 && i % stale == 0 { oid(i + 1_000_000) } else { oid(i) };
             refdb.set(&project, &name, Entry::new(GlobalRef::At(newest)));
             local.insert(name.clone(), oid(i));
-            updates.push(RefUpdate::new(name, Some(oid(i)), RemoteValue::Known(Some(oid(i + 2_000_000)))));
+            updates.push(
+                RefUpdate::new(name, Some(oid(i)), RemoteValue::Known(Some(oid(i + 2_000_000)))).forced(),
+            );
         }
         World { project, updates, local: Local(local), refdb }
     }
@@ -101,12 +103,10 @@ impl World {
             project: &self.project,
             peer: "site-b",
             format: ObjectFormat::Sha1,
-            updates: self.updates.clone(),
             kind: SiteKind::Gated,
             source_of_truth: false,
             mirror: true,
             gate: true,
-            floor: true,
             rules: &rules,
             wait: ReloadWait { min_ms: 0, max_random_ms: 0 },
             refdb_timeout: Duration::from_secs(60),
@@ -114,7 +114,8 @@ impl World {
         let rng: Mutex<SmallRng> = Mutex::new(SmallRng::seed_from_u64(1));
         let sources =
             Sources { refdb: &self.refdb, local: &self.local, remote: None, clock: &BenchClock, rng: &rng };
-        black_box(runtime.block_on(decide(request, sources, filters)));
+        let moves = Moves::of(Direction::Push, self.updates.clone());
+        black_box(runtime.block_on(decide(request, moves, sources, filters)));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows wasm. What a decision needs from outside comes through the traits
 //! [`GlobalRefDb`], [`LocalRefs`], [`RemoteRefs`], [`RefFilter`], [`ProjectMatcher`] and [`Clock`].
 
+pub mod ablation;
 mod batch;
 pub mod chain;
 pub mod decision;
@@ -11,6 +12,7 @@ mod filter;
 pub mod future;
 mod group;
 mod local;
+pub mod moves;
 mod name;
 mod oid;
 mod policy;
@@ -32,7 +34,8 @@ pub use filter::{
 pub use future::BoxFuture;
 pub use group::{ChangePart, ChangeRef, is_meta, is_patch_set, meta_of};
 pub use local::{AncestryQuery, LocalError, LocalRefs, LocalValue, RemoteRefs};
-pub use name::{NameError, Project, RefName, escape, unescape};
+pub use moves::{Held, Move, Moves, RefUpdate, Refusal, State};
+pub use name::{NameError, Project, RefName, RefNames, escape, unescape};
 pub use oid::{ObjectFormat, Oid, OidError};
 pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_excluded};
 pub use private::{is_one_component, is_own, is_private, is_rescued, offerable};

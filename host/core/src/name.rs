@@ -1,47 +1,127 @@
 //! Names of refs and projects: what is legal, and how bytes that are not UTF-8 are written for people.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::is_unseen;
 
 /// A full ref name as bytes, legal for `git check-ref-format`: `refs/…` or a one-level name like `HEAD`.
 ///
-/// Names sort as bytes, which is git's own order.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RefName(Arc<[u8]>);
+/// Names sort as bytes, which is git's own order. A clone shares the bytes, and names that [`RefNames`] made share them with
+/// each other: one that is kept for long keeps up to 1 MiB.
+#[derive(Clone)]
+pub struct RefName {
+    text: Arc<[u8]>,
+    start: u32,
+    end: u32,
+}
 
 impl RefName {
     /// Checks `name` by the rules of git-check-ref-format(1) with `--allow-onelevel`.
-    pub fn new(name: impl Into<Vec<u8>>) -> Result<RefName, NameError> {
-        let name = name.into();
-        match ref_name_problem(&name) {
-            None => Ok(RefName(name.into())),
-            Some(why) => Err(NameError { of: "ref", name: escape(&name), why }),
-        }
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn new(name: impl AsRef<[u8]>) -> Result<RefName, NameError> {
+        let name = checked_ref_name(name.as_ref())?;
+        Ok(RefName { text: name.into(), start: 0, end: name.len() as u32 })
     }
 
     /// The name as git writes it.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.text[self.start as usize..self.end as usize]
     }
 
     /// Undoes [`escape`]: `%XX` is a byte.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new).
     pub fn from_escaped(text: &str) -> Result<RefName, NameError> {
         RefName::new(unescape(text))
     }
 }
 
+/// Makes many names with few allocations.
+#[derive(Debug, Default)]
+pub struct RefNames {
+    names: Vec<RefName>,
+    /// The bytes of the last names, which get their place when there are enough of them.
+    open: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+/// Names share this many bytes at most, or the bytes of one longer name.
+const SHARED_BYTES: usize = 1 << 20;
+
+impl RefNames {
+    /// Adds a name.
+    ///
+    /// # Errors
+    /// As of [`RefName::new`]; nothing is added then.
+    pub fn push(&mut self, name: &[u8]) -> Result<(), NameError> {
+        let name = checked_ref_name(name)?;
+        if self.open.len() + name.len() > SHARED_BYTES {
+            self.share();
+        }
+        self.open.extend_from_slice(name);
+        self.ends.push(self.open.len() as u32);
+        Ok(())
+    }
+
+    /// The names in the order in which they were added.
+    pub fn finish(mut self) -> Vec<RefName> {
+        self.share();
+        self.names
+    }
+
+    fn share(&mut self) {
+        let text: Arc<[u8]> = std::mem::take(&mut self.open).into();
+        let mut start = 0;
+        self.names.extend(self.ends.drain(..).map(|end| {
+            let name = RefName { text: text.clone(), start, end };
+            start = end;
+            name
+        }));
+    }
+}
+
+impl PartialEq for RefName {
+    fn eq(&self, other: &RefName) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for RefName {}
+
+impl Hash for RefName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl PartialOrd for RefName {
+    fn partial_cmp(&self, other: &RefName) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RefName {
+    fn cmp(&self, other: &RefName) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
 impl Borrow<[u8]> for RefName {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
 impl fmt::Display for RefName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape(&self.0))
+        f.write_str(&escape(self.as_bytes()))
     }
 }
 
@@ -63,10 +143,23 @@ pub struct NameError {
     pub why: &'static str,
 }
 
+/// Longest name that is taken, in bytes: far above what any file system or protocol of git's carries.
+const MAX_REF_NAME: usize = 1 << 30;
+
+fn checked_ref_name(name: &[u8]) -> Result<&[u8], NameError> {
+    match ref_name_problem(name) {
+        None => Ok(name),
+        Some(why) => Err(NameError { of: "ref", name: escape(name), why }),
+    }
+}
+
 /// The rules of git-check-ref-format(1), in its order.
 fn ref_name_problem(name: &[u8]) -> Option<&'static str> {
     if name.is_empty() {
         return Some("it is empty");
+    }
+    if name.len() > MAX_REF_NAME {
+        return Some("it is longer than a gibibyte");
     }
     if name == b"@" {
         return Some("it is the single character `@`");
@@ -233,7 +326,7 @@ mod tests {
         for good in ["refs/heads/main", "HEAD", "refs/heads/a@b", "refs/heads/-x", "refs/heads/é"] {
             assert!(RefName::new(good).is_ok(), "{good}");
         }
-        assert!(RefName::new(b"refs/heads/\xff".to_vec()).is_ok());
+        assert!(RefName::new(b"refs/heads/\xff").is_ok());
         for bad in [
             "",
             "@",
@@ -259,6 +352,22 @@ mod tests {
         ] {
             assert!(RefName::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn many_names_share_their_bytes_and_are_what_they_are_alone() {
+        let long = format!("refs/heads/{}", "x".repeat(SHARED_BYTES));
+        let all: Vec<String> = (0..100_000).map(|i| format!("refs/heads/a{i}")).chain([long]).collect();
+        let mut names = RefNames::default();
+        all.iter().for_each(|name| names.push(name.as_bytes()).unwrap());
+        assert!(names.push(b"refs/heads/a b").is_err());
+        let names = names.finish();
+        let alone: Vec<RefName> = all.iter().map(|name| RefName::new(name).unwrap()).collect();
+        assert_eq!(names, alone);
+        let places: std::collections::BTreeSet<*const u8> = names.iter().map(|n| n.text.as_ptr()).collect();
+        assert!(places.len() < 5, "{}", places.len());
+        let hashed: std::collections::HashSet<RefName> = names.into_iter().collect();
+        assert!(alone.iter().all(|name| hashed.contains(name) && hashed.contains(name.as_bytes())));
     }
 
     #[test]

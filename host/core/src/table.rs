@@ -132,24 +132,41 @@ impl Judgement {
     }
 }
 
+/// The value at the destination that an update overwrites.
+pub(crate) fn overwritten(direction: Direction, local: Option<Oid>, remote: RemoteValue) -> Option<Oid> {
+    match (direction, remote) {
+        (Direction::Push, RemoteValue::Known(remote)) => remote,
+        (Direction::Push, RemoteValue::Unknown) => None,
+        (Direction::Fetch, _) => local,
+    }
+}
+
+/// The value that an update that is no deletion puts in its place.
+pub(crate) fn replacement(
+    direction: Direction,
+    local: Option<Oid>,
+    remote: RemoteValue,
+    global: Seen,
+) -> Option<Oid> {
+    match (direction, remote, global) {
+        (Direction::Push, ..) => local,
+        (Direction::Fetch, RemoteValue::Known(remote), _) => remote,
+        (Direction::Fetch, RemoteValue::Unknown, Seen::Value(global)) => global.oid(),
+        (Direction::Fetch, RemoteValue::Unknown, _) => None,
+    }
+}
+
 impl Row {
     /// The value to be overwritten at the destination.
     pub fn overwritten(&self) -> Option<Oid> {
-        match (self.direction, self.remote) {
-            (Direction::Push, RemoteValue::Known(remote)) => remote,
-            (Direction::Push, RemoteValue::Unknown) => None,
-            (Direction::Fetch, _) => self.local,
-        }
+        overwritten(self.direction, self.local, self.remote)
     }
 
     /// The value that would replace it; none for a deletion, even if its ref is back.
     pub fn replacement(&self) -> Option<Oid> {
-        match (self.direction, self.remote, self.global) {
-            _ if self.deletion => None,
-            (Direction::Push, ..) => self.local,
-            (Direction::Fetch, RemoteValue::Known(remote), _) => remote,
-            (Direction::Fetch, RemoteValue::Unknown, Seen::Value(global)) => global.oid(),
-            (Direction::Fetch, RemoteValue::Unknown, _) => None,
+        match self.deletion {
+            true => None,
+            false => replacement(self.direction, self.local, self.remote, self.global),
         }
     }
 

@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::decision::{Decision, Request, Sources, Verdict, decide};
-use refgate_core::{Clock, Direction, FilterSet, Oid, Project, RefName, Refspecs, SiteKind};
+use refgate_core::decision::{Decision, Request, Sources, decide};
+use refgate_core::{Clock, Direction, FilterSet, Move, Moves, Oid, Project, RefName, Refspecs, SiteKind};
 
 use super::format::{Case, CaseDirection, Expect, Value};
 use super::world::World;
 use crate::config::{Config, ConfigErrors, Item, Origin};
-use crate::gate::format_of;
 
 /// Makes the filters for a configuration; an error is a configuration error that a case may expect.
 pub type MakeFilters<'a> = dyn Fn(&Config) -> Result<FilterSet, String> + Sync + 'a;
@@ -22,7 +21,7 @@ const SEED: u64 = 1;
 
 /// What a case came out as.
 enum Outcome {
-    Decided(Decision),
+    Decided(Box<Decision>),
     Matched(bool),
     Refused(String),
 }
@@ -50,12 +49,12 @@ impl Outcome {
             Outcome::Refused(said) => vec![format!("refused: {said}")],
             Outcome::Matched(matched) => vec![format!("match = {matched}")],
             Outcome::Decided(decision) => {
-                let verdict = |r: &refgate_core::decision::RefDecision| match &r.verdict {
-                    Verdict::Keep => format!("`{}` kept at {}", r.name, show(r.new)),
-                    Verdict::Discard { reason, by } => format!("`{}` discarded: {reason} (by {by})", r.name),
+                let verdict = |one: Move<'_>| match one.held() {
+                    None => format!("`{}` kept at {}", one.name(), show(one.new())),
+                    Some(held) => format!("`{}` discarded: {} (by {})", one.name(), held.reason, held.by),
                 };
                 let waits = format!("{} waits", decision.waits.len());
-                decision.refs.iter().map(verdict).chain([waits]).collect()
+                decision.moves.iter().map(verdict).chain([waits]).collect()
             }
         }
     }
@@ -87,7 +86,7 @@ async fn outcome(case: &Case, make: &MakeFilters<'_>, start: Instant) -> Outcome
         (None, _) => &everything,
     };
     let world = World::new(case, direction, refspecs, start);
-    let updates = world.updates();
+    let moves = Moves::of(direction, world.updates());
     let gate = match direction {
         Direction::Push => config.ref_database.push_gate,
         Direction::Fetch => config.ref_database.fetch_gate,
@@ -96,8 +95,7 @@ async fn outcome(case: &Case, make: &MakeFilters<'_>, start: Instant) -> Outcome
         direction,
         project: &project,
         peer: case.remote.as_deref().unwrap_or_default(),
-        format: format_of(&updates),
-        updates,
+        format: moves.format(),
         kind: match direction {
             Direction::Push => remote.map_or(SiteKind::Gated, |r| r.writes),
             Direction::Fetch => config.site.writes,
@@ -105,7 +103,6 @@ async fn outcome(case: &Case, make: &MakeFilters<'_>, start: Instant) -> Outcome
         source_of_truth: remote.is_some_and(|r| r.source_of_truth),
         mirror: remote.is_none_or(|r| r.mirror),
         gate: config.ref_database.enabled && gate,
-        floor: true,
         rules: &config.rules,
         wait: match direction {
             Direction::Push => config.push_wait,
@@ -115,7 +112,7 @@ async fn outcome(case: &Case, make: &MakeFilters<'_>, start: Instant) -> Outcome
     };
     let rng = Mutex::new(SmallRng::seed_from_u64(SEED));
     let sources = Sources { refdb: &world, local: &world, remote: Some(&world), clock: &world, rng: &rng };
-    Outcome::Decided(decide(request, sources, &filters).await)
+    Outcome::Decided(Box::new(decide(request, moves, sources, &filters).await))
 }
 
 async fn matched(filters: &FilterSet, project: Project) -> Outcome {
@@ -185,7 +182,7 @@ fn compare(expect: &Expect, outcome: &Outcome, diff: &mut Vec<String>) {
 fn compare_kept(expect: &Expect, decision: &Decision, diff: &mut Vec<String>) {
     let Some(expected) = &expect.keep else { return };
     let kept: Vec<(&RefName, Option<Oid>)> =
-        decision.refs.iter().filter(|r| r.verdict.is_keep()).map(|r| (&r.name, r.new)).collect();
+        decision.moves.iter().filter(|one| one.is_kept()).map(|one| (one.name(), one.new())).collect();
     let names: Vec<&RefName> = kept.iter().map(|k| k.0).collect();
     let wanted: Vec<&RefName> = expected.iter().map(|k| &k.name.0).collect();
     if names != wanted {
@@ -203,14 +200,8 @@ fn compare_kept(expect: &Expect, decision: &Decision, diff: &mut Vec<String>) {
 
 fn compare_discarded(expect: &Expect, decision: &Decision, diff: &mut Vec<String>) {
     let Some(expected) = &expect.discard else { return };
-    let mut left: Vec<(&RefName, &str)> = decision
-        .refs
-        .iter()
-        .filter_map(|r| match &r.verdict {
-            Verdict::Keep => None,
-            Verdict::Discard { reason, .. } => Some((&r.name, reason.as_str())),
-        })
-        .collect();
+    let mut left: Vec<(&RefName, &str)> =
+        decision.moves.iter().filter_map(|one| Some((one.name(), one.reason()?.as_str()))).collect();
     for one in expected {
         let fits = |(name, reason): &(&RefName, &str)| {
             **name == one.name.0 && one.reason.as_deref().is_none_or(|r| r == *reason)

@@ -5,12 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use refgate_core::decision::RefUpdate;
 use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, BoxFuture, Clock, Deadline, Direction, Entries, Entry, GlobalRef, LocalError, LocalRefs,
-    LocalValue, Lookup, Oid, Project, RefDbError, RefName, Refspecs, RemoteRefs, meta_of,
+    LocalValue, Lookup, Oid, Project, RefDbError, RefName, RefUpdate, Refspecs, RemoteRefs, meta_of,
 };
 
 use super::format::{Case, EntryAnswer, Offer, RepositoryState, Value};

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use refgate_core::decision::RefDecision;
-use refgate_core::{Class, Entry, GlobalRef, Lookup, Oid, RefName, SiteKind, is_meta, meta_of};
+use refgate_core::{Class, Entry, GlobalRef, Lookup, Move, Oid, RefName, SiteKind, is_meta, meta_of};
 use refgate_git::{GitError, GitErrorKind, RefLocks, Target};
 
 use super::receive::Writer;
@@ -39,8 +38,8 @@ impl Writer<'_> {
             if !last && self.may_catch_up(&verdicts).await? {
                 drop(locks);
                 let done = catch_up_refs(self.site, self.project, self.repository, &rows.names()).await?;
-                let why = |one: RefDecision| Some((one.name, Why::held_here(&one.verdict, one.global)?));
-                held = done.held.into_iter().filter_map(why).collect();
+                let why = |one: Move<'_>| Some((one.name().clone(), Why::held_here(one)?));
+                held = done.held.iter().filter_map(why).collect();
                 continue;
             }
             for (row, verdict) in rows.open_mut().zip(verdicts) {

@@ -3,10 +3,9 @@
 //! A pusher is told nothing of the site's own matters (paths, commands, the words of the ref-db): where only an operator
 //! helps, that is what is said, and `hook status` has the rest.
 
-use refgate_core::decision::Verdict;
 use refgate_core::ports::Refusal;
 use refgate_core::table::Seen;
-use refgate_core::{GlobalRef, MAX_SUPERSEDED, Oid, Project, Reason, RefName};
+use refgate_core::{GlobalRef, MAX_SUPERSEDED, Move, Oid, Project, Reason, RefName};
 
 use crate::anew;
 
@@ -103,12 +102,12 @@ pub(super) enum Why {
 
 impl Why {
     /// Of a ref that is behind because a filter holds it back; `None` when it is the table that does.
-    pub(super) fn held_here(verdict: &Verdict, global: Option<Seen>) -> Option<Why> {
-        match (verdict, global) {
-            (
-                Verdict::Discard { reason: reason @ (Reason::Own(_) | Reason::FilterFailed), by },
-                Some(Seen::Value(global)),
-            ) => Some(Why::HeldHere { global, by: by.clone(), reason: reason.to_string() }),
+    pub(super) fn held_here(one: Move<'_>) -> Option<Why> {
+        let held = one.held()?;
+        match (&held.reason, one.global()) {
+            (reason @ (Reason::Own(_) | Reason::FilterFailed), Some(Seen::Value(global))) => {
+                Some(Why::HeldHere { global, by: held.by.to_string(), reason: reason.to_string() })
+            }
             _ => None,
         }
     }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use refgate_core::decision::{RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Class, FilterSet, GlobalRef, Lookup, Oid, Project, Reason, RefName, SiteKind, is_meta, is_rescued,
-    meta_of,
+    Class, FilterSet, GlobalRef, Lookup, Move, Oid, Project, Reason, RefName, RefUpdate, SiteKind, is_meta,
+    is_rescued, meta_of,
 };
 use refgate_git::{Repository, list_whole};
 
@@ -211,10 +210,12 @@ pub(super) async fn look(
             look.findings.push(finding(name, local, value, Row::Busy));
         }
     }
-    let held = would.held.into_iter().filter_map(|one| match one.verdict {
-        Verdict::Discard { reason, by } => Some((one.name, Row::HeldBack { by, reason: reason.to_string() })),
-        Verdict::Keep => None,
-    });
+    let held_back = |one: Move<'_>| {
+        let held = one.held()?;
+        let row = Row::HeldBack { by: held.by.to_string(), reason: held.reason.to_string() };
+        Some((one.name().clone(), row))
+    };
+    let held = would.held.iter().filter_map(held_back);
     let subject = Subject { site, project, repository, kind };
     rest(&subject, differ.into_keys().collect(), held.collect(), &mut look).await?;
     look.findings.sort();
@@ -387,17 +388,17 @@ async fn rest(
     let updates = here.iter().map(|(name, value)| RefUpdate {
         // A `/meta` that is here and deleted differs, too, so it has been read.
         meta_there: meta_of(name).map(|meta| local.contains_key(&meta)),
-        ..RefUpdate::new(name.clone(), at(&local, name), RemoteValue::Known(*value))
+        ..RefUpdate::new(name.clone(), at(&local, name), RemoteValue::Known(*value)).forced()
     });
     let none = FilterSet::default();
     let decision = judge(site, project, repository, kind, updates.collect(), &none).await;
-    let pairs = decision.refs.iter().filter_map(|one| Some((one.new?, one.old?)));
+    let pairs = decision.moves.iter().filter_map(|one| Some((one.new()?, one.old()?)));
     let ahead = ancestry(repository, pairs.collect()).await?;
-    for one in decision.refs {
-        let descends = one.new.zip(one.old).is_some_and(|pair| ahead.contains(&pair));
-        let row = match one.verdict.reason() {
+    for one in decision.moves.iter() {
+        let descends = one.new().zip(one.old()).is_some_and(|pair| ahead.contains(&pair));
+        let row = match one.reason() {
             // Accounted for, but a record says how it has to move; or it has changed since.
-            None if held.contains_key(&one.name) => held[&one.name].clone(),
+            None if held.contains_key(one.name()) => held[one.name()].clone(),
             None if kind == SiteKind::Gated => Row::Recorded,
             None => Row::Behind,
             Some(Reason::AlreadyUpToDate) => continue,
@@ -406,7 +407,7 @@ async fn rest(
             Some(Reason::OutdatedMeta) => Row::WithMeta,
             Some(reason) => Row::Unreadable(format!("it could not be judged: {reason}")),
         };
-        look.findings.push(finding(one.name, one.local, one.new, row));
+        look.findings.push(finding(one.name().clone(), one.local(), one.new(), row));
     }
     look.problems.extend(decision.problems);
     drop(locks);

@@ -4,15 +4,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use refgate_core::decision::{Decision, HOST, RefDecision, RefUpdate, Verdict};
-use refgate_core::table::RemoteValue;
-use refgate_core::{BoxFuture, ChangeRef, Direction, LocalError, Oid, Reason, RefName, RemoteRefs, is_meta};
+use refgate_core::{
+    BoxFuture, ChangePart, Held, LocalError, Moves, Oid, Reason, RefName, Refusal, RemoteRefs, State,
+};
 use refgate_git::{FetchedObjects, GitError, RemoteUrl, Repository, fetch_objects, list};
 
 use super::offers::{Value, listing};
-use super::push::reject_all;
+use super::push::refuse_open;
 use super::{Progress, blocking};
-use crate::report::RefResult;
 
 /// The remote of a fetch.
 pub(super) struct Source {
@@ -95,82 +94,84 @@ impl RemoteRefs for Source {
 }
 
 impl Brought {
-    /// Parts what can be decided from what cannot: a ref whose objects did not come, and those of its change that must not
-    /// go without it.
-    pub(super) fn part(&self, updates: Vec<RefUpdate>) -> (Vec<RefUpdate>, Vec<(RefResult, RefDecision)>) {
-        let absent = |update: &RefUpdate| match update.remote {
-            RemoteValue::Known(Some(oid)) => self.missing.contains(&oid) || self.refused.contains_key(&oid),
-            _ => false,
-        };
-        // By change: whether its `/meta` did not come, or only others of it.
-        let mut broken: HashMap<Vec<u8>, bool> = HashMap::new();
-        for update in updates.iter().filter(|update| absent(update)) {
-            if let Some(change) = change_of(&update.name) {
-                *broken.entry(change).or_default() |= is_meta(&update.name);
+    /// Takes out what cannot be decided: a ref whose objects did not come, and those of its change that must not go without it.
+    pub(super) fn part(&self, moves: Moves) -> (Moves, Moves) {
+        if self.missing.is_empty() && self.refused.is_empty() {
+            let none = Moves::new(moves.direction());
+            return (moves, none);
+        }
+        let absent = |at: usize| self.words_of(moves.get(at).new()?);
+        let mut left = moves.clone();
+        for at in 0..left.len() {
+            if let Some(words) = absent(at) {
+                left.set(at, explained(words));
             }
         }
-        let (mut kept, mut left) = (Vec::with_capacity(updates.len()), Vec::new());
-        for update in updates {
-            let companion = change_of(&update.name).and_then(|change| broken.get(&change).copied());
-            let reason = match companion {
-                _ if absent(&update) => {
-                    left.push(self.explain(&update));
-                    continue;
-                }
-                Some(true) => Reason::OutdatedMeta,
-                Some(false) if is_meta(&update.name) => Reason::GroupIncomplete,
-                _ => {
-                    kept.push(update);
-                    continue;
-                }
-            };
-            let verdict = Verdict::Discard { reason, by: HOST.into() };
-            left.push((RefResult::HeldBack, RefDecision::of_offer(Direction::Fetch, &update, verdict)));
+        // Where a `/meta` did not come the others wait for it; where another ref did not, the `/meta` does.
+        let broken = |meta: bool| {
+            let is_meta = |at: &usize| (left.get(*at).part() == Some(ChangePart::Meta)) == meta;
+            let groups = (0..left.len()).filter(|at| absent(*at).is_some()).filter(is_meta);
+            groups.filter(|at| left.get(*at).part().is_some()).map(|at| left.get(at).group()).collect()
+        };
+        let (without_meta, without_others): (HashSet<u32>, HashSet<u32>) = (broken(true), broken(false));
+        for at in 0..left.len() {
+            let one = left.get(at);
+            let (open, group, part) = (one.state().is_open(), one.group(), one.part());
+            if open && part.is_some() && without_meta.contains(&group) {
+                left.hold(at, Held::by_host(Reason::OutdatedMeta));
+            } else if open && part == Some(ChangePart::Meta) && without_others.contains(&group) {
+                left.hold(at, Held::by_host(Reason::GroupIncomplete));
+            }
         }
-        (kept, left)
+        let (mut decidable, mut rest) = (Moves::new(left.direction()), Moves::new(left.direction()));
+        for at in 0..left.len() {
+            match left.get(at).state().is_open() {
+                true => decidable.take_over(&left, at),
+                false => rest.take_over(&left, at),
+            }
+        }
+        (decidable, rest)
     }
 
-    fn explain(&self, update: &RefUpdate) -> (RefResult, RefDecision) {
-        let words = match update.remote {
-            RemoteValue::Known(Some(oid)) => self.refused.get(&oid),
-            _ => None,
-        };
-        let (result, verdict, hint) = match words {
-            Some(words) => (
-                RefResult::Rejected(format!("its objects did not come: {words}")),
-                Verdict::Keep,
-                "repair the ref at the remote (`git fsck` there names what is wrong), or leave it out with `fetch = ^REF` after \
-                 `fetch = +refs/*:refs/*`; what the checks of this side refuse is set by `fetch.fsckObjects` and `fetch.fsck.*` of git",
-            ),
-            // Judging the old value without its history would only give a wrong reason.
-            None => (
-                RefResult::HeldBack,
-                Verdict::Discard { reason: Reason::NotUpToDate, by: HOST.into() },
-                "it changed at the remote while it was fetched: run again",
-            ),
-        };
-        let one = RefDecision::of_offer(Direction::Fetch, update, verdict);
-        (result, RefDecision { hint: Some(hint.to_owned()), ..one })
+    /// `Some` when the object is not here: git's words, if the remote refused it.
+    fn words_of(&self, oid: Oid) -> Option<Option<&str>> {
+        match self.refused.get(&oid) {
+            Some(words) => Some(Some(words)),
+            None => self.missing.contains(&oid).then_some(None),
+        }
     }
 }
 
-fn change_of(name: &RefName) -> Option<Vec<u8>> {
-    ChangeRef::of(name).map(|c| c.change.to_vec())
+fn explained(words: Option<&str>) -> State {
+    match words {
+        Some(words) => State::Refused(Refusal {
+            why: format!("its objects did not come: {words}"),
+            hint: Some(
+                "repair the ref at the remote (`git fsck` there names what is wrong), or leave it out with `fetch = ^REF` after \
+                 `fetch = +refs/*:refs/*`; what the checks of this side refuse is set by `fetch.fsckObjects` and `fetch.fsck.*` of git"
+                    .into(),
+            ),
+        }),
+        // Judging the old value without its history would only give a wrong reason.
+        None => {
+            let hint = Some("it changed at the remote while it was fetched: run again".into());
+            State::Held(Arc::new(Held { hint, ..Held::by_host(Reason::NotUpToDate) }))
+        }
+    }
 }
 
 /// What is kept must be here whole before a ref leads to it. Usually it is, and this asks the remote for nothing.
-pub(super) async fn bring_kept(source: &Source, decision: &Decision, results: &mut [RefResult]) {
-    let kept = decision.refs.iter().zip(results.iter()).filter(|(_, r)| **r == RefResult::NotSent);
-    let brought = match source.bring(kept.filter_map(|(one, _)| one.new).collect()).await {
+pub(super) async fn bring_kept(source: &Source, moves: &mut Moves) {
+    let wanted: Vec<(usize, Oid)> = moves.open().filter_map(|at| Some((at, moves.get(at).new()?))).collect();
+    let brought = match source.bring(wanted.iter().map(|(_, oid)| *oid).collect()).await {
         Ok(brought) => brought,
-        Err(e) => return reject_all(results, &e),
+        Err(e) => return refuse_open(moves, &e),
     };
-    for (one, result) in decision.refs.iter().zip(results).filter(|(_, r)| **r == RefResult::NotSent) {
-        let Some(new) = one.new else { continue };
-        if let Some(words) = brought.refused.get(&new) {
-            *result = RefResult::Rejected(format!("its objects did not come: {words}"));
-        } else if brought.missing.contains(&new) {
-            *result = RefResult::Rejected("the remote no longer has its object: run again".into());
+    for (at, oid) in wanted {
+        match brought.words_of(oid) {
+            Some(Some(words)) => moves.set(at, State::refused(format!("its objects did not come: {words}"))),
+            Some(None) => moves.set(at, State::refused("the remote no longer has its object: run again")),
+            None => {}
         }
     }
 }

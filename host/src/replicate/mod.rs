@@ -16,14 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobMatcher;
-use refgate_core::decision::{Decision, RefDecision};
-use refgate_core::{Deadline, Oid, Project, RefName, Refspecs, SiteKind};
+use refgate_core::{Deadline, Direction, Moves, Oid, Project, RefName, Refspecs, SiteKind, State};
 use refgate_git::{GitError, GitErrorKind, GitRepositories, RemoteUrl, Repository, SessionLock};
 
 use crate::gated::{Kind, REPLICATION, Witness};
 use crate::known::Known;
 use crate::record::Recorder;
-use crate::report::RefResult;
 use crate::{Error, Gate};
 
 pub use catch_up::{CaughtUp, Fate, Moved, RecordState, Stuck, catch_up, catch_up_refs};
@@ -203,28 +201,30 @@ impl Site {
 }
 
 impl Options {
-    /// What catch-up found about the refs that were selected: what moved and what was held back, as rows of a report. What
-    /// the session's own rows say of a ref is not said twice.
-    fn rows(&self, found: &CaughtUp, decision: &Decision) -> Vec<(RefDecision, RefResult)> {
-        let said: HashSet<(&RefName, Option<Oid>)> = decision
-            .refs
-            .iter()
-            .filter(|one| !one.verdict.is_keep())
-            .map(|one| (&one.name, one.new))
-            .collect();
-        let result = if self.dry_run { RefResult::NotSent } else { RefResult::Replicated };
-        let moved = found.moved.iter().map(|moved| (moved.as_decision(), result.clone()));
-        let held = found.held.iter().map(|one| (one.clone(), RefResult::HeldBack));
-        let held = held.filter(|(one, _)| !said.contains(&(&one.name, one.new)));
-        let mut rows: Vec<_> = moved.chain(held).filter(|(one, _)| self.wants(&one.name)).collect();
-        rows.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-        rows
+    /// What catch-up found about the refs that were selected: what moved and what was held back. What the session's own rows
+    /// say of a ref is not said twice.
+    fn rows(&self, found: &CaughtUp, session: &Moves) -> Moves {
+        let said: HashSet<(&RefName, Option<Oid>)> =
+            session.iter().filter(|one| !one.is_kept()).map(|one| (one.name(), one.new())).collect();
+        let mut rows = Moves::new(Direction::Fetch);
+        for moved in found.moved.iter().filter(|moved| self.wants(&moved.name)) {
+            rows.add(moved.update());
+            if !self.dry_run {
+                rows.set(rows.len() - 1, State::Done);
+            }
+        }
+        for one in found.held.iter() {
+            if self.wants(one.name()) && !said.contains(&(one.name(), one.new())) {
+                rows.take_over(&found.held, one.at());
+            }
+        }
+        rows.sorted()
     }
 
     /// What catch-up could not move of what was selected, and is not said by the session's own results.
-    fn stuck(&self, stuck: Vec<Stuck>, decision: &Decision, results: &[RefResult]) -> Vec<Stuck> {
-        let rejected = decision.refs.iter().zip(results).filter(|(_, r)| matches!(r, RefResult::Rejected(_)));
-        let told: HashSet<&RefName> = rejected.map(|(one, _)| &one.name).collect();
+    fn stuck(&self, stuck: Vec<Stuck>, session: &Moves) -> Vec<Stuck> {
+        let told: HashSet<&RefName> =
+            session.iter().filter(|one| one.state().has_failed()).map(|one| one.name()).collect();
         stuck.into_iter().filter(|one| self.wants(&one.name) && !told.contains(&one.name)).collect()
     }
 

@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use refgate_core::decision::{HOST, RefDecision, RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
-    Class, Deadline, Direction, GlobalRef, Lookup, Mapped, Oid, Project, Reason, RefName, Refspecs, meta_of,
-    offerable,
+    Class, Deadline, Direction, GlobalRef, Held, Lookup, Mapped, Moves, Oid, Project, Reason, RefName,
+    RefUpdate, Refspecs, meta_of, offerable,
 };
 use refgate_git::{ListedRef, Target};
 
@@ -112,14 +111,13 @@ impl Sides<'_> {
         updates
     }
 
-    /// The verdicts about refs that `remote` has and cannot read: nobody can say what it holds, so there is nothing to decide.
-    pub fn unreadable(&self, remote: &str) -> Vec<RefDecision> {
-        let verdict = Verdict::Discard { reason: Reason::RepositoryUnreadable, by: HOST.into() };
+    /// Holds back the refs that `remote` has and cannot read: nobody can say what it holds, so there is nothing to decide.
+    pub fn add_unreadable(&self, remote: &str, moves: &mut Moves) {
         let hint = format!(
             "`{remote}` lists it without a value: the ref is damaged there (`git fsck` in that repository names the file); move \
              the file away or set the ref anew at `{remote}`, then run again"
         );
-        let mut verdicts = Vec::new();
+        let held = Held { hint: Some(hint), ..Held::by_host(Reason::RepositoryUnreadable) };
         for (name, _) in self.remote.iter().filter(|(_, value)| **value == Value::Broken) {
             let update = match self.direction {
                 Direction::Push => {
@@ -134,13 +132,11 @@ impl Sides<'_> {
                 Direction::Fetch => (self.refspecs.destination(name).filter(|_| self.wants(name)))
                     .map(|to| self.update(name.clone(), None, to, None)),
             };
-            verdicts.extend(update.map(|update| RefDecision {
-                hint: Some(hint.clone()),
-                deletion: false,
-                ..RefDecision::of_offer(self.direction, &update, verdict.clone())
-            }));
+            if let Some(update) = update {
+                moves.add(update);
+                moves.hold(moves.len() - 1, held.clone());
+            }
         }
-        verdicts
     }
 
     /// What might be deleted: refs of the destination whose source is gone, and the other refs of a change whose `/meta` is
@@ -231,7 +227,7 @@ impl Site {
         project: &Project,
         sides: &Sides<'_>,
         mirror: bool,
-    ) -> Result<(Vec<RefUpdate>, Option<String>), Error> {
+    ) -> Result<(Moves, Option<String>), Error> {
         let mut updates = sides.updates();
         let mut problem = None;
         // With the gate off nothing is read, and nothing is deleted.
@@ -243,7 +239,7 @@ impl Site {
             updates.append(&mut deletions);
             problem = why;
         }
-        Ok((sorted(updates, sides.direction)?, problem))
+        Ok((Moves::of(sides.direction, sorted(updates, sides.direction)?), problem))
     }
 
     /// Of possible deletions, those that the ref-db records: one bulk read.
@@ -269,18 +265,13 @@ impl Site {
         (possible.into_iter().filter(recorded).map(|one| one.update).collect(), None)
     }
 
-    /// The ref-db's entries for `updates`, in one bulk read.
-    pub(super) async fn entries(
-        &self,
-        project: &Project,
-        updates: &[RefUpdate],
-    ) -> Result<Vec<Lookup>, String> {
-        if updates.is_empty() {
+    /// The ref-db's entries for `names`, in one bulk read.
+    pub(super) async fn entries(&self, project: &Project, names: &[RefName]) -> Result<Vec<Lookup>, String> {
+        if names.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<RefName> = updates.iter().map(|u| u.name.clone()).collect();
         let deadline = Deadline::after(self.gate.clock().as_ref(), self.gate.config().ref_database.timeout);
-        self.gate.refdb().get_many(project, &names, deadline).await.map_err(|e| e.to_string())
+        self.gate.refdb().get_many(project, names, deadline).await.map_err(|e| e.to_string())
     }
 }
 

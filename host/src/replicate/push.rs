@@ -1,10 +1,9 @@
 //! A push: decided between the remote's advertisement and the commands, in one session with the remote.
 
-use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use refgate_core::decision::{Decision, HOST, Verdict, metas_after};
-use refgate_core::{Direction, Project, Reason, RefName, Refspecs, SiteKind};
+use refgate_core::decision::Decision;
+use refgate_core::{Direction, Moves, Project, RefName, Refspecs, SiteKind, State};
 use refgate_git::{
     GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository, create_remote,
 };
@@ -14,7 +13,7 @@ use super::offers::{Listing, Sides, Value};
 use super::{Options, Progress, Site, blocking, planned, whole};
 use crate::gated::Witness;
 use crate::gated::install::unanswered;
-use crate::report::{RefResult, Report};
+use crate::report::Report;
 use crate::{Error, names};
 
 /// Pushes what the gate keeps of `project` to `remote`.
@@ -56,22 +55,21 @@ pub async fn push(
     };
     let direction = Direction::Push;
     let sides = Sides { direction, local: &ours, remote: &theirs, refspecs: &config.push, options };
-    let (updates, problem) = site.offers(project, &sides, config.mirror).await?;
+    let (moves, problem) = site.offers(project, &sides, config.mirror).await?;
 
-    progress.stage(&format!("deciding on {} refs", updates.len()));
-    let mut decision = site.gate.push(project, remote, updates).await?;
+    progress.stage(&format!("deciding on {} refs", moves.len()));
+    let mut decision = site.gate.push(project, remote, moves).await?;
     if let Some(doubt) = doubt(site, project, remote, &repository, &url, &decision).await {
-        let (updates, _) = site.offers(project, &sides, config.mirror).await?;
-        decision = site.gate.push_to(project, remote, SiteKind::Ungated, updates).await?;
+        let (moves, _) = site.offers(project, &sides, config.mirror).await?;
+        decision = site.gate.push_to(project, remote, SiteKind::Ungated, moves).await?;
         decision.problems.push(doubt);
     }
-    decision.refs.extend(sides.unreadable(remote));
-    decision.refs.sort_by(|a, b| (&a.name, &a.remote_name).cmp(&(&b.name, &b.remote_name)));
+    sides.add_unreadable(remote, &mut decision.moves);
+    decision.moves = decision.moves.sorted();
     decision.problems.extend(caught_up.problems.iter().cloned());
     decision.problems.extend(problem);
-    let mut results: Vec<RefResult> =
-        decision.refs.iter().map(|r| first_result(r.verdict.is_keep())).collect();
-    if options.dry_run || !decision.refs.iter().any(|r| r.verdict.is_keep()) {
+    let moves = &mut decision.moves;
+    if options.dry_run || moves.open().next().is_none() {
         blocking(move || {
             connection.close();
             Ok(())
@@ -79,25 +77,24 @@ pub async fn push(
         .await?;
     } else {
         progress.stage(&format!("pushing to {remote}"));
-        if let Ok(connection) = refuse_symbolic(connection, &decision, &mut results).await {
+        if let Ok(connection) = refuse_symbolic(connection, moves).await {
             let there = Remote { repository: &repository, url: &url, marks: &marks };
-            send(&there, connection, &mut decision, &mut results, progress).await;
+            send(&there, connection, moves, progress).await;
         }
     }
     if let Some(damaged) = damaged {
-        explain(&mut results, remote, &damaged);
+        explain(moves, remote, &damaged);
     }
-    let catch_up = options.rows(&caught_up, &decision);
-    let stuck = options.stuck(caught_up.stuck, &decision, &results);
-    hint_hooks(remote, &mut decision, &results);
-    decision.problems.extend(names::in_the_way(direction, &decision, &results, &theirs));
+    hint_hooks(remote, moves);
+    let catch_up = options.rows(&caught_up, moves);
+    let stuck = options.stuck(caught_up.stuck, moves);
+    decision.problems.extend(names::in_the_way(moves, &theirs));
     Ok(Report {
         direction,
         project: project.clone(),
         remote: remote.to_owned(),
         dry_run: options.dry_run,
         decision,
-        results,
         catch_up,
         stuck,
     })
@@ -114,7 +111,7 @@ async fn doubt(
     decision: &Decision,
 ) -> Option<String> {
     let writes = site.gate.remote(remote).ok()?.writes;
-    let rests_on_it = writes == SiteKind::Gated && decision.refs.iter().any(|one| one.over_superseded);
+    let rests_on_it = writes == SiteKind::Gated && decision.moves.iter().any(|one| one.is_over_superseded());
     if !rests_on_it || site.witness == Witness::Embedder {
         return None;
     }
@@ -131,17 +128,17 @@ async fn doubt(
 }
 
 /// A hook that dislikes a ref does so at every run: how such refs are left out.
-fn hint_hooks(remote: &str, decision: &mut Decision, results: &[RefResult]) {
-    let declined =
-        |r: &RefResult| matches!(r, RefResult::Rejected(why) if why.starts_with("pre-receive hook declined"));
-    for (one, _) in decision.refs.iter_mut().zip(results).filter(|(_, r)| declined(r)) {
-        let name = one.remote_name.to_string();
+fn hint_hooks(remote: &str, moves: &mut Moves) {
+    for (name, refusal) in
+        moves.failures().filter(|(_, refusal)| refusal.why.starts_with("pre-receive hook declined"))
+    {
+        let name = name.to_string();
         let space = name.match_indices('/').nth(1).map(|(at, _)| &name[..at]);
         let pattern = match space {
             Some(space) if !["refs/heads", "refs/tags"].contains(&space) => format!("{space}/*"),
             _ => "REF".to_owned(),
         };
-        one.hint = Some(format!(
+        refusal.hint = Some(format!(
             "the hook `pre-receive` of `{remote}` decides about that; refs that it never takes are left out by `push = ^{pattern}` \
              in [remote \"{remote}\"], after a line `push = +refs/*:refs/*` where there is no `push` yet"
         ));
@@ -149,21 +146,13 @@ fn hint_hooks(remote: &str, decision: &mut Decision, results: &[RefResult]) {
 }
 
 /// git walks from all refs of a repository before it takes objects, and a damaged one ends that walk.
-fn explain(results: &mut [RefResult], remote: &str, damaged: &RefName) {
-    for result in results {
-        if let RefResult::Rejected(why) = result
-            && why.contains("missing necessary objects")
-        {
-            why.push_str(&format!(
-                ": `{damaged}` is damaged at `{remote}`, and git takes nothing there until it is mended"
-            ));
-        }
+fn explain(moves: &mut Moves, remote: &str, damaged: &RefName) {
+    let missing = |why: &str| why.contains("missing necessary objects");
+    for (_, refusal) in moves.failures().filter(|(_, refusal)| missing(&refusal.why)) {
+        refusal.why.push_str(&format!(
+            ": `{damaged}` is damaged at `{remote}`, and git takes nothing there until it is mended"
+        ));
     }
-}
-
-/// Kept refs have not been sent yet.
-pub(super) fn first_result(keep: bool) -> RefResult {
-    if keep { RefResult::NotSent } else { RefResult::HeldBack }
 }
 
 /// Every local ref with its value.
@@ -210,74 +199,42 @@ async fn open(
 
 /// Receive-pack would write through a symbolic ref, and does not say which refs are; a second listing does. When that
 /// fails, nothing is sent.
-async fn refuse_symbolic(
-    connection: PushSession,
-    decision: &Decision,
-    results: &mut [RefResult],
-) -> Result<PushSession, GitError> {
+async fn refuse_symbolic(connection: PushSession, moves: &mut Moves) -> Result<PushSession, GitError> {
     let listed = blocking(move || {
         let symbolic = connection.symbolic_refs()?;
         Ok((connection, symbolic))
     });
-    let (connection, symbolic) = listed.await.inspect_err(|e| reject_all(results, e))?;
-    for (one, result) in decision.refs.iter().zip(results) {
-        if *result == RefResult::NotSent && symbolic.contains(&one.remote_name) {
-            *result = RefResult::Rejected("it is a symbolic ref at the remote".into());
-        }
-    }
+    let (connection, symbolic) = listed.await.inspect_err(|e| refuse_open(moves, e))?;
+    let is_symbolic = |at: &usize| symbolic.contains(&moves.remote_names()[*at]);
+    let refused: Vec<usize> = moves.open().filter(is_symbolic).collect();
+    refused.into_iter().for_each(|at| moves.set(at, State::refused("it is a symbolic ref at the remote")));
     Ok(connection)
 }
 
 /// Once decided, a failure belongs to the refs that it kept from going: the report must not be lost for it.
-pub(super) fn reject_all(results: &mut [RefResult], error: &GitError) {
-    for result in results.iter_mut().filter(|r| **r == RefResult::NotSent) {
-        *result = RefResult::Rejected(error.to_string());
-    }
+pub(super) fn refuse_open(moves: &mut Moves, error: &GitError) {
+    moves.set_open(|| State::refused(error.to_string()));
 }
 
 /// Sends in two rounds: a `/meta` goes when all other refs of its change have arrived.
-async fn send(
-    remote: &Remote<'_>,
-    connection: PushSession,
-    decision: &mut Decision,
-    results: &mut [RefResult],
-    progress: Arc<dyn Progress>,
-) {
-    let doomed = whole::take(decision, results);
-    let of_doomed: HashSet<usize> = doomed.iter().flat_map(|change| change.all()).collect();
-    let unsent = (0..results.len()).filter(|i| results[*i] == RefResult::NotSent);
-    let kept: Vec<usize> = unsent.filter(|i| !of_doomed.contains(i)).collect();
-    let refused = refused_changes(decision, results);
-    let waiting = metas_after(kept.iter().map(|i| &decision.refs[*i].name));
-    let metas: HashSet<usize> = waiting.iter().map(|(meta, _)| kept[*meta]).collect();
-    let first: Vec<usize> = kept.iter().copied().filter(|i| !metas.contains(i)).collect();
+async fn send(remote: &Remote<'_>, connection: PushSession, moves: &mut Moves, progress: Arc<dyn Progress>) {
+    let doomed = moves.doomed();
     let mut connection = Some(Ok(connection));
+    let first = moves.first_round();
     if !first.is_empty()
         && let Some(connection) = connection.take()
     {
-        round(connection, decision, &first, results, progress.clone()).await;
+        round(connection, moves, &first, progress.clone()).await;
     }
-
-    let mut second = Vec::new();
-    for (meta, others) in waiting {
-        let meta = kept[meta];
-        let arrived = others.iter().all(|i| results[kept[*i]] == RefResult::Replicated);
-        if arrived && change_of(&decision.refs[meta].name).is_none_or(|c| !refused.contains(&c)) {
-            second.push(meta);
-        } else {
-            decision.refs[meta].verdict =
-                Verdict::Discard { reason: Reason::GroupIncomplete, by: HOST.into() };
-            results[meta] = RefResult::HeldBack;
-        }
-    }
+    let second = moves.second_round();
     if !second.is_empty() {
         let connection = match connection.take() {
             Some(connection) => connection,
             None => remote.session().await,
         };
-        round(connection, decision, &second, results, progress.clone()).await;
+        round(connection, moves, &second, progress.clone()).await;
     }
-    whole::delete(doomed, decision, results, progress, connection, remote).await;
+    whole::delete(doomed, moves, progress, connection, remote).await;
 }
 
 /// The other end of a push, for one more session with it.
@@ -296,47 +253,38 @@ impl Remote<'_> {
     }
 }
 
-/// Changes one of whose refs was refused before anything was sent.
-fn refused_changes(decision: &Decision, results: &[RefResult]) -> BTreeSet<Vec<u8>> {
-    let rejected = decision.refs.iter().zip(results).filter(|(_, r)| matches!(r, RefResult::Rejected(_)));
-    rejected.filter_map(|(one, _)| change_of(&one.name)).collect()
-}
-
-fn change_of(name: &RefName) -> Option<Vec<u8>> {
-    refgate_core::ChangeRef::of(name).map(|c| c.change.to_vec())
-}
-
 /// One session: sends `which`, with the advertised old values and the pinned new ones.
 ///
 /// Another session may have moved a ref since it was decided; then the old value that is sent does not match what the
 /// remote holds, and it refuses. A session that breaks leaves its refs rejected: nobody claims what nobody saw.
 pub(super) async fn round(
     connection: Result<PushSession, GitError>,
-    decision: &Decision,
+    moves: &mut Moves,
     which: &[usize],
-    results: &mut [RefResult],
     progress: Arc<dyn Progress>,
 ) {
-    let commands: Vec<PushCommand> = which
-        .iter()
-        .map(|i| &decision.refs[*i])
-        .map(|one| PushCommand { name: one.remote_name.clone(), old: one.old, new: one.new })
-        .collect();
-    let statuses = match connection {
-        Ok(connection) => {
-            blocking(move || connection.push(&commands, &mut |p| progress.line(&super::line_of(p)))).await
-        }
-        Err(e) => Err(e),
+    let command = |at: &usize| {
+        let one = moves.get(*at);
+        PushCommand { name: one.remote_name().clone(), old: one.old(), new: one.new() }
     };
-    match statuses {
+    let commands: Vec<PushCommand> = which.iter().map(command).collect();
+    let connection = match connection {
+        Ok(connection) => connection,
+        Err(e) => return which.iter().for_each(|at| moves.set(*at, State::refused(e.to_string()))),
+    };
+    let sent = blocking(move || connection.push(&commands, &mut |p| progress.line(&super::line_of(p)))).await;
+    match sent {
         Ok(statuses) => {
-            for (i, status) in which.iter().zip(statuses) {
-                results[*i] = match status {
-                    PushStatus::Ok => RefResult::Replicated,
-                    PushStatus::Rejected(why) => RefResult::Rejected(why),
-                };
+            for (at, status) in which.iter().zip(statuses) {
+                moves.set(
+                    *at,
+                    match status {
+                        PushStatus::Ok => State::Done,
+                        PushStatus::Rejected(why) => State::refused(why),
+                    },
+                );
             }
         }
-        Err(e) => which.iter().for_each(|i| results[*i] = RefResult::Rejected(e.to_string())),
+        Err(e) => which.iter().for_each(|at| moves.set(*at, State::unknown(e.to_string()))),
     }
 }

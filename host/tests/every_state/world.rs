@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::decision::{Decision, RefUpdate, Request, Sources, decide};
+use refgate_core::decision::{Decision, Request, Sources, decide};
 use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, BoxFuture, Clock, Deadline, Direction, Entries, Entry, FilterSet, GlobalRef, LocalError,
-    LocalRefs, LocalValue, Lookup, ObjectFormat, Oid, Project, RefDbError, RefName, ReloadWait, RemoteRefs,
-    Rules, SiteKind,
+    LocalRefs, LocalValue, Lookup, Moves, ObjectFormat, Oid, Project, RefDbError, RefName, RefUpdate,
+    ReloadWait, RemoteRefs, Rules, SiteKind,
 };
 
 use crate::native::NoClock;
@@ -129,12 +129,10 @@ impl<'r> World<'r> {
             project: &project,
             peer: "peer",
             format: ObjectFormat::Sha1,
-            updates: self.refs.iter().map(update).collect(),
             kind: self.setting.kind,
             source_of_truth: self.setting.source_of_truth,
             mirror: self.setting.mirror,
             gate: true,
-            floor: true,
             rules,
             wait: ReloadWait::default(),
             refdb_timeout: Duration::from_secs(1),
@@ -142,7 +140,8 @@ impl<'r> World<'r> {
         let rng: Mutex<SmallRng> = Mutex::new(SmallRng::seed_from_u64(1));
         let sources =
             Sources { refdb: self, local: self, remote: fetch.then_some(self as _), clock: self, rng: &rng };
-        decide(request, sources, filters).await
+        let moves = Moves::of(self.setting.direction, self.refs.iter().map(update));
+        decide(request, moves, sources, filters).await
     }
 
     fn state(&self, name: &RefName) -> &State {

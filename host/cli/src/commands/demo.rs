@@ -4,10 +4,9 @@ mod lab;
 
 use std::path::Path;
 
-use refgate_core::decision::Verdict;
 use refgate_core::{Project, Reason};
 use refgate_host::replicate::{self, Options, Silent};
-use refgate_host::{Config, Error, RefResult, Report, Site, open_refdb};
+use refgate_host::{Config, Error, Report, Site, State, open_refdb};
 use serde_json::{Value, json};
 
 use self::lab::Lab;
@@ -123,8 +122,12 @@ async fn with(dir: &Path, story: &mut Story<'_>) -> Result<bool, Error> {
     let options = Options::default();
     let pushed = replicate::push(&a, &project, "site-b", &options, std::sync::Arc::new(Silent)).await?;
     tell_report(&pushed, story);
-    let held = has(&pushed, "refs/heads/main", Some(&Reason::NotUpToDate), &RefResult::HeldBack);
-    let went = has(&pushed, "refs/heads/topic", None, &RefResult::Replicated);
+    let held = has(
+        &pushed,
+        "refs/heads/main",
+        |state| matches!(state, State::Held(held) if held.reason == Reason::NotUpToDate),
+    );
+    let went = has(&pushed, "refs/heads/topic", |state| *state == State::Done);
     let kept = lab.reachable("site-b", &fix)?;
     story.outcome(
         held && went && kept,
@@ -148,21 +151,18 @@ async fn site(dir: &Path, name: &str, other: &str) -> Result<Site, Error> {
 }
 
 fn tell_report(report: &Report, story: &mut Story<'_>) {
-    for (one, result) in report.decision.refs.iter().zip(&report.results) {
-        let what = match &one.verdict {
-            Verdict::Keep => result.to_string(),
-            Verdict::Discard { reason, by } => format!("held back: {reason} (by {by})"),
+    for one in report.decision.moves.iter() {
+        let what = match one.held() {
+            None => one.state().to_string(),
+            Some(held) => format!("held back: {} (by {})", held.reason, held.by),
         };
-        story.tell(&format!("    {}  {what}", one.name));
+        story.tell(&format!("    {}  {what}", one.name()));
     }
     for wait in &report.decision.waits {
         story.tell(&format!("    (waited {} ms, once, to let it catch up)", wait.ms));
     }
 }
 
-fn has(report: &Report, name: &str, reason: Option<&Reason>, wanted: &RefResult) -> bool {
-    let mut refs = report.decision.refs.iter().zip(&report.results);
-    refs.any(|(one, result)| {
-        one.name.to_string() == name && one.verdict.reason() == reason && result == wanted
-    })
+fn has(report: &Report, name: &str, wanted: impl Fn(&State) -> bool) -> bool {
+    report.decision.moves.iter().any(|one| one.name().to_string() == name && wanted(one.state()))
 }

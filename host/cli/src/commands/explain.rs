@@ -6,7 +6,7 @@ use std::path::Path;
 
 use refgate_core::{Direction, FilterSet, GlobalRef, Lookup, Project, Reason, ReloadWait};
 use refgate_host::explain::{At, Explanation, explain};
-use refgate_host::{Error, RefName, Site, Verdict, did_you_mean, filters};
+use refgate_host::{Error, RefName, Site, did_you_mean, filters};
 use serde_json::json;
 
 use super::site;
@@ -164,14 +164,14 @@ fn show(one: &Explanation, output: &Output) {
     output.text(&format!("  policy       {} ({})", one.policy.0, one.policy.1));
     match &one.verdict {
         Err(why) => output.text(&format!("  verdict      not on offer: {why}")),
-        Ok(decided) => match &decided.one.verdict {
-            Verdict::Keep => output.line(vec!["  verdict      ".into(), Cell::good("it would go")]),
-            Verdict::Discard { reason, by } => {
-                let held = Cell::held(format!("held back: {reason} (by {by})"));
-                output.line(vec!["  verdict      ".into(), held]);
+        Ok(decided) => match &decided.held {
+            None => output.line(vec!["  verdict      ".into(), Cell::good("it would go")]),
+            Some(held) => {
+                let cell = Cell::held(format!("held back: {} (by {})", held.reason, held.by));
+                output.line(vec!["  verdict      ".into(), cell]);
                 decided.meaning.iter().for_each(|text| output.text(&format!("  that is      {text}")));
                 decided.release.iter().for_each(|text| output.text(&format!("  released by  {text}")));
-                decided.one.hint.iter().for_each(|text| hint(text));
+                held.hint.iter().for_each(|text| hint(text));
             }
         },
     }

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
-use refgate_core::decision::{RefDecision, Verdict};
 use refgate_core::table::Seen;
-use refgate_core::{Direction, GlobalRef, Oid, Project, Reason, escape};
+use refgate_core::{Direction, GlobalRef, Held, Move, Oid, Project, Reason, State, escape};
 use refgate_git::utc;
 use refgate_host::gated::onward::{Mark, Onward};
 use refgate_host::replicate::{self, Options, Progress, Silent};
-use refgate_host::{Error, RefResult, Report, Site};
+use refgate_host::{Error, Report, Site};
 use refgate_runtime::GLOB_BYTES;
 
 use super::many::{self, Place};
@@ -131,17 +130,16 @@ pub fn show(report: &Report, quiet: bool, output: &Output) -> Result<u8, Error> 
 
 /// What catch-up did with local refs before the session, in rows as of the session.
 fn catch_up(report: &Report, quiet: bool, output: &Output) {
-    let row = |(one, result): &(RefDecision, RefResult)| {
-        let (what, mood) = match (&one.verdict, result) {
-            (Verdict::Discard { reason, by }, _) => {
-                (format!("held back here: {reason} (by {by})"), Mood::Held)
-            }
-            (Verdict::Keep, RefResult::NotSent) => ("would catch up".to_owned(), Mood::Good),
-            (Verdict::Keep, _) => ("caught up".to_owned(), Mood::Good),
+    let row = |one: Move<'_>| {
+        let (what, mood) = match (one.held(), one.state()) {
+            (Some(held), _) => (format!("held back here: {} (by {})", held.reason, held.by), Mood::Held),
+            (None, State::Open) => ("would catch up".to_owned(), Mood::Good),
+            (None, _) => ("caught up".to_owned(), Mood::Good),
         };
-        vec![one.name.to_string().into(), short(one.old).into(), short(one.new).into(), Cell::new(what, mood)]
+        let (name, old, new) = (one.name().to_string(), short(one.old()), short(one.new()));
+        vec![name.into(), old.into(), new.into(), Cell::new(what, mood)]
     };
-    let shown = |(one, _): &&(RefDecision, RefResult)| !quiet || !one.verdict.is_keep();
+    let shown = |one: &Move<'_>| !quiet || !one.is_kept();
     let rows: Vec<Vec<Cell>> = report.catch_up.iter().filter(shown).map(row).collect();
     if !rows.is_empty() {
         output.table(&["LOCAL REF", "OLD", "NEW", "WITH THE REF-DB"], &rows);
@@ -160,20 +158,19 @@ fn title(report: &Report) -> String {
 
 fn text(report: &Report, quiet: bool, output: &Output) {
     catch_up(report, quiet, output);
-    let refs = report.decision.refs.iter().zip(&report.results);
     let (rows, fine): (Vec<_>, Vec<_>) =
-        refs.partition(|(one, _)| one.verdict.reason() != Some(&Reason::AlreadyUpToDate));
-    let went = |result: &RefResult| matches!(result, RefResult::Replicated | RefResult::NotSent);
-    let shown: Vec<_> = rows.iter().filter(|(_, result)| !quiet || !went(result)).collect();
+        report.decision.moves.iter().partition(|one| one.reason() != Some(&Reason::AlreadyUpToDate));
+    let went = |one: &Move<'_>| matches!(one.state(), State::Done | State::Open);
+    let shown: Vec<_> = rows.into_iter().filter(|one| !quiet || !went(one)).collect();
     if !shown.is_empty() {
-        let cells: Vec<Vec<Cell>> = shown.iter().map(|(one, result)| row(report, one, result)).collect();
+        let cells: Vec<Vec<Cell>> = shown.into_iter().map(|one| row(report, one)).collect();
         output.table(&["REF", "LOCAL", "REMOTE", "REF-DB", "RESULT"], &cells);
     }
     meanings(report, output);
     for one in &report.stuck {
         warn(&format!("`{}` is behind the ref-db and cannot be moved here: {}", one.name, one.why));
     }
-    let mut hints: Vec<&String> = report.decision.refs.iter().filter_map(|r| r.hint.as_ref()).collect();
+    let mut hints: Vec<&str> = report.decision.moves.iter().filter_map(|one| one.hint()).collect();
     hints.sort();
     hints.dedup();
     hints.iter().for_each(|hint| crate::output::hint(hint));
@@ -201,36 +198,32 @@ fn text(report: &Report, quiet: bool, output: &Output) {
 }
 
 /// A ref with its values at both ends and in the ref-db.
-fn row(report: &Report, one: &RefDecision, result: &RefResult) -> Vec<Cell> {
-    let name = match one.name == one.remote_name {
-        true => one.name.to_string(),
-        false => format!("{} -> {}", one.name, one.remote_name),
+fn row(report: &Report, one: Move<'_>) -> Vec<Cell> {
+    let name = match one.name() == one.remote_name() {
+        true => one.name().to_string(),
+        false => format!("{} -> {}", one.name(), one.remote_name()),
     };
     let (local, remote) = match report.direction {
-        Direction::Push => (one.new.or(one.local), one.old),
-        Direction::Fetch => (one.old, one.new),
+        Direction::Push => (one.new().or(one.local()), one.old()),
+        Direction::Fetch => (one.old(), one.new()),
     };
-    let (why, mood) = match (&one.verdict, result) {
-        (Verdict::Discard { reason, by }, _) => (format!("held back: {reason} (by {by})"), Mood::Held),
-        (Verdict::Keep, RefResult::Rejected(_)) => (result.to_string(), Mood::Bad),
-        (Verdict::Keep, RefResult::NotSent) => ("would go".to_owned(), Mood::Good),
-        (Verdict::Keep, _) if one.reloaded => (format!("{result} (reloaded)"), Mood::Good),
-        (Verdict::Keep, _) => (result.to_string(), Mood::Good),
+    let (why, mood) = match one.state() {
+        State::Held(held) => (format!("held back: {} (by {})", held.reason, held.by), Mood::Held),
+        failed @ (State::Refused(_) | State::Unknown(_)) => (failed.to_string(), Mood::Bad),
+        State::Open => ("would go".to_owned(), Mood::Good),
+        done @ State::Done if one.is_reloaded() => (format!("{done} (reloaded)"), Mood::Good),
+        done @ State::Done => (done.to_string(), Mood::Good),
     };
     vec![name.into(), short(local).into(), short(remote).into(), global(one).into(), Cell::new(why, mood)]
 }
 
 /// What the reasons mean for which refs were held back, each once.
 fn meanings(report: &Report, output: &Output) {
-    let held = report.decision.refs.iter().filter_map(|one| match &one.verdict {
-        Verdict::Discard { reason, by } if reason.is_held_back() => {
-            Some((reason.as_str(), reason, by.as_str()))
-        }
-        _ => None,
-    });
-    let all: BTreeMap<&str, (&Reason, &str)> = held.map(|(name, reason, by)| (name, (reason, by))).collect();
-    for (name, (reason, by)) in all {
-        if let Some(meaning) = report.decision.meaning(reason, by) {
+    let held = report.decision.moves.iter().filter_map(|one| one.held());
+    let all: BTreeMap<&str, &Held> =
+        held.filter(|held| held.reason.is_held_back()).map(|held| (held.reason.as_str(), held)).collect();
+    for (name, held) in all {
+        if let Some(meaning) = report.decision.meaning(held) {
             output.text(&format!("{name}: {meaning}"));
         }
     }
@@ -241,8 +234,8 @@ fn short(oid: Option<Oid>) -> String {
 }
 
 /// What the ref-db holds of a ref, if it was asked.
-fn global(one: &RefDecision) -> String {
-    match one.global {
+fn global(one: Move<'_>) -> String {
+    match one.global() {
         None => "not asked".into(),
         Some(Seen::Value(GlobalRef::At(oid))) => short(Some(oid)),
         Some(Seen::Value(GlobalRef::Deleted)) => "deleted".into(),

@@ -1,107 +1,236 @@
-//! The order of a decision: look, wait, look again, floor, groups.
+//! The order of a decision: a pass, a wait, a second pass, floor, groups.
 
 use std::sync::{Arc, PoisonError};
 
-use super::look::{Facts, Moment, Unreadable};
-use super::{Decision, HOST, RefDecision, Request, Sources, Verdict, Wait, groups};
+use super::facts::{Facts, Moment, Unreadable};
+use super::{Decision, Request, Sources, Wait};
+use crate::ablation::{self, Rule};
 use crate::chain::{self, Said};
-use crate::table::{Accounted, Class, Judgement, RemoteValue, Seen};
-use crate::{Direction, FilterError, FilterSet, GlobalRef, Reason};
+use crate::moves::{Held, Moves, State, flag};
+use crate::table::{Accounted, Judgement, Seen};
+use crate::{Class, Direction, FilterError, FilterSet, GlobalRef, Reason};
 
-/// Most refs in one call of a filter.
+/// Maximum number of refs in one call of a filter.
 const CHUNK_REFS: usize = 262_144;
-/// Most bytes of ref names in one call of a filter.
+/// Maximum number of bytes of ref names in one call of a filter.
 const CHUNK_NAME_BYTES: usize = 8 << 20;
 
-/// Decides which of the offered updates go.
+/// Decides which of the offered updates go: `moves` comes back with what does not go held back.
 ///
-/// Never fails: what cannot be decided is discarded with its reason, and everything else is decided all the same. Uses one
+/// Never fails: what cannot be decided is held back with its reason, and everything else is decided all the same. Uses one
 /// generation of filters throughout. Cancelled by dropping the future; nothing is held while it waits.
-pub async fn decide(request: Request<'_>, sources: Sources<'_>, filters: &FilterSet) -> Decision {
+pub async fn decide(
+    request: Request<'_>,
+    moves: Moves,
+    sources: Sources<'_>,
+    filters: &FilterSet,
+) -> Decision {
     let mut decision = Decision {
         generation: filters.generation,
         plugins: filters.taking_part(request.direction),
         gate_off: !request.gate,
         waits: Vec::new(),
-        refs: Vec::new(),
+        moves,
         problems: Vec::new(),
     };
-    if request.updates.is_empty() {
+    if decision.moves.is_empty() {
         return decision;
     }
-    if let Some((reason, by)) = project_discard(&request, filters, &mut decision.problems).await {
-        return refuse_all(decision, &request, reason, &by);
+    if let Some(held) = project_discard(&request, filters, &mut decision.problems).await {
+        decision.moves.hold_open(held);
+        return decision;
     }
     if !request.gate {
-        decision.refs = request
-            .updates
-            .iter()
-            .map(|u| RefDecision::of_offer(request.direction, u, gate_off_verdict(&request, u)))
-            .collect();
+        hold_deletions(&mut decision.moves);
         return decision;
     }
-    let mut facts = match Facts::gather(&request, sources).await {
+    decision.moves.classify_by(request.project, request.rules);
+    let gathered = Facts::gather(&request, sources, &mut decision.moves).await;
+    let facts = match gathered {
         Ok(facts) => facts,
         Err(Unreadable(why)) => {
             decision.problems.push(why);
-            return refuse_all(decision, &request, Reason::RepositoryUnreadable, HOST);
+            decision.moves.hold_open(Held::by_host(Reason::RepositoryUnreadable));
+            return decision;
         }
     };
-    let mut verdicts: Vec<Option<Verdict>> = vec![None; request.updates.len()];
-    // One time of day per look, whatever it takes: filters that depend on it agree with each other.
-    let now = |attempt| Moment { attempt, now_ms: sources.clock.unix_time().as_millis() as u64 };
-    // Of what cannot be read there is nothing to ask a filter.
-    discard_unreadable(&facts, &mut verdicts);
-    let everything: Vec<usize> =
-        (0..request.updates.len()).filter(|i| !facts.unreadable.contains_key(i)).collect();
-    let rechecks =
-        look(&request, &facts, filters, now(0), &everything, &mut verdicts, &mut decision.problems).await;
-    if !rechecks.is_empty() {
-        let again: Vec<usize> = rechecks.iter().map(|(i, _)| *i).collect();
-        if let Some(pause) = draw(&request, sources) {
-            decision.waits.push(Wait { ms: pause.as_millis() as u64, refs: again.len() });
-            sources.clock.sleep(pause).await;
+    Pass { request, sources, filters, facts, decision }.run().await
+}
+
+/// A decision under way.
+struct Pass<'a> {
+    request: Request<'a>,
+    sources: Sources<'a>,
+    filters: &'a FilterSet,
+    facts: Facts,
+    decision: Decision,
+}
+
+impl Pass<'_> {
+    async fn run(mut self) -> Decision {
+        let all: Vec<usize> = (0..self.decision.moves.len()).collect();
+        let rechecks = self.ask(0, all).await;
+        if !rechecks.is_empty() {
+            self.wait_and_ask_again(rechecks).await;
         }
-        match facts.reload(&request, sources, &again).await {
+        self.floor();
+        let Pass { facts, mut decision, .. } = self;
+        decision.problems.extend(facts.problems);
+        decision
+    }
+
+    async fn wait_and_ask_again(&mut self, rechecks: Vec<(usize, Arc<str>)>) {
+        let again: Vec<usize> = rechecks.into_iter().map(|(at, _)| at).collect();
+        if let Some(pause) = draw(&self.request, self.sources) {
+            self.decision.waits.push(Wait { ms: pause.as_millis() as u64, refs: again.len() });
+            self.sources.clock.sleep(pause).await;
+        }
+        let moves = &mut self.decision.moves;
+        match self.facts.reload(&self.request, self.sources, moves, &again).await {
             Ok(()) => {
-                discard_unreadable(&facts, &mut verdicts);
-                let again: Vec<usize> =
-                    again.into_iter().filter(|i| !facts.unreadable.contains_key(i)).collect();
-                let twice =
-                    look(&request, &facts, filters, now(1), &again, &mut verdicts, &mut decision.problems)
-                        .await;
-                for (i, by) in twice {
-                    verdicts[i] = Some(Verdict::Discard { reason: Reason::NotUpToDate, by });
+                for (at, by) in self.ask(1, again).await {
+                    let held = Held { by, ..Held::by_host(Reason::NotUpToDate) };
+                    self.decision.moves.set(at, State::Held(held.into()));
                 }
             }
             Err(Unreadable(why)) => {
-                decision.problems.push(why);
-                for i in again {
-                    let reason = Reason::RepositoryUnreadable;
-                    verdicts[i] = Some(Verdict::Discard { reason, by: HOST.into() });
+                self.decision.problems.push(why);
+                let held = Arc::new(Held::by_host(Reason::RepositoryUnreadable));
+                again.into_iter().for_each(|at| self.decision.moves.set(at, State::Held(held.clone())));
+            }
+        }
+    }
+
+    /// Asks the chain about `which`: holds back what it discards, and returns what is to be judged again and who asked for it.
+    async fn ask(&mut self, attempt: u32, mut which: Vec<usize>) -> Vec<(usize, Arc<str>)> {
+        // A ref whose local value cannot be read goes nowhere, and keeps no other ref back: there is nothing to ask about it.
+        for (at, why) in &self.facts.unreadable {
+            let held = Held { hint: Some(why.clone()), ..Held::by_host(Reason::RepositoryUnreadable) };
+            self.decision.moves.set(*at, State::Held(held.into()));
+        }
+        which.retain(|at| !self.facts.unreadable.contains_key(at));
+        // One time of day per pass, whatever it takes: filters that depend on it agree with each other.
+        let moment = Moment { attempt, now_ms: self.sources.clock.unix_time().as_millis() as u64 };
+        let mut rechecks = Vec::new();
+        for chunk in chunks(&self.decision.moves, which) {
+            let batch = Arc::new(self.facts.batch(&self.request, &self.decision.moves, &chunk, moment));
+            let asked = chain::look(self.filters, &batch).await;
+            self.decision.problems.extend(asked.problems);
+            let mut known: Option<(Arc<str>, Arc<str>, Reason)> = None;
+            for (at, said) in chunk.into_iter().zip(asked.said) {
+                match said {
+                    Said::Keep => {}
+                    Said::Recheck { by } => rechecks.push((at, by)),
+                    Said::Discard { reason: name, by } => {
+                        // Refs side by side have usually one reason.
+                        let reason = match &known {
+                            Some((last, _, reason)) if *last == name => reason.clone(),
+                            _ => Reason::from_name(&name),
+                        };
+                        known = Some((name, by.clone(), reason.clone()));
+                        self.discard(at, reason, by);
+                    }
+                }
+            }
+        }
+        // Chunks put the refs of a change side by side; the wait and the result are in the order of the offers.
+        rechecks.sort_unstable_by_key(|(at, _)| *at);
+        rechecks
+    }
+
+    /// A filter holds a ref back. A final reason must not hide a ref that is only held back for now.
+    fn discard(&mut self, at: usize, mut reason: Reason, by: Arc<str>) {
+        if reason.is_final() && self.facts.judgements[at].reason() != Some(&reason) {
+            let problem = format!("filter `{by}` gave `{reason}` for a ref to which it does not apply");
+            self.decision.problems.push(problem);
+            reason = Reason::FilterFailed;
+        }
+        self.decision.moves.hold(at, Held { reason, by, hint: None });
+    }
+
+    /// The host's own say, whatever the filters think: what the table does not keep does not go, and changes go whole.
+    fn floor(&mut self) {
+        let (facts, moves, request) = (&self.facts, &mut self.decision.moves, &self.request);
+        for at in 0..moves.len() {
+            if !moves.get(at).state().is_open() {
+                continue;
+            }
+            let reason = match &facts.judgements[at] {
+                Judgement::Keep => None,
+                _ if !ablation::holds(Rule::Floor) => None,
+                Judgement::Discard(reason) | Judgement::Recheck(reason) => Some(reason.clone()),
+                // Facts are complete when a pass is over; if they were not, nothing may go.
+                Judgement::Ask => Some(Reason::RepositoryUnreadable),
+            };
+            // A remote with `mirror = false` keeps its dead refs.
+            let dead = !request.mirror && moves.has(at, flag::DELETION);
+            if let Some(reason) = reason.or(dead.then_some(Reason::UntrackedDeletion)) {
+                moves.hold(at, Held::by_host(reason));
+            }
+        }
+        if ablation::holds(Rule::ReloadedMeta) {
+            hold_moved_metas(facts, moves);
+        }
+        if ablation::holds(Rule::WholeChange) {
+            moves.hold_incomplete();
+            hold_what_outlives_its_meta(facts, moves);
+        }
+        for at in 0..moves.len() {
+            let row = facts.row(moves, at);
+            match moves.get(at).held() {
+                Some(held) if held.hint.is_none() => {
+                    if let Some(hint) = hint(request, &row, &held.reason) {
+                        let held = Held { hint: Some(hint), ..held.clone() };
+                        moves.hold(at, held);
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    if row.accounted == Accounted::Superseded {
+                        moves.mark(at, flag::OVER_SUPERSEDED);
+                    }
+                    // From a source of truth the ref-db follows; the row was kept because R descends from G.
+                    if row.extends_global && row.class == Class::Checked {
+                        moves.mark(at, flag::ADVANCES);
+                    }
                 }
             }
         }
     }
-    let mut verdicts: Vec<Verdict> = verdicts
-        .into_iter()
-        .zip(&facts.judgements)
-        .map(|(v, j)| v.unwrap_or_else(|| floor(&request, j)))
-        .collect();
-    if !request.mirror {
-        refuse_deletions(&facts, &mut verdicts);
-    }
-    hold_moved_metas(&facts, &mut verdicts);
-    groups::apply(&request, &facts, &mut verdicts);
-    decision.refs = verdicts.into_iter().enumerate().map(|(i, v)| finish(&request, &facts, i, v)).collect();
-    decision.problems.append(&mut facts.problems);
-    decision
 }
 
-/// A ref whose local value cannot be read goes nowhere, and keeps no other ref back.
-fn discard_unreadable(facts: &Facts, verdicts: &mut [Option<Verdict>]) {
-    for i in facts.unreadable.keys() {
-        verdicts[*i] = Some(Verdict::Discard { reason: Reason::RepositoryUnreadable, by: HOST.into() });
+/// A `/meta` that moved while it was decided waits for the next decision, which is about the change as a whole.
+fn hold_moved_metas(facts: &Facts, moves: &mut Moves) {
+    for at in 0..moves.len() {
+        if moves.get(at).state().is_open() && facts.is_moved_meta(moves, at) {
+            let hint = Some("it moved while it was decided: run again".into());
+            moves.hold(at, Held { hint, ..Held::by_host(Reason::GroupIncomplete) });
+        }
+    }
+}
+
+/// A ref of a deleted change goes with its `/meta`, or when that is gone already; and where the entry of the `/meta` cannot
+/// be read, nobody can tell whether the change is one.
+fn hold_what_outlives_its_meta(facts: &Facts, moves: &mut Moves) {
+    let reason = |at: usize| match facts.meta[at]? {
+        Seen::Locked => Some(Reason::Locked),
+        Seen::Unavailable => Some(Reason::RefdbUnavailable),
+        Seen::Value(_) => {
+            let row = facts.row(moves, at);
+            (row.deletion && row.is_of_deleted_change() && !moves.has(at, flag::META_NOT_THERE))
+                .then_some(Reason::OutdatedMeta)
+        }
+    };
+    let held: Vec<(usize, Reason)> = moves.open().filter_map(|at| Some((at, reason(at)?))).collect();
+    if held.is_empty() {
+        return;
+    }
+    // Of those on offer, a `/meta` that is held back has held back the others already.
+    let offered = moves.groups_with_meta();
+    for (at, reason) in held {
+        if !offered[moves.get(at).group() as usize] {
+            moves.hold(at, Held::by_host(reason));
+        }
     }
 }
 
@@ -110,7 +239,8 @@ async fn project_discard(
     request: &Request<'_>,
     filters: &FilterSet,
     problems: &mut Vec<String>,
-) -> Option<(Reason, String)> {
+) -> Option<Held> {
+    let held = |reason, by: &str| Some(Held { reason, by: by.into(), hint: None });
     let project: Arc<[crate::Project]> = Arc::new([request.project.clone()]);
     for matcher in &filters.projects {
         let answer = match matcher.matches(project.clone()).await {
@@ -126,88 +256,14 @@ async fn project_discard(
         };
         match answer {
             Ok(true) => {}
-            Ok(false) => return Some((Reason::ProjectNotMatched, matcher.name().to_owned())),
+            Ok(false) => return held(Reason::ProjectNotMatched, matcher.name()),
             Err(e) => {
                 problems.push(format!("project matcher `{}`: {e}", matcher.name()));
-                return Some((Reason::FilterFailed, matcher.name().to_owned()));
+                return held(Reason::FilterFailed, matcher.name());
             }
         }
     }
     None
-}
-
-/// Asks the chain about `which`. Fills in discards, and returns what is to be looked at again and who asked for it.
-async fn look(
-    request: &Request<'_>,
-    facts: &Facts,
-    filters: &FilterSet,
-    at: Moment,
-    which: &[usize],
-    verdicts: &mut [Option<Verdict>],
-    problems: &mut Vec<String>,
-) -> Vec<(usize, String)> {
-    let mut rechecks = Vec::new();
-    for chunk in chunks(request, facts, which.to_vec()) {
-        let batch = Arc::new(facts.batch(request, &chunk, at));
-        let look = chain::look(filters, &batch).await;
-        problems.extend(look.problems);
-        for (i, said) in chunk.into_iter().zip(look.said) {
-            match said {
-                Said::Keep => {}
-                Said::Recheck { by } => rechecks.push((i, by.to_string())),
-                Said::Discard { reason, by } => {
-                    let reason = Reason::from_name(&reason);
-                    verdicts[i] = Some(discard(&facts.judgements[i], reason, &by, problems));
-                }
-            }
-        }
-    }
-    // Chunks put the refs of a change side by side; the wait and the result are in the order of the offers.
-    rechecks.sort_unstable_by_key(|(i, _)| *i);
-    rechecks
-}
-
-/// A final reason must not hide a ref that is only held back for now.
-fn discard(judgement: &Judgement, reason: Reason, by: &str, problems: &mut Vec<String>) -> Verdict {
-    let reason = match reason.is_final() && judgement.reason() != Some(&reason) {
-        true => {
-            problems.push(format!("filter `{by}` gave `{reason}` for a ref to which it does not apply"));
-            Reason::FilterFailed
-        }
-        false => reason,
-    };
-    Verdict::Discard { reason, by: by.to_owned() }
-}
-
-/// A remote with `mirror = false` keeps its dead refs.
-fn refuse_deletions(facts: &Facts, verdicts: &mut [Verdict]) {
-    for (row, verdict) in facts.rows.iter().zip(verdicts) {
-        if row.deletion && verdict.is_keep() {
-            *verdict = Verdict::Discard { reason: Reason::UntrackedDeletion, by: HOST.into() };
-        }
-    }
-}
-
-/// A `/meta` that moved while it was decided waits for the next decision, which is about the change as a whole.
-fn hold_moved_metas(facts: &Facts, verdicts: &mut [Verdict]) {
-    for (i, verdict) in verdicts.iter_mut().enumerate() {
-        if verdict.is_keep() && facts.is_moved_meta(i) {
-            *verdict = Verdict::Discard { reason: Reason::GroupIncomplete, by: HOST.into() };
-        }
-    }
-}
-
-/// The host's own say: what the table does not keep does not go, whatever the filters think.
-fn floor(request: &Request<'_>, judgement: &Judgement) -> Verdict {
-    match judgement {
-        Judgement::Keep => Verdict::Keep,
-        _ if !request.floor => Verdict::Keep,
-        Judgement::Discard(reason) | Judgement::Recheck(reason) => {
-            Verdict::Discard { reason: reason.clone(), by: HOST.into() }
-        }
-        // Facts are complete when a look is over; if they were not, nothing may go.
-        Judgement::Ask => Verdict::Discard { reason: Reason::RepositoryUnreadable, by: HOST.into() },
-    }
 }
 
 fn draw(request: &Request<'_>, sources: Sources<'_>) -> Option<std::time::Duration> {
@@ -217,16 +273,15 @@ fn draw(request: &Request<'_>, sources: Sources<'_>) -> Option<std::time::Durati
 }
 
 /// Splits into calls of bounded size. The refs of a group stay in one call.
-fn chunks(request: &Request<'_>, facts: &Facts, which: Vec<usize>) -> Vec<Vec<usize>> {
-    let bytes = |i: &usize| request.updates[*i].name.as_bytes().len();
+fn chunks(moves: &Moves, mut which: Vec<usize>) -> Vec<Vec<usize>> {
+    let bytes = |at: &usize| moves.names()[*at].as_bytes().len();
     if which.len() <= CHUNK_REFS && which.iter().map(bytes).sum::<usize>() <= CHUNK_NAME_BYTES {
         return if which.is_empty() { Vec::new() } else { vec![which] };
     }
-    let mut by_group = which;
-    by_group.sort_by_key(|i| facts.group(*i));
+    which.sort_by_key(|at| moves.get(*at).group());
     let mut chunks: Vec<Vec<usize>> = vec![Vec::new()];
     let mut size = 0;
-    for group in by_group.chunk_by(|a, b| facts.group(*a) == facts.group(*b)) {
+    for group in which.chunk_by(|a, b| moves.get(*a).group() == moves.get(*b).group()) {
         let add: usize = group.iter().map(bytes).sum();
         let full = chunks.last().is_some_and(|c| {
             !c.is_empty() && (c.len() + group.len() > CHUNK_REFS || size + add > CHUNK_NAME_BYTES)
@@ -243,61 +298,19 @@ fn chunks(request: &Request<'_>, facts: &Facts, which: Vec<usize>) -> Vec<Vec<us
     chunks
 }
 
-fn gate_off_verdict(request: &Request<'_>, update: &super::RefUpdate) -> Verdict {
-    let deletion = match request.direction {
-        Direction::Push => update.local.is_none(),
-        Direction::Fetch => update.remote == RemoteValue::Known(None),
-    };
-    match deletion {
-        true => Verdict::Discard { reason: Reason::UntrackedDeletion, by: HOST.into() },
-        false => Verdict::Keep,
-    }
-}
-
-fn refuse_all(mut decision: Decision, request: &Request<'_>, reason: Reason, by: &str) -> Decision {
-    let verdict = Verdict::Discard { reason, by: by.to_owned() };
-    decision.refs = request
-        .updates
-        .iter()
-        .map(|u| RefDecision::of_offer(request.direction, u, verdict.clone()))
-        .collect();
-    decision
-}
-
-fn finish(request: &Request<'_>, facts: &Facts, i: usize, verdict: Verdict) -> RefDecision {
-    let (row, update) = (&facts.rows[i], &request.updates[i]);
-    let global = match row.global {
-        Seen::Value(global) if row.class == Class::Checked => Some(global),
-        _ => None,
-    };
-    // From a source of truth the ref-db follows; the row was kept because R descends from G.
-    let advances = match (verdict.is_keep() && row.extends_global, global) {
-        (true, Some(global)) => global.oid(),
-        _ => None,
-    };
-    RefDecision {
-        name: update.name.clone(),
-        remote_name: update.remote_name.clone(),
-        old: row.overwritten(),
-        new: row.replacement(),
-        deletion: row.deletion,
-        reloaded: row.attempt > 0,
-        hint: match verdict.reason() == Some(&Reason::GroupIncomplete) && facts.is_moved_meta(i) {
-            true => Some("it moved while it was decided: run again".into()),
-            false => facts.unreadable.get(&i).cloned().or_else(|| hint(request, row, &verdict)),
-        },
-        over_superseded: verdict.is_keep() && row.accounted == Accounted::Superseded,
-        verdict,
-        local: facts.local[i],
-        global: (row.class == Class::Checked).then_some(row.global),
-        advances,
+/// With the gate switched off everything goes but deletions.
+fn hold_deletions(moves: &mut Moves) {
+    for at in 0..moves.len() {
+        if moves.has(at, flag::DELETION) {
+            moves.hold(at, Held::by_host(Reason::UntrackedDeletion));
+        }
     }
 }
 
 /// The next step for the person who reads why a ref was held back.
-fn hint(request: &Request<'_>, row: &crate::table::Row, verdict: &Verdict) -> Option<String> {
-    let diverged = [Reason::RemoteDiverged, Reason::LocalDiverged];
-    if row.accounted == Accounted::SupersededUngated && diverged.iter().any(|r| verdict.reason() == Some(r)) {
+fn hint(request: &Request<'_>, row: &crate::table::Row, reason: &Reason) -> Option<String> {
+    let diverged = matches!(reason, Reason::RemoteDiverged | Reason::LocalDiverged);
+    if diverged && row.accounted == Accounted::SupersededUngated {
         let key = match request.direction {
             Direction::Push => format!("remote.{}.writes", request.peer),
             Direction::Fetch => "site.writes".to_owned(),
@@ -307,8 +320,7 @@ fn hint(request: &Request<'_>, row: &crate::table::Row, verdict: &Verdict) -> Op
              ref-db: there, install the hook in the repository and set {key} = gated (or none for a pure mirror)"
         ));
     }
-    let not_up_to_date = verdict.reason() == Some(&Reason::NotUpToDate);
-    if !not_up_to_date || request.direction != Direction::Push || row.local.is_none() {
+    if *reason != Reason::NotUpToDate || request.direction != Direction::Push || row.local.is_none() {
         return None;
     }
     let project = request.project;

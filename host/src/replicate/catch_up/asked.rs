@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use refgate_core::decision::{RefDecision, RefUpdate};
-use refgate_core::{Direction, FilterSet, Lookup, Oid, Project, Reason, RefName, SiteKind, meta_of};
+use refgate_core::{
+    Direction, FilterSet, Lookup, Moves, Oid, Project, Reason, RefName, RefUpdate, SiteKind, meta_of,
+};
 use refgate_git::Repository;
 
 use super::changes::{change_of, updates};
@@ -19,7 +20,7 @@ pub(super) struct Asked {
     /// Refs that everybody let pass, with the local value that they were asked about.
     allowed: BTreeMap<RefName, Option<Oid>>,
     /// Refs that somebody holds back.
-    pub(super) held: Vec<RefDecision>,
+    pub(super) held: Moves,
     /// What failed on the way.
     pub(super) problems: Vec<String>,
 }
@@ -41,7 +42,8 @@ impl Asked {
             .filter(|(name, _)| !accepted.contains(*name))
             .map(|(n, v)| (n.clone(), *v))
             .collect();
-        let mut asked = Asked { accepted, allowed: BTreeMap::new(), held: Vec::new(), problems: Vec::new() };
+        let held = Moves::new(Direction::Fetch);
+        let mut asked = Asked { accepted, allowed: BTreeMap::new(), held, problems: Vec::new() };
         if open.is_empty() {
             return asked;
         }
@@ -57,12 +59,12 @@ impl Asked {
         };
         let decision = judge(site, project, repository, kind, updates, &filters).await;
         asked.problems = decision.problems;
-        for one in decision.refs {
-            match one.verdict.reason() {
-                None => drop(asked.allowed.insert(one.name, one.old)),
+        for one in decision.moves.iter() {
+            match one.reason() {
+                None => drop(asked.allowed.insert(one.name().clone(), one.old())),
                 // Somebody has moved it meanwhile.
                 Some(Reason::AlreadyUpToDate) => {}
-                Some(_) => asked.held.push(one),
+                Some(_) => asked.held.take_over(&decision.moves, one.at()),
             }
         }
         asked

@@ -3,9 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use refgate_core::decision::RefUpdate;
 use refgate_core::table::RemoteValue;
-use refgate_core::{ChangeRef, Class, GlobalRef, Lookup, Oid, Project, RefName, is_meta, meta_of};
+use refgate_core::{ChangeRef, Class, GlobalRef, Lookup, Oid, Project, RefName, RefUpdate, is_meta, meta_of};
 use refgate_git::Repository;
 
 use crate::Error;
@@ -72,7 +71,7 @@ pub(super) fn updates(
         .map(|(name, value)| RefUpdate {
             // A `/meta` that is here and deleted is wanted, too, so it has been read.
             meta_there: meta_of(name).map(|meta| local.contains_key(&meta)),
-            ..RefUpdate::new(name.clone(), here(name), RemoteValue::Known(*value))
+            ..RefUpdate::new(name.clone(), here(name), RemoteValue::Known(*value)).forced()
         })
         .collect()
 }

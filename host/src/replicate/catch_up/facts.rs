@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use refgate_core::decision::{Decision, RefUpdate, Request, decide};
+use refgate_core::decision::{Decision, Request, decide};
 use refgate_core::refdb::scan_all;
 use refgate_core::{
-    Deadline, Direction, FilterSet, Lookup, Oid, Project, RefDbError, RefDbErrorKind, RefName, ReloadWait,
-    SiteKind, meta_of,
+    Deadline, Direction, FilterSet, Lookup, Moves, Oid, Project, RefDbError, RefDbErrorKind, RefName,
+    RefUpdate, ReloadWait, SiteKind, meta_of,
 };
 use refgate_git::{GitError, RefLocks, Repository};
 
@@ -77,17 +77,16 @@ pub(crate) async fn judge(
         project,
         peer: NO_PEER,
         format: repository.object_format(),
-        updates,
         kind,
         source_of_truth: false,
         mirror: true,
         gate: true,
-        floor: true,
         rules: &config.rules,
         wait: ReloadWait { min_ms: 0, max_random_ms: 0 },
         refdb_timeout: config.ref_database.timeout,
     };
-    decide(request, site.gate.sources(None), filters).await
+    let moves = Moves::of(Direction::Fetch, updates);
+    decide(request, moves, site.gate.sources(None), filters).await
 }
 
 /// Those objects that are here together with all that they need.

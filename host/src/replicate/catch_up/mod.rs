@@ -15,9 +15,10 @@ mod records;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use refgate_core::decision::{RefDecision, RefUpdate, Verdict};
 use refgate_core::table::RemoteValue;
-use refgate_core::{Direction, FilterSet, GlobalRef, Lookup, Oid, Project, RefName, SiteKind, is_meta};
+use refgate_core::{
+    Direction, FilterSet, GlobalRef, Lookup, Move, Moves, Oid, Project, RefName, RefUpdate, SiteKind, is_meta,
+};
 use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
 
 use super::offers::Value;
@@ -34,12 +35,12 @@ pub(crate) use changes::{behind, global_of, is_of_deleted_change, rest_of_change
 pub(crate) use facts::{all_entries, ancestry, complete, deadline, judge, read, try_lock, values};
 
 /// What catch-up did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CaughtUp {
     /// The refs that moved; in a look that moves nothing, those that would.
     pub moved: Vec<Moved>,
     /// The refs that are behind, with their objects at hand, and that a filter of this site or the table holds back.
-    pub held: Vec<RefDecision>,
+    pub held: Moves,
     /// The records of writes that had begun, and what became of each.
     pub records: Vec<RecordState>,
     /// Refs that differ from the ref-db and that somebody at this site is moving at this moment.
@@ -62,10 +63,22 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// As a row of a report: an update that goes.
-    pub(crate) fn as_decision(&self) -> RefDecision {
-        let update = RefUpdate::new(self.name.clone(), self.old, RemoteValue::Known(self.new));
-        RefDecision::of_offer(Direction::Fetch, &update, Verdict::Keep)
+    /// As an update from the ref-db.
+    pub(crate) fn update(&self) -> RefUpdate {
+        RefUpdate::new(self.name.clone(), self.old, RemoteValue::Known(self.new)).forced()
+    }
+}
+
+impl Default for CaughtUp {
+    fn default() -> CaughtUp {
+        CaughtUp {
+            moved: Vec::new(),
+            held: Moves::new(Direction::Fetch),
+            records: Vec::new(),
+            busy: Vec::new(),
+            stuck: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }
 
@@ -233,10 +246,10 @@ async fn run(
     // What has moved since a filter was asked about it is another update.
     updates.retain(|update| asked.is_about(update));
     // The filters have spoken; what remains to be asked is the table, under the locks.
-    let judged = judge(site, project, repository, kind, updates, &FilterSet::default()).await;
-    let kept = judged.refs.into_iter().filter(|one| one.verdict.is_keep());
+    let judged = judge(site, project, repository, kind, updates, &FilterSet::default()).await.moves;
+    let moved = |one: Move<'_>| Moved { name: one.name().clone(), old: one.old(), new: one.new() };
     let kept: BTreeMap<RefName, Moved> =
-        kept.map(|one| (one.name.clone(), Moved { name: one.name, old: one.old, new: one.new })).collect();
+        judged.iter().filter(|one| one.is_kept()).map(|one| (one.name().clone(), moved(one))).collect();
     let contained = ancestry(repository, records::questions(&mine, &entries)).await?;
     let mut facts = Facts {
         project,

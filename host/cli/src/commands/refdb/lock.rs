@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn fences_are_read_back() {
         let token = LockToken {
-            name: RefName::new(b"refs/heads/\xff%".to_vec()).unwrap(),
+            name: RefName::new(b"refs/heads/\xff%").unwrap(),
             fence: 7,
             holder: "/locks/p:q/%é".into(),
         };

@@ -13,7 +13,7 @@ fn said(world: &mut World) -> Vec<String> {
     let held = world.reasons(&decision);
     let of =
         |name: String| held.iter().find(|(held, _)| *held == name).map_or("keep", |(_, why)| why).to_owned();
-    decision.refs.iter().map(|one| of(one.name.to_string())).collect()
+    decision.moves.iter().map(|one| of(one.name().to_string())).collect()
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn a_meta_that_moves_while_it_is_decided_waits_with_its_whole_change() {
     world.local_after_wait(META, Some(oid("b")));
     assert_eq!(said(&mut world), ["outdated-meta host", "group-incomplete host", "keep"]);
     let decision = world.decide(&[shipped()]);
-    assert!(decision.refs[0].hint.is_none());
+    assert!(decision.moves.get(0).hint().is_none());
 }
 
 #[test]
@@ -33,7 +33,10 @@ fn what_is_said_of_a_meta_that_moved_is_to_run_again() {
     world.global(META, GlobalRef::At(oid("b")));
     world.local_after_wait(META, Some(oid("b")));
     let decision = world.decide(&[shipped()]);
-    assert!(decision.refs[0].hint.as_ref().is_some_and(|hint| hint.contains("run again")), "{decision:?}");
+    assert!(
+        decision.moves.get(0).hint().as_ref().is_some_and(|hint| hint.contains("run again")),
+        "{decision:?}"
+    );
 }
 
 #[test]
@@ -85,7 +88,10 @@ fn a_change_is_deleted_whole() {
         let decision = world.decide(&[shipped()]);
         assert_eq!(world.reasons(&decision), [], "{direction:?}");
         assert!(
-            decision.refs.iter().all(|one| one.deletion && one.new.is_none() && one.old == Some(oid("c")))
+            decision
+                .moves
+                .iter()
+                .all(|one| one.is_deletion() && one.new().is_none() && one.old() == Some(oid("c")))
         );
     }
 }

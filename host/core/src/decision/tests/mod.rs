@@ -5,7 +5,8 @@ mod world;
 
 use std::sync::{Arc, Mutex};
 
-use self::world::{Custom, World, keep_all, name, oid, shipped};
+use self::world::{Custom, World, keep_all, oid, shipped};
+use crate::ablation::{Rule, without};
 use crate::batch::state;
 use crate::table::RemoteValue;
 use crate::{Answer, Direction, FilterError, GlobalRef, SiteKind};
@@ -17,9 +18,9 @@ fn a_stale_ref_that_catches_up_is_kept_with_the_reloaded_value() {
     world.global("refs/heads/y", GlobalRef::At(oid("b")));
     world.local_after_wait("refs/heads/x", Some(oid("b")));
     let decision = world.decide(&[shipped()]);
-    let x = &decision.refs[0];
-    assert_eq!((x.new, x.reloaded, x.verdict.is_keep()), (Some(oid("b")), true, true));
-    assert!(!decision.refs[1].reloaded);
+    let x = decision.moves.get(0);
+    assert_eq!((x.new(), x.is_reloaded(), x.is_kept()), (Some(oid("b")), true, true));
+    assert!(!decision.moves.get(1).is_reloaded());
     assert_eq!(decision.waits.len(), 1);
     assert_eq!(decision.waits[0].refs, 1);
     assert_eq!(world.slept(), vec![decision.waits[0].ms]);
@@ -37,8 +38,8 @@ fn a_deletion_is_judged_by_what_is_on_offer_and_then_by_the_reload() {
     world.local("refs/heads/z", Some(oid("a")));
     let decision = world.decide(&[shipped()]);
     assert_eq!(decision.waits[0].refs, 3);
-    assert!(world.reasons(&decision).iter().all(|(_, r)| r == "not-up-to-date host"), "{:?}", decision.refs);
-    assert!(decision.refs.iter().all(|one| one.deletion && one.new.is_none()));
+    assert!(world.reasons(&decision).iter().all(|(_, r)| r == "not-up-to-date host"), "{:?}", decision.moves);
+    assert!(decision.moves.iter().all(|one| one.is_deletion() && one.new().is_none()));
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn filters_are_told_which_updates_are_no_fast_forward() {
         Ok(Answer::default())
     });
     let decision = world.decide(&[watch]);
-    assert!(decision.refs[1].verdict.is_keep(), "it was once global");
+    assert!(decision.moves.get(1).is_kept(), "it was once global");
     assert_eq!(*seen.lock().unwrap(), [false, true, false, false]);
 }
 
@@ -112,11 +113,9 @@ fn h9_the_floor_is_what_stops_a_filter_that_keeps_everything() {
     let mut world = World::fetch(&["refs/heads/main=c"]);
     world.local("refs/heads/main", Some(oid("a")));
     world.global("refs/heads/main", GlobalRef::At(oid("a")));
-    world.floor = false;
-    let decision = world.decide(&[keep_all()]);
-    assert!(decision.refs[0].verdict.is_keep(), "without the floor the site goes back");
-    assert_eq!(decision.refs[0].new, Some(oid("c")));
-    world.floor = true;
+    let decision = without(&[Rule::Floor], || world.decide(&[keep_all()]));
+    assert!(decision.moves.get(0).is_kept(), "without the floor the site goes back");
+    assert_eq!(decision.moves.get(0).new(), Some(oid("c")));
     let decision = world.decide(&[keep_all()]);
     assert_eq!(world.reasons(&decision), [("refs/heads/main".into(), "already-up-to-date host".into())]);
 }
@@ -133,7 +132,7 @@ fn filters_see_what_those_before_left_and_the_first_discard_counts() {
     });
     let decision = world.decide(&[first, second]);
     assert_eq!(world.reasons(&decision)[0].1, "mine a");
-    assert!(decision.refs[1].verdict.is_keep());
+    assert!(decision.moves.get(1).is_kept());
     assert!(decision.waits.is_empty(), "discard wins over recheck");
 }
 
@@ -188,7 +187,7 @@ fn a_ref_db_that_fails_holds_everything_back_but_what_needs_no_read() {
     ]);
     world.refdb_down = true;
     let decision = world.decide(&[shipped()]);
-    let verdicts: Vec<bool> = decision.refs.iter().map(|r| r.verdict.is_keep()).collect();
+    let verdicts: Vec<bool> = decision.moves.iter().map(|r| r.is_kept()).collect();
     assert_eq!(verdicts, [false, true, false, true]);
     assert_eq!(world.reasons(&decision)[0].1, "refdb-unavailable host");
     assert_eq!(world.reasons(&decision)[1].1, "refdb-unavailable host", "the change may have been deleted");
@@ -205,8 +204,8 @@ fn a_local_ref_that_cannot_be_read_holds_back_itself() {
         world.reasons(&decision),
         [("refs/heads/a".to_owned(), "repository-unreadable host".to_owned())]
     );
-    assert_eq!(decision.refs[0].hint.as_deref(), Some("it is damaged"));
-    assert!(decision.refs[1].verdict.is_keep() && decision.waits.is_empty(), "nobody waits for it");
+    assert_eq!(decision.moves.get(0).hint(), Some("it is damaged"));
+    assert!(decision.moves.get(1).is_kept() && decision.waits.is_empty(), "nobody waits for it");
 }
 
 #[test]
@@ -215,7 +214,7 @@ fn a_gate_that_is_off_reads_nothing_and_deletes_nothing() {
     world.global("refs/heads/a", GlobalRef::At(oid("b")));
     world.gate = false;
     let decision = world.decide(&[shipped()]);
-    assert!(decision.gate_off && decision.refs[0].verdict.is_keep() && !decision.refs[1].verdict.is_keep());
+    assert!(decision.gate_off && decision.moves.get(0).is_kept() && !decision.moves.get(1).is_kept());
     assert_eq!(world.reads(), 0);
 }
 
@@ -229,9 +228,9 @@ fn the_list_counts_for_gated_sites_and_mirrors_and_the_hint_names_the_key() {
         world.ancestor("e", "d");
         world.kind = kind;
         let decision = world.decide(&[shipped()]);
-        for one in &decision.refs {
-            assert_eq!(one.verdict.is_keep(), keeps, "{kind:?}");
-            assert_eq!(one.hint.as_ref().is_some_and(|h| h.contains("remote.peer.writes")), !keeps);
+        for one in decision.moves.iter() {
+            assert_eq!(one.is_kept(), keeps, "{kind:?}");
+            assert_eq!(one.hint().as_ref().is_some_and(|h| h.contains("remote.peer.writes")), !keeps);
         }
     }
 }
@@ -246,8 +245,8 @@ fn a_source_of_truth_may_be_ahead_of_the_ref_db() {
     assert_eq!(world.reasons(&plain)[0].1, "already-up-to-date host");
     world.source_of_truth = true;
     let decision = world.decide(&[shipped()]);
-    assert!(decision.refs[0].verdict.is_keep());
-    assert_eq!(decision.refs[0].advances, Some(oid("a")));
+    assert!(decision.moves.get(0).is_kept());
+    assert_eq!(decision.moves.get(0).advances(), Some(oid("a")));
 }
 
 #[test]
@@ -274,22 +273,14 @@ fn a_group_goes_whole_or_not_at_all() {
             "group-incomplete host"
         ]
     );
-    assert!(decision.refs[5].verdict.is_keep(), "another change");
-}
-
-#[test]
-fn metas_wait_for_the_rest_of_their_change() {
-    let names =
-        ["refs/changes/12/4512/meta", "refs/heads/x", "refs/changes/12/4512/1", "refs/changes/12/1/meta"];
-    let names = names.map(name);
-    assert_eq!(super::metas_after(&names), [(0, vec![2])]);
+    assert!(decision.moves.get(5).is_kept(), "another change");
 }
 
 #[test]
 fn an_empty_batch_asks_nobody() {
     let mut world = World::push(&[]);
     let decision = world.decide(&[Custom::filter("x", |_| panic!("asked"))]);
-    assert!(decision.refs.is_empty());
+    assert!(decision.moves.is_empty());
     assert_eq!(world.reads(), 0);
 }
 
@@ -301,8 +292,8 @@ fn names_only_get_the_pinned_value_after_a_recheck() {
     world.ancestor("a", "b");
     assert_eq!(world.updates()[0].remote, RemoteValue::Unknown);
     let decision = world.decide(&[shipped()]);
-    assert!(decision.refs[0].verdict.is_keep());
-    assert_eq!((decision.refs[0].new, decision.waits.len()), (Some(oid("b")), 1));
+    assert!(decision.moves.get(0).is_kept());
+    assert_eq!((decision.moves.get(0).new(), decision.waits.len()), (Some(oid("b")), 1));
 }
 
 #[test]
@@ -325,5 +316,5 @@ fn many_refs_are_split_between_groups_not_within() {
     let decision = world.decide(&[counting]);
     let sizes = sizes.lock().unwrap();
     assert!(sizes.len() > 1 && sizes.iter().sum::<usize>() == 270_000, "{sizes:?}");
-    assert!(decision.refs.iter().all(|r| r.verdict.is_keep()));
+    assert!(decision.moves.iter().all(|r| r.is_kept()));
 }

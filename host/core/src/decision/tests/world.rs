@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::batch::state;
-use crate::decision::{Decision, RefUpdate, Request, Sources, decide};
+use crate::decision::{Decision, Request, Sources, decide};
 use crate::future::ready;
 use crate::table::RemoteValue;
 use crate::*;
@@ -74,7 +74,6 @@ pub struct World {
     /// A local ref that cannot be read.
     pub broken: Option<&'static str>,
     pub gate: bool,
-    pub floor: bool,
     pub kind: SiteKind,
     pub source_of_truth: bool,
 }
@@ -125,7 +124,6 @@ impl World {
             refdb_down: false,
             broken: None,
             gate: true,
-            floor: true,
             kind: SiteKind::Gated,
             source_of_truth: false,
         }
@@ -194,12 +192,10 @@ impl World {
             project: &project,
             peer: "peer",
             format: ObjectFormat::Sha1,
-            updates: self.updates.clone(),
             kind: self.kind,
             source_of_truth: self.source_of_truth,
             mirror: true,
             gate: self.gate,
-            floor: self.floor,
             rules: &rules,
             wait: ReloadWait::default(),
             refdb_timeout: Duration::from_secs(1),
@@ -207,7 +203,8 @@ impl World {
         let rng: Mutex<SmallRng> = Mutex::new(SmallRng::seed_from_u64(1));
         let world: &World = self;
         let sources = Sources { refdb: world, local: world, remote: None, clock: world, rng: &rng };
-        let mut future = pin!(decide(request, sources, &set));
+        let moves = Moves::of(self.direction, self.updates.clone());
+        let mut future = pin!(decide(request, moves, sources, &set));
         let mut context = Context::from_waker(Waker::noop());
         loop {
             if let Poll::Ready(decision) = future.as_mut().poll(&mut context) {
@@ -226,9 +223,9 @@ impl World {
 
     /// Name, and reason with its giver, of what is not kept.
     pub fn reasons(&self, decision: &Decision) -> Vec<(String, String)> {
-        let discards = decision.refs.iter().filter_map(|r| match &r.verdict {
-            decision::Verdict::Keep => None,
-            decision::Verdict::Discard { reason, by } => Some((r.name.to_string(), format!("{reason} {by}"))),
+        let discards = decision.moves.iter().filter_map(|one| {
+            let held = one.held()?;
+            Some((one.name().to_string(), format!("{} {}", held.reason, held.by)))
         });
         discards.collect()
     }
