@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn record(id: &str, new: Oid) -> Record {
-        let name = RefName::new(b"refs/heads/\xff%".to_vec()).unwrap();
+        let name = RefName::new(b"refs/heads/\xff%").unwrap();
         let one = RecordedRef { name, old: None, new: Some(new), tracked: true, group: Some(3) };
         let gone = RecordedRef { old: Some(new), new: None, tracked: false, group: None, ..one.clone() };
         Record { id: id.into(), project: Project::new("team/app").unwrap(), refs: vec![one, gone] }

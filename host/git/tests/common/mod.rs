@@ -123,7 +123,7 @@ pub fn values(repository: &Repository, names: &[RefName]) -> Vec<Option<Oid>> {
 }
 
 pub fn name(text: impl AsRef<[u8]>) -> RefName {
-    RefName::new(text.as_ref().to_vec()).unwrap()
+    RefName::new(text.as_ref()).unwrap()
 }
 
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {

@@ -256,7 +256,7 @@ mod tests {
         for bad in ["refs/\u{fff0}", "refs/\u{ffff}", "refs/\u{80}", "main", "refs"] {
             assert!(place.nodes(&name(bad)).is_err(), "{bad:?}");
         }
-        assert!(place.nodes(&RefName::new(b"refs/\xff".to_vec()).unwrap()).is_err());
+        assert!(place.nodes(&RefName::new(b"refs/\xff").unwrap()).is_err());
         assert!(place.nodes(&name(&format!("refs/{}", "x".repeat(MAX_PATH)))).is_err());
         for good in ["refs/heads/é", "refs/heads/日本", "HEAD", "ORIG_HEAD", "refs/\u{f900}", "refs/100%"]
         {
