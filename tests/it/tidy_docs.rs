@@ -6,7 +6,7 @@ use std::fs;
 
 use refgate_core::Reason;
 
-use crate::tree::{nothing, read, root};
+use crate::tree::{nothing, read, root, sources};
 
 /// The pages for people, by their path from the root.
 fn pages() -> BTreeMap<String, String> {
@@ -154,6 +154,28 @@ fn files_that_pages_name_exist() {
     }
     assert!(count > 20, "only {count} names were found");
     nothing(found, "files that do not exist");
+}
+
+/// Names of types, and of what they have, in the page for those who call them.
+#[test]
+fn types_that_the_page_on_embedding_names_exist() {
+    let code: String =
+        sources().filter(|(path, _)| path.starts_with("host/")).map(|(_, text)| text).collect();
+    let words: BTreeSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let page = prose(&read("docs/embedding.md"));
+    let is_type = |name: &&str| {
+        let has_capitals =
+            name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains(['.', ' ', '=']);
+        has_capitals && name.contains(|c: char| c.is_ascii_lowercase())
+    };
+    let (mut found, mut count) = (Vec::new(), 0);
+    for name in page.split('`').skip(1).step_by(2).filter(is_type) {
+        count += 1;
+        let parts = name.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|part| !part.is_empty());
+        found.extend(parts.filter(|part| !words.contains(part)).map(|part| format!("{name}: {part}")));
+    }
+    assert!(count > 10, "only {count} names were found");
+    nothing(found, "names that the code does not have");
 }
 
 #[test]
