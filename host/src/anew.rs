@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 
+use refgate_core::ports::Repo;
 use refgate_core::refdb::scan_all;
 use refgate_core::{Class, Deadline, GlobalRefDb, Lookup, Oid, Project, RefName, Rules};
-use refgate_git::Repository;
 
 use crate::Error;
-use crate::replicate::blocking;
 use crate::replicate::push::local_refs;
 
 /// Local refs whose entries are read before all of the project is: one that is recorded answers the question.
@@ -39,7 +38,7 @@ pub async fn look(
     refdb: &dyn GlobalRefDb,
     rules: &Rules,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     deadline: impl Fn() -> Deadline + Send,
 ) -> Result<Option<usize>, Error> {
     let ours = local_refs(repository).await?;
@@ -64,15 +63,15 @@ pub async fn count(
     entries: &[(RefName, Lookup)],
     project: &Project,
     rules: &Rules,
-    repository: &Repository,
+    repository: &dyn Repo,
     ours: &HashSet<RefName>,
 ) -> Result<Found, Error> {
     let tracked = entries.iter().filter(|(name, _)| Class::of(project, name, rules) == Class::Checked);
     let recorded: Vec<(&RefName, Oid)> =
         tracked.filter_map(|(name, found)| Some((name, value(found)?))).collect();
     let names = recorded.iter().filter(|(name, _)| ours.contains(*name)).count();
-    let (here, oids) = (repository.clone(), recorded.iter().map(|(_, oid)| *oid).collect::<Vec<Oid>>());
-    let missing: HashSet<Oid> = blocking(move || Ok(here.missing(&oids)?.into_iter().collect())).await?;
+    let oids: Vec<Oid> = recorded.iter().map(|(_, oid)| *oid).collect();
+    let missing: HashSet<Oid> = repository.missing(&oids).await?.into_iter().collect();
     let values = recorded.iter().filter(|(_, oid)| !missing.contains(oid)).count();
     Ok(Found { recorded: recorded.len(), names, values })
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use refgate_core::ports::{GitError, GitErrorKind, Guard, Target};
 use refgate_core::{Class, Entry, GlobalRef, Lookup, Move, Oid, RefName, SiteKind, is_meta, meta_of};
-use refgate_git::{GitError, GitErrorKind, RefLocks, Target};
 
 use super::receive::Writer;
 use super::rows::{Row, Rows};
@@ -12,7 +12,7 @@ use super::why::Why;
 use super::{failpoint, judge, policy};
 use crate::Error;
 use crate::replicate::catch_up::{read, rest_of_changes};
-use crate::replicate::{blocking, catch_up_refs};
+use crate::replicate::catch_up_refs;
 
 /// How long a push waits for refs that another process of this site holds.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -20,12 +20,11 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 impl Writer<'_> {
     /// Steps 1 and 2. What the ref-db is ahead of gets one chance to catch up, without locks. `None`: somebody else holds
     /// the refs.
-    pub(super) async fn lock_and_judge(&self, rows: &mut Rows) -> Result<Option<RefLocks>, Error> {
+    pub(super) async fn lock_and_judge(&self, rows: &mut Rows) -> Result<Option<Guard>, Error> {
         let clock = self.site.gate.clock().as_ref();
-        let git_dir = self.repository.common_dir();
         let mut held: HashMap<RefName, Why> = HashMap::new();
         for last in [false, true] {
-            let locks = match RefLocks::acquire(git_dir, &rows.names(), LOCK_WAIT, clock).await {
+            let locks = match self.repo().lock(&rows.names(), LOCK_WAIT, clock).await {
                 Ok(locks) => locks,
                 Err(e) if e.kind == GitErrorKind::Busy => {
                     rows.refuse_open(&Why::Busy);
@@ -63,9 +62,9 @@ impl Writer<'_> {
     async fn judge(&self, rows: &Rows) -> Result<Vec<Result<Option<Entry>, Why>>, Error> {
         let names = rows.names();
         let metas: BTreeSet<RefName> = rows.open().filter_map(|row| self.meta_of(row)).collect();
-        let (here, count) = (self.repository.clone(), names.len());
+        let count = names.len();
         let asked: Vec<RefName> = names.into_iter().chain(metas.iter().cloned()).collect();
-        let mut targets = blocking(move || here.targets(&asked.iter().collect::<Vec<_>>())).await?;
+        let mut targets = self.repo().targets(&asked).await?;
         let metas_here: HashSet<RefName> = metas
             .into_iter()
             .zip(targets.split_off(count))
@@ -219,8 +218,7 @@ impl Writer<'_> {
             }
             ends.push(pairs.len());
         }
-        let here = self.repository.clone();
-        let answers = blocking(move || here.ancestry(&pairs)).await?;
+        let answers = self.repo().ancestry(&pairs).await?;
         let places = (0..rows.rows.len()).filter(|i| rows.rows[*i].is_open());
         let mut from = 0;
         let overwrites = places.zip(ends).map(|(place, end)| {
@@ -252,7 +250,7 @@ impl Writer<'_> {
         if wanted.len() < behind.len() {
             return Ok(true);
         }
-        let (here, count) = (self.repository.clone(), wanted.iter().collect::<HashSet<_>>().len());
-        Ok(count > 0 && blocking(move || here.missing(&wanted)).await?.len() < count)
+        let count = wanted.iter().collect::<HashSet<_>>().len();
+        Ok(count > 0 && self.repo().missing(&wanted).await?.len() < count)
     }
 }

@@ -1,7 +1,7 @@
 //! What is pushed and what becomes of it; and who pushes, as far as it says so.
 
+use refgate_core::ports::Guard;
 use refgate_core::{Project, escape};
-use refgate_git::RefLocks;
 use refgate_git::receive::{Answer, Command, PART_OF_A_PUSH, Request, one_line};
 
 use super::journal::{Journal, Record};
@@ -63,7 +63,7 @@ pub struct Received {
     /// What operators have to know of what was refused.
     pub operators: Vec<Refused>,
     pub(super) record: Option<(Journal, Record)>,
-    pub(super) locks: Option<RefLocks>,
+    pub(super) locks: Guard,
 }
 
 impl Received {
@@ -95,7 +95,7 @@ impl Received {
         if let Some((journal, record)) = self.record.take() {
             drop(blocking(move || journal.end(&record)).await);
         }
-        self.locks = None;
+        self.locks = Guard::NOTHING;
     }
 
     /// After the answer was given: removes the record of the write. One that cannot be removed is no matter of the pusher:

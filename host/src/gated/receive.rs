@@ -102,6 +102,10 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    pub(super) fn repo(&self) -> &dyn Repo {
+        self.repository
+    }
+
     /// A push of very many refs must not keep others from the repository until its end: its refs are locked, put and moved
     /// a part at a time, and others get their turn in between.
     async fn run_in_parts(&mut self, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
@@ -128,8 +132,9 @@ impl Writer<'_> {
     }
 
     async fn run(&mut self, number: usize, rows: &mut Rows, received: &mut Received) -> Result<(), Error> {
-        received.locks = self.lock_and_judge(rows).await?;
-        if received.locks.is_none() || rows.open().next().is_none() {
+        let Some(locks) = self.lock_and_judge(rows).await? else { return Ok(()) };
+        received.locks = locks.clone();
+        if rows.open().next().is_none() {
             return Ok(());
         }
         let clock = self.site.gate.clock().as_ref();
@@ -146,7 +151,7 @@ impl Writer<'_> {
             write::put(self.site, self.project, rows).await;
             failpoint::at("put", clock).await;
         }
-        let done = write::set_local(self.site, self.project, self.repository, rows).await;
+        let done = write::set_local(self.site, self.project, self.repository, rows, &locks).await;
         let done = done.unwrap_or_else(|e| {
             // Which refs moved nobody can tell now; the record stays, and catch-up reads them.
             rows.refuse_open(&Why::Unknown(e.message));
@@ -193,8 +198,7 @@ impl Writer<'_> {
         let places: Vec<usize> = rows.open_places().into_iter().filter(|i| tried(&rows.rows[*i])).collect();
         let edits: Vec<_> = places.iter().map(|i| rows.rows[*i].edit()).collect();
         if !edits.is_empty() {
-            let here = self.repository.clone();
-            let outcomes = blocking(move || here.writer().try_out(&edits)).await?;
+            let outcomes = self.repository.try_out(&edits).await?;
             rows.refuse_rejected(&places, outcomes);
             rows.settle();
         }

@@ -13,7 +13,7 @@ use super::observe::{Drift, Notes};
 use super::onward::{Onward, State};
 use super::refused::{Refusals, Refused};
 use super::witness::Doubt;
-use crate::replicate::catch_up::{all_entries, told, would_catch_up};
+use crate::replicate::catch_up::{all_entries, would_catch_up};
 use crate::replicate::push::local_refs;
 use crate::replicate::{Stuck, blocking};
 use crate::{Error, Site, anew, names};
@@ -158,7 +158,7 @@ pub async fn status(
             backstop: hooks.backstop,
             writes: SiteKind::default(),
             doubt: None,
-            warnings: damaged.iter().map(told).chain(install::warnings(&here)?).collect(),
+            warnings: damaged.iter().map(GitError::told).chain(install::warnings(&here)?).collect(),
             obstacles: here.obstacles()?,
             refused: Refusals::below(here.git_dir()).newest(REFUSED)?,
             unfinished,

@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use refgate_core::ports::{EditOutcome, GitError, Guard, RefEdit, Repo, Target};
 use refgate_core::{
     Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, Project, RefDbErrorKind,
     is_meta,
 };
-use refgate_git::{EditOutcome, GitError, RefEdit, Repository};
 
 use super::judge::is_accepted;
 use super::rows::{Row, Rows};
 use super::why::Why;
 use crate::Site;
-use crate::replicate::blocking;
 
 /// How long to ask what became of a write whose answer was lost.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(15);
@@ -145,12 +144,13 @@ async fn put_once(
 pub(super) async fn set_local(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     rows: &mut Rows,
+    locks: &Guard,
 ) -> Result<bool, GitError> {
     let places: Vec<usize> = rows.open_places().into_iter().filter(|i| !rows.rows[*i].is_noop()).collect();
     let edits: Vec<RefEdit> = places.iter().map(|i| rows.rows[*i].edit()).collect();
-    let outcomes = update(repository, edits).await?;
+    let outcomes = repository.update(&edits, REFLOG, locks).await?;
     let failed: Vec<(usize, String)> = places
         .into_iter()
         .zip(outcomes)
@@ -174,7 +174,7 @@ pub(super) async fn set_local(
             rows.rows[place].refused = Some(Why::Kept(why));
             continue;
         }
-        match once_more(site, project, repository, &rows.rows[place], why).await? {
+        match once_more(site, project, repository, &rows.rows[place], why, locks).await? {
             Second::Here => {}
             Second::Overtaken => done = false,
             Second::Refused(why) => {
@@ -202,17 +202,14 @@ enum Second {
 async fn once_more(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     row: &Row,
     why: String,
+    locks: &Guard,
 ) -> Result<Second, GitError> {
-    let local = {
-        let (repository, name) = (repository.clone(), row.name.clone());
-        match blocking(move || repository.values(&[name])).await?.pop() {
-            Some(Ok(local)) => local,
-            Some(Err(e)) => return Ok(Second::Refused(Why::Kept(e.message))),
-            None => return Ok(Second::Refused(Why::Kept(why))),
-        }
+    let local = match repository.targets(std::slice::from_ref(&row.name)).await?.pop().flatten() {
+        Some(Target::Broken(why)) => return Ok(Second::Refused(Why::Kept(why.to_string()))),
+        target => target.and_then(|target| target.oid()),
     };
     if local == row.new {
         return Ok(Second::Here);
@@ -220,21 +217,19 @@ async fn once_more(
     let edit = RefEdit { old: local, group: None, ..row.edit() };
     if !row.is_tracked() {
         // It goes with refs that the ref-db has taken. A value that is not the client's stays, whoever wrote it.
-        let moved = local == row.old && update(repository, vec![edit]).await? == [EditOutcome::Applied];
+        let moved =
+            local == row.old && repository.update(&[edit], REFLOG, locks).await? == [EditOutcome::Applied];
         return Ok(if moved { Second::Here } else { Second::Refused(Why::Kept(why)) });
     }
     let Some(entry) = read(site, project, &row.name).await else {
         return Ok(Second::Refused(Why::Unknown(why)));
     };
-    let (here, new, superseded) = (repository.clone(), row.new, entry.superseded.clone());
     let global = entry.value.oid();
-    let (accounted, contained) = blocking(move || {
-        let pair: Vec<(Oid, Oid)> = new.zip(global).into_iter().collect();
-        Ok((is_accounted(&here, local, new, &superseded)?, here.ancestry(&pair)? == [true]))
-    })
-    .await?;
+    let accounted = is_accounted(repository, local, row.new, &entry.superseded).await?;
+    let pair: Vec<(Oid, Oid)> = row.new.zip(global).into_iter().collect();
+    let contained = repository.ancestry(&pair).await? == [true];
     let newest = entry.value == GlobalRef::at_or_deleted(row.new);
-    if newest && accounted && update(repository, vec![edit]).await? == [EditOutcome::Applied] {
+    if newest && accounted && repository.update(&[edit], REFLOG, locks).await? == [EditOutcome::Applied] {
         return Ok(Second::Here);
     }
     Ok(match is_accepted(row.new, &entry, contained) {
@@ -245,26 +240,21 @@ async fn once_more(
 }
 
 /// Whether `local` may be overwritten with `new`: absent, contained in it, or once global, or contained in what was.
-fn is_accounted(
-    repository: &Repository,
+async fn is_accounted(
+    repository: &dyn Repo,
     local: Option<Oid>,
     new: Option<Oid>,
     superseded: &[Oid],
 ) -> Result<bool, GitError> {
     let Some(local) = local else { return Ok(true) };
     let pairs: Vec<(Oid, Oid)> = new.iter().chain(superseded).map(|later| (local, *later)).collect();
-    Ok(repository.ancestry(&pairs)?.contains(&true))
+    Ok(repository.ancestry(&pairs).await?.contains(&true))
 }
 
 async fn read(site: &Site, project: &Project, name: &refgate_core::RefName) -> Option<Entry> {
     let deadline = Deadline::after(site.gate.clock().as_ref(), site.gate.config().ref_database.timeout);
     let found = site.gate.refdb().get_many(project, std::slice::from_ref(name), deadline).await.ok()?;
     found.first().and_then(Lookup::entry).cloned()
-}
-
-async fn update(repository: &Repository, edits: Vec<RefEdit>) -> Result<Vec<EditOutcome>, GitError> {
-    let repository = repository.clone();
-    blocking(move || repository.update_refs(&edits, REFLOG)).await
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use refgate_core::ports::{EditOutcome, GitError, Guard, RefEdit, Repo};
 use refgate_core::{
     Atomicity, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, Project, RefDbErrorKind, RefName,
 };
-use refgate_git::{EditOutcome, RefEdit, RefLocks, Repository, fetch_objects, list, utc};
+use refgate_git::{Repository, fetch_objects, list, utc};
 
 use super::look::Finding;
 use crate::replicate::catch_up::{ancestry, deadline, global_of, read, values};
@@ -25,7 +26,7 @@ const RESCUED: &str = "refs/refgate/rescued/";
 pub(super) async fn publish(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     rows: Vec<Finding>,
 ) -> Result<Done, Error> {
     let (_locks, rows, _, mut done) = unchanged(site, project, repository, rows).await?;
@@ -57,54 +58,43 @@ pub(super) async fn publish(
 pub(super) async fn rescue(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     rows: Vec<Finding>,
     now: SystemTime,
 ) -> Result<Done, Error> {
     let (locks, rows, _, mut done) = unchanged(site, project, repository, rows).await?;
     let time = stamp(now);
-    let repository = repository.clone();
-    let rescued = blocking(move || {
-        let copies = copies(&repository, &rows, &time)?;
-        let create: Vec<RefEdit> = copies
-            .iter()
-            .zip(&rows)
-            .map(|(copy, row)| RefEdit { name: copy.clone(), old: None, new: row.local, group: None })
-            .collect();
-        let kept = repository.update_refs(&create, "refgate: rescue")?;
-        let safe: Vec<usize> = (0..rows.len()).filter(|i| kept[*i] == EditOutcome::Applied).collect();
-        let set: Vec<RefEdit> = safe
-            .iter()
-            .map(|i| &rows[*i])
-            .map(|row| RefEdit { name: row.name.clone(), old: row.local, new: row.global.oid(), group: None })
-            .collect();
-        let mut moved = safe.iter().copied().zip(repository.update_refs(&set, "refgate: rescue")?);
-        let mut told = Vec::new();
-        for (i, row) in rows.into_iter().enumerate() {
-            let one = match &kept[i] {
-                EditOutcome::Rejected(why) => Err(format!("it could not be copied: {why}")),
-                EditOutcome::Applied => match moved.next() {
-                    Some((_, EditOutcome::Applied)) => Ok(format!("its value is kept as {}", copies[i])),
-                    Some((_, EditOutcome::Rejected(why))) => Err(why),
-                    None => Err("it was left alone".into()),
-                },
-            };
-            told.push((row.name, one));
-        }
-        drop(locks);
-        Ok(told)
-    });
-    done.extend(rescued.await?);
+    let copies = copies(repository, &rows, &time).await?;
+    let create: Vec<RefEdit> = copies
+        .iter()
+        .zip(&rows)
+        .map(|(copy, row)| RefEdit { name: copy.clone(), old: None, new: row.local, group: None })
+        .collect();
+    let kept = repository.update(&create, "refgate: rescue", &locks).await?;
+    let safe: Vec<usize> = (0..rows.len()).filter(|i| kept[*i] == EditOutcome::Applied).collect();
+    let set: Vec<RefEdit> = safe
+        .iter()
+        .map(|i| &rows[*i])
+        .map(|row| RefEdit { name: row.name.clone(), old: row.local, new: row.global.oid(), group: None })
+        .collect();
+    let mut moved = repository.update(&set, "refgate: rescue", &locks).await?.into_iter();
+    for (i, row) in rows.into_iter().enumerate() {
+        let one = match &kept[i] {
+            EditOutcome::Rejected(why) => Err(format!("it could not be copied: {why}")),
+            EditOutcome::Applied => match moved.next() {
+                Some(EditOutcome::Applied) => Ok(format!("its value is kept as {}", copies[i])),
+                Some(EditOutcome::Rejected(why)) => Err(why),
+                None => Err("it was left alone".into()),
+            },
+        };
+        done.insert(row.name, one);
+    }
     Ok(done)
 }
 
 /// Where each local value is copied to: a copy that is there already, or a new name.
-fn copies(
-    repository: &Repository,
-    rows: &[Finding],
-    time: &str,
-) -> Result<Vec<RefName>, refgate_git::GitError> {
-    let refs = repository.refs()?;
+async fn copies(repository: &dyn Repo, rows: &[Finding], time: &str) -> Result<Vec<RefName>, GitError> {
+    let refs = repository.refs().await?;
     let mut there: HashMap<(Vec<u8>, Oid), RefName> = HashMap::new();
     for (name, target) in refs.iter() {
         let Some(rest) = name.strip_prefix(RESCUED.as_bytes()) else { continue };
@@ -119,7 +109,7 @@ fn copies(
         known.cloned().map_or_else(
             || {
                 let name = [RESCUED.as_bytes(), time.as_bytes(), b"/", below].concat();
-                RefName::new(name).map_err(|e| refgate_git::GitError::new(e.to_string()))
+                RefName::new(name).map_err(|e| GitError::new(e.to_string()))
             },
             Ok,
         )
@@ -243,9 +233,9 @@ async fn newer(
 async fn unchanged(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     rows: Vec<Finding>,
-) -> Result<(RefLocks, Vec<Finding>, HashMap<RefName, Lookup>, Done), Error> {
+) -> Result<(Guard, Vec<Finding>, HashMap<RefName, Lookup>, Done), Error> {
     let names: Vec<RefName> = rows.iter().map(|row| row.name.clone()).collect();
     let (locks, got) = lock(repository, &names, site.gate.clock().as_ref()).await?;
     let entries = read(site, project, &names).await?;

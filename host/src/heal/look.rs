@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use refgate_core::ports::{Repo, Target};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     Class, FilterSet, GlobalRef, Lookup, Move, Oid, Project, Reason, RefName, RefUpdate, SiteKind, is_meta,
@@ -12,7 +13,7 @@ use refgate_git::{Repository, list_whole};
 use crate::replicate::RecordState;
 use crate::replicate::blocking;
 use crate::replicate::catch_up::{
-    all_entries, ancestry, behind, complete, judge, read, try_lock, values, would_catch_up,
+    all_entries, ancestry, behind, complete, judge, read, values, would_catch_up,
 };
 use crate::replicate::offers::{Listing, Value};
 use crate::replicate::push::local_refs;
@@ -306,7 +307,7 @@ fn untracked(site: &Site, project: &Project, entries: &[(RefName, Lookup)], ours
 async fn broken(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     entries: &[(RefName, Lookup)],
     ours: &Listing,
 ) -> Result<Vec<Finding>, Error> {
@@ -320,15 +321,15 @@ async fn broken(
     }
     let global: HashMap<&RefName, GlobalRef> =
         entries.iter().filter_map(|(name, found)| Some((name, found.entry()?.value))).collect();
-    let (here, asked) = (repository.clone(), names.clone());
-    let read = blocking(move || here.values(&asked)).await?;
+    let read = repository.targets(&names).await?;
     let found = names.into_iter().zip(read).filter_map(|(name, read)| {
+        let Some(Target::Broken(why)) = read else { return None };
         let global = match global.get(&name) {
             Some(GlobalRef::At(oid)) => GlobalValue::At(*oid),
             Some(GlobalRef::Deleted) => GlobalValue::Deleted,
             Some(GlobalRef::Untracked) | None => GlobalValue::Untracked,
         };
-        Some(Finding { name, local: None, global, row: Row::Broken(read.err()?.message) })
+        Some(Finding { name, local: None, global, row: Row::Broken(why.to_string()) })
     });
     Ok(found.collect())
 }
@@ -354,7 +355,7 @@ async fn rest(
         return Ok(());
     }
     // Under the locks, or a write that is between its two steps would look like one that was cut short.
-    let (locks, got) = try_lock(repository, &names).await?;
+    let (locks, got) = repository.try_lock(&names).await?;
     let entries = read(site, project, &names).await?;
     let local = values(repository, names.clone()).await?;
     let free: HashSet<&RefName> =

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use refgate_core::ports::{EditOutcome, Guard, RefEdit, Repo};
 use refgate_core::table::Seen;
 use refgate_core::{
     Atomicity, Class, Direction, Edit, Expected, GlobalRef, Lookup, Moves, ObjectFormat, Oid, Outcome,
     Project, RefName, SiteKind, State, meta_of,
 };
-use refgate_git::{
-    EditOutcome, GitError, GitErrorKind, RefEdit, RefLocks, RemoteUrl, Repository, list, remote_head,
-};
+use refgate_git::{GitError, GitErrorKind, RemoteUrl, Repository, list, remote_head};
 
 use super::bring::{Source, bring_kept};
 use super::catch_up::{deadline, global_of, read};
@@ -174,8 +173,7 @@ async fn bring_listed(site: &Site, project: &Project, kind: SiteKind, moves: &Mo
     if listed.is_empty() {
         return;
     }
-    let repository = source.repository.clone();
-    if let Ok(absent) = blocking(move || repository.missing(&listed)).await {
+    if let Ok(absent) = Repo::missing(&source.repository, &listed).await {
         // A remote that refuses them is no reason to fetch nothing.
         drop(source.bring(absent).await);
     }
@@ -183,7 +181,7 @@ async fn bring_listed(site: &Site, project: &Project, kind: SiteKind, moves: &Mo
 
 /// Moves what is kept, part by part, each under the site's locks on its refs: taken only now, so that nobody waited for
 /// them while the decision did, and let go between two parts, so that a client's push passes meanwhile.
-async fn move_kept(site: &Site, project: &Project, repository: &Repository, remote: &str, moves: &mut Moves) {
+async fn move_kept(site: &Site, project: &Project, repository: &dyn Repo, remote: &str, moves: &mut Moves) {
     let clock = site.gate.clock().as_ref();
     for (number, part) in moves.parts(PART).into_iter().enumerate() {
         if number > 0 {
@@ -262,9 +260,8 @@ async fn advance(site: &Site, project: &Project, moves: &mut Moves, part: &[usiz
     }
 }
 
-/// Moves the kept refs, the refs of a change together. The locks go along: should the caller be cancelled, they are held
-/// until git is done.
-async fn apply(repository: &Repository, remote: &str, moves: &mut Moves, part: &[usize], locks: RefLocks) {
+/// Moves the kept refs, the refs of a change together.
+async fn apply(repository: &dyn Repo, remote: &str, moves: &mut Moves, part: &[usize], locks: Guard) {
     refuse_with_others(moves);
     let open: Vec<usize> = part.iter().copied().filter(|at| moves.get(*at).state().is_open()).collect();
     if open.is_empty() {
@@ -276,13 +273,8 @@ async fn apply(repository: &Repository, remote: &str, moves: &mut Moves, part: &
         RefEdit { name: one.name().clone(), old: one.old(), new: one.new(), group }
     };
     let edits: Vec<RefEdit> = open.iter().map(edit).collect();
-    let (repository, message) = (repository.clone(), format!("refgate: fetch from {remote}"));
-    let done = blocking(move || {
-        let outcomes = repository.update_refs(&edits, &message);
-        drop(locks);
-        outcomes
-    });
-    match done.await {
+    let message = format!("refgate: fetch from {remote}");
+    match repository.update(&edits, &message, &locks).await {
         Ok(outcomes) => {
             for (at, outcome) in open.into_iter().zip(outcomes) {
                 moves.set(

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
+use refgate_core::ports::{GitError, GitErrorKind, Guard, Repo};
 use refgate_core::{Clock, RefName};
-use refgate_git::{GitError, GitErrorKind, RefLocks, Repository};
-
-use super::blocking;
 
 /// How long one waits for a ref that a client's write, or another transfer, holds.
 const REF_WAIT: Duration = Duration::from_secs(3);
@@ -19,16 +17,13 @@ pub(super) const BUSY: &str = "another process of this site is moving it; run ag
 /// # Errors
 /// The lock file cannot be used.
 pub async fn lock(
-    repository: &Repository,
+    repository: &dyn Repo,
     refs: &[RefName],
     clock: &dyn Clock,
-) -> Result<(RefLocks, Vec<bool>), GitError> {
-    match RefLocks::acquire(repository.common_dir(), refs, REF_WAIT, clock).await {
+) -> Result<(Guard, Vec<bool>), GitError> {
+    match repository.lock(refs, REF_WAIT, clock).await {
         Ok(locks) => Ok((locks, vec![true; refs.len()])),
-        Err(e) if e.kind == GitErrorKind::Busy => {
-            let (dir, refs) = (repository.common_dir().to_owned(), refs.to_vec());
-            blocking(move || RefLocks::try_acquire(&dir, &refs)).await
-        }
+        Err(e) if e.kind == GitErrorKind::Busy => repository.try_lock(refs).await,
         Err(e) => Err(e),
     }
 }

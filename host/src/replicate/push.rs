@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use refgate_core::decision::Decision;
+use refgate_core::ports::{Repo, Target};
 use refgate_core::{Direction, Moves, Project, RefName, Refspecs, SiteKind, State};
 use refgate_git::{
     GitError, GitErrorKind, PushCommand, PushSession, PushStatus, RemoteUrl, Repository, create_remote,
@@ -156,18 +157,13 @@ fn explain(moves: &mut Moves, remote: &str, damaged: &RefName) {
 }
 
 /// Every local ref with its value.
-pub(crate) async fn local_refs(repository: &Repository) -> Result<Listing, Error> {
-    let repository = repository.clone();
-    let listing = blocking(move || {
-        let refs = repository.refs()?;
-        let one = |(name, target): (&[u8], refgate_git::Target)| {
-            let value = Value::of(&target);
-            let name = RefName::new(name).map_err(|e| GitError::new(e.to_string()))?;
-            Ok((name, value))
-        };
-        refs.iter().map(one).collect::<Result<Listing, GitError>>()
-    });
-    Ok(listing.await?)
+pub(crate) async fn local_refs(repository: &dyn Repo) -> Result<Listing, Error> {
+    let refs = repository.refs().await?;
+    let one = |(name, target): (&[u8], Target)| {
+        let name = RefName::new(name).map_err(|e| GitError::new(e.to_string()))?;
+        Ok((name, Value::of(&target)))
+    };
+    refs.iter().map(one).collect()
 }
 
 /// Opens the session; with `--create`, makes the repository when there is none, with the `HEAD` of this one.

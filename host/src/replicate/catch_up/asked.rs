@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use refgate_core::ports::Repo;
 use refgate_core::{
     Direction, FilterSet, Lookup, Moves, Oid, Project, Reason, RefName, RefUpdate, SiteKind, meta_of,
 };
-use refgate_git::Repository;
 
 use super::changes::{change_of, updates};
 use super::facts::judge;
@@ -30,7 +30,7 @@ impl Asked {
     pub(super) async fn of(
         site: &Site,
         project: &Project,
-        repository: &Repository,
+        repository: &dyn Repo,
         kind: SiteKind,
         records: &[Record],
         wanted: &BTreeMap<RefName, Option<Oid>>,

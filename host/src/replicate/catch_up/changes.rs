@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use refgate_core::ports::Repo;
 use refgate_core::table::RemoteValue;
 use refgate_core::{ChangeRef, Class, GlobalRef, Lookup, Oid, Project, RefName, RefUpdate, is_meta, meta_of};
-use refgate_git::Repository;
 
 use crate::Error;
+use crate::replicate::Site;
 use crate::replicate::offers::Value;
-use crate::replicate::{Site, blocking};
 
 /// The refs that the ref-db tracks and that are at another value here, with the value that it holds; and what is left here
 /// of changes that it records as deleted.
@@ -114,15 +114,14 @@ fn class_of(site: &Site, project: &Project, name: &RefName) -> Class {
 
 /// The local refs of the changes that `metas` belong to, beside the `/meta` of each.
 pub(crate) async fn rest_of_changes(
-    repository: &Repository,
+    repository: &dyn Repo,
     metas: &[RefName],
 ) -> Result<HashMap<RefName, Value>, Error> {
     let dirs: Vec<Vec<u8>> = metas.iter().filter(|name| is_meta(name)).filter_map(change_of).collect();
     if dirs.is_empty() {
         return Ok(HashMap::new());
     }
-    let repository = repository.clone();
-    let refs = blocking(move || repository.refs_below(&dirs)).await?;
+    let refs = repository.refs_below(&dirs).await?;
     let others = refs.into_iter().filter(|(name, _)| !is_meta(name));
     Ok(others.map(|(name, target)| (name, Value::of(&target))).collect())
 }

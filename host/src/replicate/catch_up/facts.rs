@@ -3,16 +3,16 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use refgate_core::decision::{Decision, Request, decide};
+use refgate_core::ports::{Repo, Target};
 use refgate_core::refdb::scan_all;
 use refgate_core::{
     Deadline, Direction, FilterSet, Lookup, Moves, Oid, Project, RefDbError, RefDbErrorKind, RefName,
     RefUpdate, ReloadWait, SiteKind, meta_of,
 };
-use refgate_git::{GitError, RefLocks, Repository};
 
 use crate::Error;
+use crate::replicate::Site;
 use crate::replicate::offers::Value;
-use crate::replicate::{Site, blocking};
 
 /// The name of the other side in a decision of catch-up: no remote can have it.
 const NO_PEER: &str = "";
@@ -66,7 +66,7 @@ pub(crate) fn deadline(site: &Site) -> Deadline {
 pub(crate) async fn judge(
     site: &Site,
     project: &Project,
-    repository: &Repository,
+    repository: &dyn Repo,
     kind: SiteKind,
     updates: Vec<RefUpdate>,
     filters: &FilterSet,
@@ -90,35 +90,26 @@ pub(crate) async fn judge(
 }
 
 /// Those objects that are here together with all that they need.
-pub(crate) async fn complete(repository: &Repository, oids: Vec<Oid>) -> Result<HashSet<Oid>, Error> {
+pub(crate) async fn complete(repository: &dyn Repo, oids: Vec<Oid>) -> Result<HashSet<Oid>, Error> {
     if oids.is_empty() {
         return Ok(HashSet::new());
     }
-    let repository = repository.clone();
-    let complete = blocking(move || {
-        let absent: HashSet<Oid> = repository.missing(&oids)?.into_iter().collect();
-        let here: Vec<Oid> = oids.into_iter().filter(|oid| !absent.contains(oid)).collect();
-        let complete = repository.complete(&here)?;
-        Ok(here.into_iter().zip(complete).filter(|(_, whole)| *whole).map(|(oid, _)| oid).collect())
-    });
-    Ok(complete.await?)
+    let absent: HashSet<Oid> = repository.missing(&oids).await?.into_iter().collect();
+    let here: Vec<Oid> = oids.into_iter().filter(|oid| !absent.contains(oid)).collect();
+    let complete = repository.complete(&here).await?;
+    Ok(here.into_iter().zip(complete).filter(|(_, whole)| *whole).map(|(oid, _)| oid).collect())
 }
 
 /// The values of these refs; one that does not exist is left out, as in a listing.
 pub(crate) async fn values(
-    repository: &Repository,
+    repository: &dyn Repo,
     names: Vec<RefName>,
 ) -> Result<HashMap<RefName, Value>, Error> {
-    let repository = repository.clone();
-    let read = blocking(move || {
-        let values = repository.values(&names)?;
-        let value = |value: Result<Option<Oid>, GitError>| match value {
-            Ok(oid) => oid.map(Value::At),
-            Err(_) => Some(Value::Broken),
-        };
-        Ok(names.into_iter().zip(values).filter_map(|(name, read)| Some((name, value(read)?))).collect())
-    });
-    Ok(read.await?)
+    let targets = repository.targets(&names).await?;
+    let value = |(name, target): (RefName, Option<Target>)| Some((name, Value::of(&target?)));
+    // As in a listing of what can be offered: what a symbolic ref leads to is none of its own.
+    let read = names.into_iter().zip(targets).filter_map(value);
+    Ok(read.filter(|(_, value)| *value != Value::Symbolic).collect())
 }
 
 pub(super) fn local_values(local: &HashMap<RefName, Value>) -> HashMap<RefName, Option<Oid>> {
@@ -131,25 +122,12 @@ pub(super) fn local_values(local: &HashMap<RefName, Value>) -> HashMap<RefName, 
 
 /// The pairs whose first is contained in the second.
 pub(crate) async fn ancestry(
-    repository: &Repository,
+    repository: &dyn Repo,
     pairs: Vec<(Oid, Oid)>,
 ) -> Result<HashSet<(Oid, Oid)>, Error> {
     if pairs.is_empty() {
         return Ok(HashSet::new());
     }
-    let repository = repository.clone();
-    let asked = blocking(move || {
-        let answers = repository.ancestry(&pairs)?;
-        Ok(pairs.into_iter().zip(answers).filter(|(_, yes)| *yes).map(|(pair, _)| pair).collect())
-    });
-    Ok(asked.await?)
-}
-
-/// The locks on those of `names` that nobody holds at this moment, and for each whether it was got.
-pub(crate) async fn try_lock(
-    repository: &Repository,
-    names: &[RefName],
-) -> Result<(RefLocks, Vec<bool>), Error> {
-    let (dir, names) = (repository.common_dir().to_owned(), names.to_vec());
-    Ok(blocking(move || RefLocks::try_acquire(&dir, &names)).await?)
+    let answers = repository.ancestry(&pairs).await?;
+    Ok(pairs.into_iter().zip(answers).filter(|(_, yes)| *yes).map(|(pair, _)| pair).collect())
 }

@@ -15,11 +15,12 @@ mod records;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use refgate_core::ports::{EditOutcome, GitError, Guard, RefEdit, Repo};
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     Direction, FilterSet, GlobalRef, Lookup, Move, Moves, Oid, Project, RefName, RefUpdate, SiteKind, is_meta,
 };
-use refgate_git::{EditOutcome, GitError, RefEdit, RefLocks, Repository};
+use refgate_git::Repository;
 
 use super::offers::Value;
 use super::push::local_refs;
@@ -32,7 +33,7 @@ use facts::{entries, local_values};
 use records::{Facts, Plan};
 
 pub(crate) use changes::{behind, global_of, is_of_deleted_change, rest_of_changes};
-pub(crate) use facts::{all_entries, ancestry, complete, deadline, judge, read, try_lock, values};
+pub(crate) use facts::{all_entries, ancestry, complete, deadline, judge, read, values};
 
 /// What catch-up did.
 #[derive(Clone, Debug)]
@@ -174,7 +175,7 @@ async fn run(
     let mut out = CaughtUp::default();
     let journal = Journal::of(repository);
     let (records, damaged) = list(&journal).await?;
-    out.problems.extend(damaged.iter().map(told));
+    out.problems.extend(damaged.iter().map(GitError::told));
     let known: BTreeSet<String> = records.iter().map(|record| record.id.clone()).collect();
     let recorded: Vec<RefName> =
         records.iter().flat_map(|r| r.refs.iter().map(|one| one.name.clone())).collect();
@@ -207,7 +208,7 @@ async fn run(
     out.problems.extend(asked.problems.iter().cloned());
     let names: BTreeSet<RefName> = wanted.keys().cloned().chain(recorded).collect();
     let names: Vec<RefName> = names.into_iter().collect();
-    let (locks, got) = try_lock(repository, &names).await?;
+    let (locks, got) = repository.try_lock(&names).await?;
     let held: HashSet<RefName> =
         names.iter().zip(&got).filter(|(_, got)| **got).map(|(n, _)| n.clone()).collect();
 
@@ -262,8 +263,7 @@ async fn run(
     let moves = plan.edits();
     let mut created: HashSet<RefName> =
         moves.iter().filter(|edit| edit.old.is_none()).map(|edit| edit.name.clone()).collect();
-    let (outcomes, locks) = apply(repository, moves, locks, act).await?;
-    for (edit, outcome) in outcomes {
+    for (edit, outcome) in apply(repository, moves, &locks, act).await? {
         match outcome {
             EditOutcome::Applied => {
                 created.remove(&edit.name);
@@ -332,13 +332,6 @@ fn state(record: &Record, fate: Fate) -> RecordState {
     }
 }
 
-pub(crate) fn told(e: &GitError) -> String {
-    match &e.hint {
-        Some(hint) => format!("{}; {hint}", e.message),
-        None => e.message.clone(),
-    }
-}
-
 async fn list(journal: &Journal) -> Result<(Vec<Record>, Vec<GitError>), Error> {
     let journal = journal.clone();
     Ok(blocking(move || journal.list_readable()).await?)
@@ -386,30 +379,25 @@ async fn end(
             "the record of a push `{}` is finished and cannot be cleared away{others}: {}; nothing waits for it, and \
              `refgate refdb heal` shows what dead processes have left",
             record.id,
-            told(e)
+            e.told()
         ));
     }
     Ok(())
 }
 
-/// Moves refs, or without `act` tries it and gives it up; gives back what came of each. The locks go along: should the
-/// caller be cancelled, they are held until git is done.
+/// Moves refs, or without `act` tries it and gives it up; gives back what came of each.
 async fn apply(
-    repository: &Repository,
+    repository: &dyn Repo,
     edits: Vec<RefEdit>,
-    locks: RefLocks,
+    locks: &Guard,
     act: bool,
-) -> Result<(Vec<(RefEdit, EditOutcome)>, RefLocks), Error> {
+) -> Result<Vec<(RefEdit, EditOutcome)>, Error> {
     if edits.is_empty() {
-        return Ok((Vec::new(), locks));
+        return Ok(Vec::new());
     }
-    let repository = repository.clone();
-    let done = blocking(move || {
-        let outcomes = match act {
-            true => repository.update_refs(&edits, "refgate: catch up with the ref-db")?,
-            false => repository.writer().try_out(&edits)?,
-        };
-        Ok((edits.into_iter().zip(outcomes).collect(), locks))
-    });
-    Ok(done.await?)
+    let outcomes = match act {
+        true => repository.update(&edits, "refgate: catch up with the ref-db", locks).await?,
+        false => repository.try_out(&edits).await?,
+    };
+    Ok(edits.into_iter().zip(outcomes).collect())
 }
