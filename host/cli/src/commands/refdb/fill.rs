@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use indicatif::ProgressBar;
+use refgate_core::ports::Guard;
 use refgate_core::{
     AncestryQuery, Atomicity, Class, Edit, Expected, GlobalRef, LocalRefs, Lookup, Oid, Outcome, Project,
     RefName, is_meta, is_rescued, meta_of,
 };
-use refgate_git::{GitRepositories, RefLocks, Repository, Target};
+use refgate_git::{GitRepositories, Repository, Target};
 use refgate_host::gated::{self, Journal, Record};
 use refgate_host::replicate::lock;
 use refgate_host::{Error, anew, exposed_refdb, names};
@@ -318,7 +319,7 @@ pub(super) async fn under_locks(
     project: &Project,
     edits: Vec<Edit>,
     differences: &mut Vec<Difference>,
-) -> Result<(Option<RefLocks>, Vec<Edit>), Error> {
+) -> Result<(Option<Guard>, Vec<Edit>), Error> {
     if edits.is_empty() {
         return Ok((None, edits));
     }
