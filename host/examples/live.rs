@@ -2,11 +2,10 @@
 //! `cargo run --example live`.
 use std::{error::Error, sync::Arc, time::Duration};
 
-use refgate_core::{GlobalRefDb, MemoryRefDb, refdb::Layered};
+use refgate_core::{MemoryRefDb, RefDb, refdb::Waiting};
 use refgate_git::GitRepositories;
 use refgate_host::live::{Live, LiveOptions};
 use refgate_host::{Config, Gate, GateParts, System};
-use refgate_refdb::layers::Timeout;
 
 /// The other example, whose system is used here.
 #[path = "embed.rs"]
@@ -14,14 +13,10 @@ use refgate_refdb::layers::Timeout;
 pub mod embed;
 
 /// The gate and what keeps its filters; `Live` ends with whoever holds it.
-pub fn open(
-    config: Config,
-    system: &System,
-    store: Arc<dyn GlobalRefDb>,
-) -> Result<(Gate, Live), refgate_host::Error> {
+pub fn open(config: Config, system: &System, store: RefDb) -> Result<(Gate, Live), refgate_host::Error> {
     let live = Live::start(&config, system, LiveOptions::default())?;
     // Whatever the store does, a call ends.
-    let refdb = Arc::new(Layered::new(store, Timeout::new(system.clock.clone(), Duration::from_secs(10))));
+    let refdb = store.waiting(Waiting::new(system.clock.clone(), Duration::from_secs(10)));
     let local = Arc::new(GitRepositories::new(config.site.base_path.clone()));
     let (clock, rng) = (system.clock.clone(), system.rng.clone());
     let gate = Gate::new(GateParts { refdb, local, filters: live.source(), clock, rng, config });
@@ -33,7 +28,7 @@ pub fn open(
 async fn main() -> Result<(), Box<dyn Error>> {
     let system = embed::system();
     // Yours stands here.
-    let store = Arc::new(MemoryRefDb::with_clock(system.clock.clone()));
+    let store = RefDb::new(MemoryRefDb::with_clock(system.clock.clone()));
     let (gate, live) = open(Config::load("refgate.config".as_ref())?, &system, store)?;
     loop {
         // A decision takes the set that is live when it begins, and keeps it to its end.

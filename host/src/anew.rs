@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use refgate_core::ports::Repo;
 use refgate_core::refdb::scan_all;
-use refgate_core::{Class, Deadline, GlobalRefDb, Lookup, Oid, Project, RefName, Rules};
+use refgate_core::{Class, Deadline, Lookup, Oid, Project, RefDb, RefName, Rules};
 
 use crate::Error;
 use crate::replicate::push::local_refs;
@@ -35,7 +35,7 @@ impl Found {
 /// # Errors
 /// A ref-db or a repository that cannot be read.
 pub async fn look(
-    refdb: &dyn GlobalRefDb,
+    refdb: &RefDb,
     rules: &Rules,
     project: &Project,
     repository: &dyn Repo,

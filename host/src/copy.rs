@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use refgate_core::refdb::{all_projects, scan_all};
 use refgate_core::{
-    Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, GlobalRefDb, Lookup, Project, RefDbError, RefName,
+    Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Project, RefDb, RefDbError, RefName,
     TextOutcome,
 };
 
@@ -59,8 +59,8 @@ type Rows = BTreeMap<RefName, Lookup>;
 
 /// From one store to the other.
 struct Copy<'a> {
-    from: &'a dyn GlobalRefDb,
-    to: &'a dyn GlobalRefDb,
+    from: &'a RefDb,
+    to: &'a RefDb,
     deadline: &'a (dyn Fn() -> Deadline + Sync),
     progress: &'a dyn Progress,
 }
@@ -70,8 +70,8 @@ struct Copy<'a> {
 /// # Errors
 /// A target that holds anything else: then nothing was written. A store that does not answer: run it again.
 pub async fn copy(
-    from: &dyn GlobalRefDb,
-    to: &dyn GlobalRefDb,
+    from: &RefDb,
+    to: &RefDb,
     deadline: &(dyn Fn() -> Deadline + Sync),
     progress: &dyn Progress,
 ) -> Result<Copied, Error> {
@@ -101,7 +101,7 @@ pub async fn copy(
 }
 
 impl Copy<'_> {
-    async fn rows(&self, db: &dyn GlobalRefDb, project: &Project) -> Result<Rows, RefDbError> {
+    async fn rows(&self, db: &RefDb, project: &Project) -> Result<Rows, RefDbError> {
         Ok(scan_all(db, project, b"", self.deadline).await?.into_iter().collect())
     }
 

@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use rand::Rng;
 use refgate_core::decision::{Decision, Request, Sources, decide};
-use refgate_core::refdb::{Layered, Plain};
 use refgate_core::{
-    Clock, Direction, FilterSet, FilterSource, GlobalRefDb, LocalRefs, Moves, Project, RemoteRefs, SiteKind,
+    Clock, Direction, FilterSet, FilterSource, LocalRefs, Moves, Project, RefDb, RemoteRefs, SiteKind,
 };
 
 use crate::config::{Config, Remote};
@@ -23,7 +22,7 @@ pub struct GateParts {
     /// Switches, waits, rules and remotes.
     pub config: Config,
     /// The shared record.
-    pub refdb: Arc<dyn GlobalRefDb>,
+    pub refdb: RefDb,
     /// The repositories of this site.
     pub local: Arc<dyn LocalRefs>,
     /// The filters.
@@ -35,10 +34,8 @@ pub struct GateParts {
 }
 
 impl Gate {
-    /// From parts of your own: any ref-db, any repositories, any filters. A ref-db that answers too few or too many is an
-    /// error wherever it is asked through this gate.
-    pub fn new(mut parts: GateParts) -> Gate {
-        parts.refdb = Arc::new(Layered::new(parts.refdb, Plain));
+    /// From parts of your own: any ref-db, any repositories, any filters.
+    pub fn new(parts: GateParts) -> Gate {
         Gate { parts: Arc::new(parts) }
     }
 
@@ -63,7 +60,7 @@ impl Gate {
     }
 
     /// The ref-db that it asks.
-    pub fn refdb(&self) -> &Arc<dyn GlobalRefDb> {
+    pub fn refdb(&self) -> &RefDb {
         &self.parts.refdb
     }
 
@@ -194,7 +191,7 @@ impl Gate {
     pub(crate) fn sources<'a>(&'a self, remote: Option<&'a dyn RemoteRefs>) -> Sources<'a> {
         let parts = &*self.parts;
         Sources {
-            refdb: parts.refdb.as_ref(),
+            refdb: &parts.refdb,
             local: parts.local.as_ref(),
             remote,
             clock: parts.clock.as_ref(),

@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use refgate_core::GlobalRefDb;
+use refgate_core::RefDb;
 use refgate_core::refdb::Mark;
 use refgate_git::{Files, GitError};
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl Record {
 }
 
 /// What a store says of itself, when that means something to another process.
-pub fn mark_of(refdb: &dyn GlobalRefDb) -> Option<Mark> {
+pub fn mark_of(refdb: &RefDb) -> Option<Mark> {
     refdb.capabilities().durable.then(|| refdb.seen()).flatten()
 }
 
@@ -124,7 +124,7 @@ impl Known {
     ///
     /// # Errors
     /// One of the kind [`ErrorKind::Doubt`] when it is not, or when that cannot be told.
-    pub fn check(&self, before: Result<Option<Record>, Error>, refdb: &dyn GlobalRefDb) -> Result<(), Error> {
+    pub fn check(&self, before: Result<Option<Record>, Error>, refdb: &RefDb) -> Result<(), Error> {
         let Some(now) = mark_of(refdb) else { return Ok(()) };
         let store = &self.store;
         match Standing::of(before?, &now) {
@@ -166,7 +166,7 @@ impl Known {
     ///
     /// # Errors
     /// A file that cannot be read or written.
-    pub fn note(&self, refdb: &dyn GlobalRefDb, now: Duration) -> Result<(), Error> {
+    pub fn note(&self, refdb: &RefDb, now: Duration) -> Result<(), Error> {
         let Some(mark) = mark_of(refdb) else { return Ok(()) };
         // Most runs find everything as it was. Without the directory there is nothing to protect yet.
         if !self.base.is_dir() || !self.is_news(&mark)? {

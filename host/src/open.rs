@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::Rng;
-use refgate_core::{Clock, FilterSet, FilterSource, GlobalRefDb, NoopRefDb, Observer};
+use refgate_core::{Clock, FilterSet, FilterSource, NoopRefDb, Observer, RefDb};
 use refgate_git::GitRepositories;
 use refgate_refdb::{Location, OpenMode, Opened};
 use refgate_runtime::{CompileLimits, Compiler, LogLevel, LogSink};
@@ -139,12 +139,12 @@ impl Site {
         refgate_git::set_local_limit(config.site.git_timeout);
         let known = Known::of(&config);
         let before = known.read();
-        let refdb: Arc<dyn GlobalRefDb> = match config.ref_database.enabled {
+        let refdb: RefDb = match config.ref_database.enabled {
             true => open_refdb(&config, false, system.clock.clone()).await?.db,
             // Nothing is read, so nothing needs to be there.
-            false => Arc::new(NoopRefDb),
+            false => RefDb::new(NoopRefDb),
         };
-        known.check(before, refdb.as_ref())?;
+        known.check(before, &refdb)?;
         let repositories = GitRepositories::new(config.site.base_path.clone());
         let gate = Gate::new(GateParts {
             refdb,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::{GlobalRefDb, MemoryRefDb, Oid};
+use refgate_core::{MemoryRefDb, Oid, RefDb};
 use refgate_host::{Config, Direction, Gate, Moves, Project, RefName, RefUpdate, RemoteValue, System};
 
 #[path = "../examples/live.rs"]
@@ -51,7 +51,7 @@ async fn a_host_decides_with_a_store_of_its_own_and_filters_that_are_swapped() {
     fs::write(&file, "[plugins]\ndirectory = plugins\n[remote \"site-b\"]\nurl = /nowhere/${name}.git\n")
         .unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    let store: Arc<dyn GlobalRefDb> = Arc::new(MemoryRefDb::new());
+    let store: RefDb = RefDb::new(MemoryRefDb::new());
     let (gate, live) = live::open(Config::load(&file).unwrap(), &system(), store).unwrap();
     assert_eq!(held_back(&gate, oid).await, None);
     versions::place(&plugins, "mine.wasm", &versions::discards(0, "mine"));

@@ -14,7 +14,7 @@ use refgate_core::chain::{self, Said};
 use refgate_core::future::ready;
 use refgate_core::{
     AncestryQuery, BoxFuture, Clock, Direction, FilterSet, FilterSource, LocalError, LocalRefs, LocalValue,
-    NoopRefDb, Oid, Project, RefBatch, RefName,
+    NoopRefDb, Oid, Project, RefBatch, RefDb, RefName,
 };
 use refgate_host::live::{Live, LiveOptions};
 use refgate_host::{Config, Gate, GateParts, Moves, RefUpdate, RemoteValue, System};
@@ -432,7 +432,7 @@ async fn a_decision_asks_its_source_once_and_uses_that_set_to_the_end() {
     let source = Arc::new(Restless(AtomicU32::new(0)));
     let gate = Gate::new(GateParts {
         config: Config::load(&file).unwrap(),
-        refdb: Arc::new(NoopRefDb),
+        refdb: RefDb::new(NoopRefDb),
         local: Arc::new(NoRefs),
         filters: source.clone(),
         clock: Arc::new(RealClock),

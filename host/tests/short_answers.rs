@@ -11,9 +11,11 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use refgate_core::future::ready;
-use refgate_core::refdb::{Atomicity, Capabilities, Cursor, Edit, Entries, Expected, Lookup, Outcome, Page};
+use refgate_core::refdb::{
+    Atomicity, Capabilities, Cursor, Edit, Expected, Guard, Lookup, Page, Store, Write, Written,
+};
 use refgate_core::{
-    BoxFuture, Clock, Deadline, FilterSet, GlobalRef, GlobalRefDb, LocalRefs, MemoryRefDb, RefDbError,
+    BoxFuture, Clock, Deadline, FilterSet, GlobalRef, LocalRefs, MemoryRefDb, RefDb, RefDbError,
 };
 use refgate_git::receive::{Answer, Command as Wanted};
 use refgate_git::{GitRepositories, Repository};
@@ -64,20 +66,19 @@ impl Faulty {
     }
 }
 
-impl Entries for Faulty {
+type Answers<'a, T> = BoxFuture<'a, Result<T, RefDbError>>;
+
+impl Store for Faulty {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
     fn get_many<'a>(
         &'a self,
         project: &'a Project,
         refs: &'a [RefName],
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
+    ) -> Answers<'a, Vec<Lookup>> {
         Box::pin(async move { Ok(self.wrong(READ, self.inner.get_many(project, refs, deadline).await?)) })
-    }
-}
-
-impl GlobalRefDb for Faulty {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
     }
     fn scan<'a>(
         &'a self,
@@ -86,50 +87,28 @@ impl GlobalRefDb for Faulty {
         cursor: Option<&'a Cursor>,
         limit: usize,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
+    ) -> Answers<'a, Page> {
         self.inner.scan(project, prefix, cursor, limit, deadline)
     }
-    fn compare_and_put<'a>(
+    fn write<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        writes: &'a [Write],
         atomicity: Atomicity,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        let done = self.inner.compare_and_put(project, edits, atomicity, deadline);
-        Box::pin(async move { Ok(self.wrong(WRITE, done.await?)) })
+    ) -> Answers<'a, Vec<Written>> {
+        let done = self.inner.write(project, writes, atomicity, deadline);
+        // What an administrator writes alone is answered well.
+        let call = if writes.iter().any(|write| write.guard == Guard::Anything) { 0 } else { WRITE };
+        Box::pin(async move { Ok(self.wrong(call, done.await?)) })
     }
-    fn resolve<'a>(
+    fn settle<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        refs: &'a [RefName],
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        Box::pin(async move { Ok(self.wrong(RESOLVE, self.inner.resolve(project, edits, deadline).await?)) })
-    }
-    fn put<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        value: GlobalRef,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        self.inner.put(project, name, value, deadline)
-    }
-    fn remove_ref<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        self.inner.remove_ref(project, name, deadline)
-    }
-    fn remove_project<'a>(
-        &'a self,
-        project: &'a Project,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        self.inner.remove_project(project, deadline)
+    ) -> Answers<'a, Vec<Lookup>> {
+        Box::pin(async move { Ok(self.wrong(RESOLVE, self.inner.settle(project, refs, deadline).await?)) })
     }
 }
 
@@ -167,7 +146,7 @@ impl Lab {
         #[expect(clippy::disallowed_methods, reason = "an origin; only differences count")]
         let clock: Arc<dyn Clock> = Arc::new(Fast(Mutex::new(Instant::now())));
         let how = Arc::new(AtomicUsize::new(0));
-        let refdb = Arc::new(Faulty { inner: MemoryRefDb::with_clock(clock.clone()), how: how.clone() });
+        let refdb = RefDb::new(Faulty { inner: MemoryRefDb::with_clock(clock.clone()), how: how.clone() });
         let repositories = GitRepositories::new(root.path().join("git"));
         let gate = Gate::new(GateParts {
             config,

@@ -1,8 +1,6 @@
 //! The ref-db as tasks see it: the product's reference model behind a network that loses answers.
 
-use refgate_core::{
-    Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, GlobalRefDb, Lookup, Outcome, refdb::Entries,
-};
+use refgate_core::{Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Outcome};
 
 use crate::dag::Value;
 use crate::ledger::word;
@@ -145,7 +143,7 @@ impl Sim {
     /// What a ref starts with.
     pub fn start_at(&self, name: Ref, entry: Entry) {
         self.world().ledger.global[name] = entry.value;
-        self.refdb.set(&PROJECT, &NAMES[name], entry);
+        self.memory.set(&PROJECT, &NAMES[name], entry);
     }
 
     /// Whether `value` may give way to what the ref-db holds, at a site that trusts its list.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use refgate_core::{FilterSet, GlobalRef, MemoryRefDb, SiteKind};
+use refgate_core::{FilterSet, GlobalRef, MemoryRefDb, RefDb, SiteKind};
 
 use crate::config::{Config, Rule};
 use crate::dag::{Commit, Dag, Set, Value};
@@ -87,7 +87,9 @@ pub struct Sim {
     /// The rule that this run does without.
     pub without: Option<Rule>,
     pub filters: FilterSet,
-    pub refdb: MemoryRefDb,
+    pub refdb: RefDb,
+    /// What is behind it.
+    pub memory: MemoryRefDb,
     /// The randomness of waits.
     pub rng: Mutex<SmallRng>,
     world: Mutex<World>,
@@ -124,7 +126,9 @@ impl Sim {
             moved: false,
         };
         let rng = Mutex::new(SmallRng::seed_from_u64(seed ^ 1));
-        Sim { config, without, filters, refdb: MemoryRefDb::new(), rng, world: Mutex::new(world) }
+        let memory = MemoryRefDb::new();
+        let refdb = RefDb::new(memory.clone());
+        Sim { config, without, filters, refdb, memory, rng, world: Mutex::new(world) }
     }
 
     /// The state. Never held across a step.

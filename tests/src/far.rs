@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use refgate_core::refdb::{Cursor, Page, Reach};
-use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Deadline, Edit, Entries, GlobalRef, GlobalRefDb, Lookup, Outcome,
-    Project, RefDbError, RefName,
-};
+use refgate_core::refdb::{Cursor, Page, Reach, Store, Write, Written};
+use refgate_core::{Atomicity, BoxFuture, Capabilities, Deadline, Lookup, Project, RefDbError, RefName};
 
-pub(crate) struct FarRefDb(pub Arc<dyn GlobalRefDb>);
+pub(crate) struct FarRefDb(pub Arc<dyn Store>);
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, RefDbError>>;
 
-impl Entries for FarRefDb {
+impl Store for FarRefDb {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { reach: Reach::Network, ..self.0.capabilities() }
+    }
+
     fn get_many<'a>(
         &'a self,
         project: &'a Project,
@@ -20,12 +21,6 @@ impl Entries for FarRefDb {
         deadline: Deadline,
     ) -> Answer<'a, Vec<Lookup>> {
         self.0.get_many(project, refs, deadline)
-    }
-}
-
-impl GlobalRefDb for FarRefDb {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { reach: Reach::Network, ..self.0.capabilities() }
     }
 
     fn scan<'a>(
@@ -39,45 +34,22 @@ impl GlobalRefDb for FarRefDb {
         self.0.scan(project, prefix, cursor, limit, deadline)
     }
 
-    fn compare_and_put<'a>(
+    fn write<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        writes: &'a [Write],
         atomicity: Atomicity,
         deadline: Deadline,
-    ) -> Answer<'a, Vec<Outcome>> {
-        self.0.compare_and_put(project, edits, atomicity, deadline)
+    ) -> Answer<'a, Vec<Written>> {
+        self.0.write(project, writes, atomicity, deadline)
     }
 
-    fn resolve<'a>(
+    fn settle<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        refs: &'a [RefName],
         deadline: Deadline,
-    ) -> Answer<'a, Vec<Outcome>> {
-        self.0.resolve(project, edits, deadline)
-    }
-
-    fn put<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        value: GlobalRef,
-        deadline: Deadline,
-    ) -> Answer<'a, ()> {
-        self.0.put(project, name, value, deadline)
-    }
-
-    fn remove_ref<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> Answer<'a, bool> {
-        self.0.remove_ref(project, name, deadline)
-    }
-
-    fn remove_project<'a>(&'a self, project: &'a Project, deadline: Deadline) -> Answer<'a, u64> {
-        self.0.remove_project(project, deadline)
+    ) -> Answer<'a, Vec<Lookup>> {
+        self.0.settle(project, refs, deadline)
     }
 }

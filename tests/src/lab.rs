@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::{Clock, FilterSource, ObjectFormat, Project};
+use refgate_core::{Clock, FilterSource, ObjectFormat, Project, RefDb};
 use refgate_git::GitRepositories;
 use refgate_host::filters::Loader;
 use refgate_host::gated::Witness;
@@ -161,7 +161,7 @@ impl Lab {
     /// The same with a ref-db that could be used from other machines, as far as anybody can tell.
     pub async fn open_far(&self, site: &str) -> Site {
         let Site { gate, repositories, .. } = self.open(site).await.expect("a site");
-        let refdb = Arc::new(FarRefDb(gate.refdb().clone()));
+        let refdb = RefDb::new(FarRefDb(gate.refdb().store().clone()));
         let system = self.system();
         let (local, filters, config) =
             (Arc::new(repositories.clone()), Arc::new(gate.filters()), gate.config().clone());

@@ -1,10 +1,9 @@
 //! What the sites of the laboratory write to their ref-db, as gated writes and operators do.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use refgate_core::{
-    Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, GlobalRefDb, Lookup, Oid, Outcome, RefName,
+    Atomicity, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome, RefDb, RefName,
 };
 
 use crate::lab::project;
@@ -73,7 +72,7 @@ impl Lab {
     }
 
     /// The ref-db as a site opens it.
-    pub async fn refdb(&self, site: &str) -> Arc<dyn GlobalRefDb> {
+    pub async fn refdb(&self, site: &str) -> RefDb {
         self.open(site).await.expect("a site").gate.refdb().clone()
     }
 

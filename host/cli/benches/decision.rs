@@ -15,8 +15,8 @@ use refgate_core::future::ready;
 use refgate_core::table::RemoteValue;
 use refgate_core::{
     AncestryQuery, Answer, BoxFuture, Direction, Entry, FilterError, FilterSet, GlobalRef, LocalError,
-    LocalRefs, LocalValue, MemoryRefDb, Moves, ObjectFormat, Oid, Project, RefBatch, RefFilter, RefName,
-    RefUpdate, ReloadWait, Rules, SiteKind,
+    LocalRefs, LocalValue, MemoryRefDb, Moves, ObjectFormat, Oid, Project, RefBatch, RefDb, RefFilter,
+    RefName, RefUpdate, ReloadWait, Rules, SiteKind,
 };
 use refgate_filter_push::Answer as Shipped;
 use refgate_host::filters::{Loader, Source};
@@ -75,25 +75,25 @@ struct World {
     project: Project,
     updates: Vec<RefUpdate>,
     local: Local,
-    refdb: MemoryRefDb,
+    refdb: RefDb,
 }
 
 impl World {
     fn new(refs: u32, stale: u32) -> World {
         let project = Project::new("p").expect("legal");
-        let refdb = MemoryRefDb::new();
+        let memory = MemoryRefDb::new();
         let mut local = HashMap::new();
         let mut updates = Vec::new();
         for i in 0..refs {
             let name = RefName::new(format!("refs/heads/team-{}/feature-{i:06}", i % 97)).expect("legal");
             let newest = if stale > 0 && i % stale == 0 { oid(i + 1_000_000) } else { oid(i) };
-            refdb.set(&project, &name, Entry::new(GlobalRef::At(newest)));
+            memory.set(&project, &name, Entry::new(GlobalRef::At(newest)));
             local.insert(name.clone(), oid(i));
             updates.push(
                 RefUpdate::new(name, Some(oid(i)), RemoteValue::Known(Some(oid(i + 2_000_000)))).forced(),
             );
         }
-        World { project, updates, local: Local(local), refdb }
+        World { project, updates, local: Local(local), refdb: RefDb::new(memory) }
     }
 
     fn decide(&self, runtime: &tokio::runtime::Runtime, filters: &FilterSet) {

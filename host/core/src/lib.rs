@@ -1,7 +1,7 @@
 //! The vocabulary of refgate and its decision: which ref updates may go to, or come from, another site.
 //!
 //! Nothing here does I/O, reads a clock or knows wasm. What a decision needs from outside comes through the traits
-//! [`GlobalRefDb`], [`LocalRefs`], [`RemoteRefs`], [`RefFilter`], [`ProjectMatcher`] and [`Clock`].
+//! [`Store`], [`LocalRefs`], [`RemoteRefs`], [`RefFilter`], [`ProjectMatcher`] and [`Clock`].
 
 pub mod ablation;
 mod batch;
@@ -41,8 +41,8 @@ pub use policy::{Enforcement, RuleError, Rules, SiteKind, VERSION_REF, is_exclud
 pub use private::{is_one_component, is_own, is_private, is_rescued, offerable};
 pub use reason::Reason;
 pub use refdb::{
-    Atomicity, Capabilities, Cursor, Edit, Entries, Expected, Freshness, GlobalRefDb, LockToken, Lookup,
-    MemoryRefDb, NoopRefDb, Outcome, Page, Reach, RefDbError, RefDbErrorKind, RefLock, TextOutcome,
+    Atomicity, Capabilities, Cursor, Edit, Entries, Expected, LockToken, Lookup, MemoryRefDb, NoopRefDb,
+    Outcome, Page, Reach, RefDb, RefDbError, RefDbErrorKind, RefLock, Store, TextOutcome,
 };
 pub use refspec::{Mapped, Refspec, RefspecError, Refspecs};
 pub use table::Class;

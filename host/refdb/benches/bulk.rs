@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use refgate_core::{
-    Atomicity, BoxFuture, Clock, Deadline, Edit, Expected, GlobalRef, GlobalRefDb, Oid, Project, RefName,
+    Atomicity, BoxFuture, Clock, Deadline, Edit, Expected, GlobalRef, Oid, Project, RefDb, RefName,
 };
 use refgate_refdb::{Location, OpenMode, open};
 use refgate_servers::{Mode, Protocol, Proxy};
@@ -41,7 +41,7 @@ fn deadline() -> Deadline {
     Deadline::after(&RealClock, Duration::from_secs(120))
 }
 
-fn store(url: &str) -> Arc<dyn GlobalRefDb> {
+fn store(url: &str) -> RefDb {
     open(&Location::new(url, Path::new("/")), OpenMode::Create, Arc::new(RealClock)).expect("it opens").db
 }
 
@@ -51,7 +51,7 @@ fn timed<T>(work: impl Future<Output = T>) -> (Duration, T) {
     (RealClock.now() - start, done)
 }
 
-fn fill(db: &dyn GlobalRefDb, project: &Project, refs: &[RefName]) {
+fn fill(db: &RefDb, project: &Project, refs: &[RefName]) {
     let value = GlobalRef::At(Oid::from_hex(&[b'a'; 40]).expect("an oid"));
     let edits: Vec<Edit> = refs.iter().map(|r| Edit::new(r.clone(), Expected::Absent, value)).collect();
     for chunk in edits.chunks(1000) {
@@ -61,7 +61,7 @@ fn fill(db: &dyn GlobalRefDb, project: &Project, refs: &[RefName]) {
 
 /// One line per way: the store behind `url`, with what `proxy` counts and delays.
 #[allow(clippy::print_stdout)]
-fn measure(name: &str, db: &dyn GlobalRefDb, proxy: Option<&Proxy>, project: &Project, refs: &[RefName]) {
+fn measure(name: &str, db: &RefDb, proxy: Option<&Proxy>, project: &Project, refs: &[RefName]) {
     let delays: &[u64] = if proxy.is_some() { &[0, 5] } else { &[0] };
     for delay in delays {
         if let Some(proxy) = proxy {
@@ -102,10 +102,10 @@ fn measure(name: &str, db: &dyn GlobalRefDb, proxy: Option<&Proxy>, project: &Pr
 #[cfg_attr(not(any(feature = "zookeeper", feature = "etcd")), allow(dead_code))]
 fn with_server(name: &str, port: u16, protocol: Protocol, path: &str, project: &Project, refs: &[RefName]) {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    fill(store(&format!("{name}://{server}/{path}")).as_ref(), project, refs);
+    fill(&store(&format!("{name}://{server}/{path}")), project, refs);
     let proxy = Proxy::start(server, protocol);
     let db = store(&format!("{name}://{}/{path}", proxy.address()));
-    measure(name, db.as_ref(), Some(&proxy), project, refs);
+    measure(name, &db, Some(&proxy), project, refs);
 }
 
 #[allow(clippy::print_stdout)]
@@ -118,8 +118,8 @@ fn main() {
     );
     let dir = tempfile::tempdir().expect("a directory");
     let sqlite = store(&format!("sqlite:{}", dir.path().join("r.sqlite").display()));
-    fill(sqlite.as_ref(), &project, &refs);
-    measure("sqlite", sqlite.as_ref(), None, &project, &refs);
+    fill(&sqlite, &project, &refs);
+    measure("sqlite", &sqlite, None, &project, &refs);
     #[cfg(feature = "zookeeper")]
     match refgate_servers::missing("zookeeper", refgate_servers::ZOOKEEPER) {
         Some(why) => println!("zookeeper: {why}"),

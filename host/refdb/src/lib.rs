@@ -10,14 +10,13 @@
 //!
 //! A path on a network file system is refused unless the URL ends with `?network=allow`.
 //!
-//! What stands around a store, time limits and repetitions above all, is in [`layers`].
+//! How long a store is waited for and how often it is asked again is [`Waiting`].
 
 mod access;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "etcd")]
 mod etcd;
-pub mod layers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod url;
@@ -32,11 +31,10 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use refgate_core::refdb::Layered;
-use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError, RefDbErrorKind};
+use refgate_core::refdb::{RetryPolicy, Waiting};
+use refgate_core::{Clock, MemoryRefDb, NoopRefDb, RefDb, RefDbError, RefDbErrorKind};
 
 pub use access::{Access, PasswordFrom, Secret, Tls};
-use layers::{Patience, Retry, RetryPolicy, Timeout};
 use url::Target;
 pub use url::{password_variable, redacted};
 
@@ -68,20 +66,12 @@ pub enum OpenMode {
 }
 
 /// A store that is ready, and whether it was made by this call.
+#[derive(Debug)]
 pub struct Opened {
     /// The store.
-    pub db: Arc<dyn GlobalRefDb>,
+    pub db: RefDb,
     /// Whether it did not exist before; never for `noop:` and `memory:`.
     pub created: bool,
-}
-
-impl std::fmt::Debug for Opened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened")
-            .field("backend", &self.db.capabilities().name)
-            .field("created", &self.created)
-            .finish()
-    }
 }
 
 /// The longest that a call of a shared store may take, whatever its deadline says: for callers that mean "as long as it
@@ -90,8 +80,8 @@ const LONGEST_CALL: Duration = Duration::from_secs(600);
 
 /// Opens the store that `location` names.
 ///
-/// A store that other processes use comes in [layers]: every call ends by its deadline, and one that certainly did nothing
-/// is repeated while there is time. For counters put [`layers::Metrics::around`] it.
+/// A store that other processes use is waited for with all that [`Waiting`] has: every call ends by its deadline, and one
+/// that certainly did nothing is repeated while there is time. For counters see [`RefDb::counted`].
 ///
 /// Blocks: for a file milliseconds, at most 5 s when another process holds it; for a server as long as connecting takes,
 /// at most 10 s; 15 s when a disk or a look-up of a name hangs, which then goes on without anybody waiting for it. Do not
@@ -103,15 +93,17 @@ const LONGEST_CALL: Duration = Duration::from_secs(600);
 /// [`Corrupt`](refgate_core::RefDbErrorKind::Corrupt) when it is damaged. Nothing is written then.
 pub fn open(location: &Location, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
     let target = url::parse(&location.url, &location.base_dir, &location.access)?;
-    let kept = |db: Arc<dyn GlobalRefDb>| Opened { db, created: false };
-    match target {
-        Target::Noop => return Ok(kept(Arc::new(NoopRefDb))),
-        Target::Memory => return Ok(kept(Arc::new(MemoryRefDb::with_clock(clock)))),
-        Target::Sqlite { .. } | Target::ZooKeeper(_) | Target::Etcd(_) => {}
-    }
     let (shown, for_store) = (redacted(&location.url), clock.clone());
-    let opened = bounded(&shown, OPENING, move || open_target(target, mode, for_store))?;
-    Ok(Opened { db: shared(opened.db, clock), created: opened.created })
+    let opened = match target {
+        Target::Noop => return Ok(Opened { db: RefDb::new(NoopRefDb), created: false }),
+        Target::Memory => {
+            return Ok(Opened { db: RefDb::new(MemoryRefDb::with_clock(clock)), created: false });
+        }
+        target => bounded(&shown, OPENING, move || open_shared(target, mode, for_store))?,
+    };
+    let rng = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed(&*clock))));
+    let waiting = Waiting::new(clock, LONGEST_CALL).with_retries(RetryPolicy::default(), rng).with_patience();
+    Ok(Opened { db: opened.db.waiting(waiting), ..opened })
 }
 
 /// The longest that opening may take. Every store has a shorter limit of its own, for what it can interrupt.
@@ -144,12 +136,12 @@ fn bounded<T: Send + 'static>(
     })
 }
 
-fn open_target(target: Target, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
+/// Opens a store that other processes use.
+fn open_shared(target: Target, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
     // Which of them is used depends on the features.
     let _ = (mode, &clock);
     match target {
-        Target::Noop => Ok(Opened { db: Arc::new(NoopRefDb), created: false }),
-        Target::Memory => Ok(Opened { db: Arc::new(MemoryRefDb::with_clock(clock)), created: false }),
+        Target::Noop | Target::Memory => Ok(Opened { db: RefDb::new(NoopRefDb), created: false }),
         #[cfg(feature = "sqlite")]
         Target::Sqlite { path, network } => sqlite::open(&path, network, mode, clock),
         #[cfg(not(feature = "sqlite"))]
@@ -176,15 +168,6 @@ pub fn bound_sqlite_memory(bytes: u32) -> Result<(), String> {
     sqlite::bound_memory(bytes).map_err(|e| e.to_string())?;
     let _ = bytes;
     Ok(())
-}
-
-/// Puts around a store what every one that other processes use has.
-fn shared(db: Arc<dyn GlobalRefDb>, clock: Arc<dyn Clock>) -> Arc<dyn GlobalRefDb> {
-    let rng = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed(&*clock))));
-    let in_time: Arc<dyn GlobalRefDb> = Arc::new(Layered::new(db, Timeout::new(clock.clone(), LONGEST_CALL)));
-    let again: Arc<dyn GlobalRefDb> =
-        Arc::new(Layered::new(in_time, Retry::new(RetryPolicy::default(), clock.clone(), rng)));
-    Arc::new(Layered::new(again, Patience::new(clock)))
 }
 
 /// Makes the directory that a file of `location` belongs into, for whoever is setting up a place. What needs no directory

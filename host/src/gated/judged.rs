@@ -175,7 +175,10 @@ impl Writer<'_> {
 
     /// The local ref is as the push wants it, and the ref-db has nothing against it.
     fn is_settled(&self, row: &Row, seen: &Result<Lookup, Why>) -> bool {
-        let recorded = |lookup: &Lookup| lookup.freshness(row.new).is_up_to_date();
+        let recorded = |lookup: &Lookup| {
+            let entry = lookup.entry();
+            entry.is_some_and(|entry| entry.value == GlobalRef::Untracked || entry.value.oid() == row.new)
+        };
         self.push.replication() || !row.is_tracked() || seen.as_ref().is_ok_and(recorded)
     }
 

@@ -138,7 +138,7 @@ pub(super) fn look_at_seal(site: &Site, project: &Project, push: &Push) -> Resul
 
 /// What replication sends was recorded in the sender's ref-db, which says nothing about values in another one.
 pub(super) fn refuse_another_refdb(site: &Site, theirs: Option<&str>) -> Result<(), Error> {
-    let ours = mark_of(site.gate.refdb().as_ref()).map(|mark| mark.identity);
+    let ours = mark_of(site.gate.refdb()).map(|mark| mark.identity);
     match (theirs, ours) {
         (Some(theirs), Some(ours)) if theirs != ours => Err(Error::failed(
             "the receiving site uses another ref-db than the sending one: both have to name the same in `ref-database.url`",

@@ -235,7 +235,7 @@ impl Writer<'_> {
             return;
         }
         let (gate, project) = (&self.site.gate, self.project);
-        let (refdb, rules) = (gate.refdb().as_ref(), &gate.config().rules);
+        let (refdb, rules) = (gate.refdb(), &gate.config().rules);
         let found = anew::look(refdb, rules, project, self.repository, || deadline(self.site)).await;
         // When it cannot be told, what was said before is still true.
         if let Ok(Some(recorded)) = found {

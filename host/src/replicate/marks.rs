@@ -24,7 +24,7 @@ impl Marks {
     pub(super) fn of(site: &Site, project: &Project) -> Result<Marks, Error> {
         let config = &site.gate.config().site;
         let mark = format!("{REPLICATION}{}", escape(config.name.as_deref().unwrap_or("unnamed").as_bytes()));
-        let refdb = mark_of(site.gate.refdb().as_ref()).map(|mark| mark.identity);
+        let refdb = mark_of(site.gate.refdb()).map(|mark| mark.identity);
         let options = [Some(mark.clone()), refdb.as_ref().map(|identity| format!("{REFDB}{identity}"))];
         let secrets = config.secret_file.as_deref().map(Secrets::read).transpose()?;
         let project = project.clone();

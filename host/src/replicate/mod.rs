@@ -175,7 +175,7 @@ impl Site {
         let before = known.read();
         // A ref-db that cannot be read makes itself heard in the decision.
         let sites = refdb.sites(deadline()).await;
-        known.check(before, refdb.as_ref())?;
+        known.check(before, refdb)?;
         if let (Some(name), Ok(sites)) = (&self.gate.config().site.name, sites)
             && !sites.contains(name)
         {
@@ -189,7 +189,7 @@ impl Site {
     pub(crate) async fn remember(&self) -> Option<String> {
         let (known, refdb) = (Known::of(self.gate.config()), self.gate.refdb().clone());
         let now = self.gate.clock().unix_time();
-        let noted = tokio::task::spawn_blocking(move || known.note(refdb.as_ref(), now)).await;
+        let noted = tokio::task::spawn_blocking(move || known.note(&refdb, now)).await;
         let why = match noted {
             Ok(noted) => noted.err()?.message,
             Err(died) => format!("a worker thread died: {died}"),

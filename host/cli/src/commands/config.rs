@@ -150,7 +150,7 @@ async fn refdb_warnings(config: &Config, clock: Arc<dyn Clock>) -> Result<Vec<St
         Ok(sites) => config.lonely(sites).into_iter().collect(),
         Err(e) => vec![e.message.clone()],
     };
-    if let Err(e) = known.check(before, opened.db.as_ref()) {
+    if let Err(e) = known.check(before, &opened.db) {
         warnings.push(e.hint.iter().fold(e.message.clone(), |text, hint| format!("{text}; {hint}")));
     }
     match opened.db.closed(deadline).await {

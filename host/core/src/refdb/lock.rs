@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::{GlobalRefDb, RefDbError, RefDbErrorKind};
+use super::{RefDb, RefDbError, RefDbErrorKind};
 use crate::{BoxFuture, Clock, Deadline, Project, RefName};
 
 /// Names one hold of one lock. With it in [`Edit::fence`](super::Edit::fence) the store refuses the write once that hold
@@ -47,10 +47,10 @@ pub trait RefLock: Send + Sync {
 /// of them are held when this returns.
 ///
 /// # Errors
-/// Those of [`GlobalRefDb::lock`], and [`LeaseLost`](RefDbErrorKind::LeaseLost) when the wait for the later ones outlasted
+/// Those of [`RefDb::lock`], and [`LeaseLost`](RefDbErrorKind::LeaseLost) when the wait for the later ones outlasted
 /// the lease of an earlier one. What was locked until then is released.
 pub async fn lock_many(
-    db: &dyn GlobalRefDb,
+    db: &RefDb,
     project: &Project,
     refs: &[RefName],
     lease: Duration,

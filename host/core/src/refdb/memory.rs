@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{
-    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, LockToken, Lookup, Mark, Outcome, Page,
-    RefDbError, RefDbErrorKind, RefLock, TextOutcome, check_entry, check_message, check_text,
+    Administered, Atomicity, Capabilities, Cursor, LockToken, Locks, Lookup, Mark, Page, RefDbError,
+    RefDbErrorKind, RefLock, Store, Stored, Write, Written, evaluate,
 };
 use crate::{BoxFuture, Clock, Deadline, Entry, GlobalRef, Project, RefName, future::ready};
 
@@ -20,7 +20,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Shortest and longest lease. The longest must be a length of time that can be added to an [`Instant`].
 const LEASE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(24 * 3600));
 
-/// Forgets everything with the process. Share it in an [`Arc`].
+/// Forgets everything with the process. A clone is the same store.
+#[derive(Clone)]
 pub struct MemoryRefDb {
     state: Arc<Mutex<State>>,
     /// Leases need time; without it there are no locks.
@@ -57,12 +58,6 @@ fn new_identity() -> String {
     format!("memory-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-#[derive(Clone)]
-enum Stored {
-    Entry(Entry),
-    Text(String),
-}
-
 /// Who has a lock, and until when.
 struct Hold {
     fence: u64,
@@ -96,7 +91,8 @@ impl MemoryRefDb {
     pub fn set(&self, project: &Project, name: &RefName, entry: Entry) {
         let mut state = self.state();
         state.mark.revision += 1;
-        state.restore(project, name, entry);
+        let stored = (entry.value != GlobalRef::Untracked).then_some(Stored::Entry(entry));
+        state.set(project, name.clone(), stored);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,34 +117,18 @@ fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-impl Stored {
-    fn lookup(&self) -> Lookup {
-        match self {
-            Stored::Entry(entry) => Lookup::Entry(entry.clone()),
-            Stored::Text(text) => Lookup::Text(text.clone()),
-        }
-    }
-}
-
 impl State {
-    fn get(&self, project: &Project, name: &RefName) -> Option<&Stored> {
-        self.projects.get(project)?.get(name)
+    fn lookup(&self, project: &Project, name: &RefName) -> Lookup {
+        let stored = self.projects.get(project).and_then(|refs| refs.get(name));
+        stored.map_or(Lookup::UNTRACKED, |stored| stored.clone().into())
     }
 
-    /// The entry to compare with. A text in its place is in the way of every edit.
-    fn entry(&self, project: &Project, name: &RefName) -> Result<Entry, RefDbError> {
-        match self.get(project, name) {
-            None => Ok(Entry::default()),
-            Some(Stored::Entry(entry)) => Ok(entry.clone()),
-            Some(Stored::Text(_)) => Err(RefDbError::new(
-                RefDbErrorKind::Corrupt,
-                format!("ref-db `memory:`: the entry of `{name}` in `{project}` is a text, not an object id"),
-            )),
+    fn set(&mut self, project: &Project, name: RefName, stored: Option<Stored>) {
+        if let Some(stored) = stored {
+            self.projects.entry(project.clone()).or_default().insert(name, stored);
+        } else if let Some(refs) = self.projects.get_mut(project) {
+            refs.remove(&name);
         }
-    }
-
-    fn set(&mut self, project: &Project, name: &RefName, stored: Stored) {
-        self.projects.entry(project.clone()).or_default().insert(name.clone(), stored);
     }
 
     fn is_held(&self, project: &Project, token: &LockToken, now: Instant) -> bool {
@@ -157,43 +137,29 @@ impl State {
     }
 }
 
-/// What every backend refuses before it writes anything.
-fn refuse_untracked(value: GlobalRef, name: &RefName) -> Result<(), RefDbError> {
-    match value {
-        GlobalRef::Untracked => Err(RefDbError::new(
-            RefDbErrorKind::InvalidName,
-            format!("`{name}`: a ref is forgotten by removing it, not by writing `untracked`"),
-        )),
-        _ => Ok(()),
-    }
-}
+type Answer<'a, T> = BoxFuture<'a, Result<T, RefDbError>>;
 
-impl Entries for MemoryRefDb {
-    fn get_many<'a>(
-        &'a self,
-        project: &'a Project,
-        refs: &'a [RefName],
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
-        let state = self.state();
-        let absent = || Lookup::Entry(Entry::default());
-        ready(Ok(refs
-            .iter()
-            .map(|name| state.get(project, name).map_or_else(absent, Stored::lookup))
-            .collect()))
-    }
-}
-
-impl GlobalRefDb for MemoryRefDb {
+impl Store for MemoryRefDb {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             atomic_edits: usize::MAX,
             read_batch: usize::MAX,
             snapshot_reads: true,
             linearizable_reads: true,
+            texts: true,
             lease: self.clock.is_some().then_some(LEASE),
             ..Capabilities::least("memory")
         }
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        project: &'a Project,
+        refs: &'a [RefName],
+        _: Deadline,
+    ) -> Answer<'a, Vec<Lookup>> {
+        let state = self.state();
+        ready(Ok(refs.iter().map(|name| state.lookup(project, name)).collect()))
     }
 
     fn scan<'a>(
@@ -203,7 +169,7 @@ impl GlobalRefDb for MemoryRefDb {
         cursor: Option<&'a Cursor>,
         limit: usize,
         _: Deadline,
-    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
+    ) -> Answer<'a, Page> {
         let state = self.state();
         let from = match cursor {
             Some(Cursor { after, .. }) if after.as_bytes() >= prefix => Bound::Excluded(after.as_bytes()),
@@ -215,184 +181,61 @@ impl GlobalRefDb for MemoryRefDb {
             .into_iter()
             .flat_map(|refs| refs.range::<[u8], _>((from, Bound::Unbounded)))
             .take_while(|(name, _)| name.as_bytes().starts_with(prefix))
-            .map(|(name, stored)| (name.clone(), stored.lookup()))
-            .take(limit.max(1))
+            .map(|(name, stored)| (name.clone(), stored.clone().into()))
+            .take(limit)
             .collect();
-        let more = rows.len() == limit.max(1);
+        let more = rows.len() == limit;
         let next = rows.last().filter(|_| more).map(|(name, _)| Cursor { after: name.clone(), revision: 0 });
         ready(Ok(Page { rows, next }))
     }
 
-    fn compare_and_put<'a>(
+    fn write<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        writes: &'a [Write],
         atomicity: Atomicity,
         _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        for edit in edits {
-            if let Err(e) = refuse_untracked(edit.new, &edit.name) {
-                return ready(Err(e));
-            }
-        }
-        let mut state = match self.writing() {
-            Ok(state) => state,
-            Err(e) => return ready(Err(e)),
-        };
-        let now = self.clock.as_ref().map(|clock| clock.now());
-        // In order, so that a name that occurs twice sees its first edit; taken back as a whole.
-        let mut before: BTreeMap<RefName, Entry> = BTreeMap::new();
-        let mut outcomes = Vec::with_capacity(edits.len());
-        for edit in edits {
-            let entry = match state.entry(project, &edit.name) {
-                Ok(entry) => entry,
-                Err(e) => {
-                    for (name, entry) in before {
-                        state.restore(project, &name, entry);
-                    }
-                    return ready(Err(e));
-                }
-            };
+    ) -> Answer<'a, Vec<Written>> {
+        let write = || {
+            let mut state = self.writing()?;
+            let now = self.clock.as_ref().map(|clock| clock.now());
             let held = |token: &LockToken| now.is_some_and(|now| state.is_held(project, token, now));
-            outcomes.push(if edit.fence.as_ref().is_some_and(|token| !held(token)) {
-                Outcome::Fenced
-            } else if edit.expected.holds(entry.value) {
-                match entry.replaced_by(edit.new, edit.fast_forward) {
-                    Some(after) => {
-                        state.set(project, &edit.name, Stored::Entry(after));
-                        Outcome::Applied
-                    }
-                    None => Outcome::Full,
-                }
-            } else {
-                Outcome::Mismatch { actual: entry.value }
-            });
-            before.entry(edit.name.clone()).or_insert(entry);
-        }
-        if atomicity == Atomicity::AllOrNothing && outcomes.iter().any(|o| *o != Outcome::Applied) {
-            for (edit, outcome) in edits.iter().zip(&mut outcomes) {
-                if !matches!(outcome, Outcome::Fenced | Outcome::Full) {
-                    *outcome = Outcome::Mismatch { actual: before[&edit.name].value };
-                }
+            let evaluation = evaluate(writes, atomicity, |name| state.lookup(project, name), held)
+                .map_err(|e| e.error(&self.location(), project))?;
+            for (name, stored) in evaluation.changes {
+                state.set(project, name, stored);
             }
-            for (name, entry) in before {
-                state.restore(project, &name, entry);
-            }
-        }
-        ready(Ok(outcomes))
-    }
-
-    fn resolve<'a>(
-        &'a self,
-        project: &'a Project,
-        edits: &'a [Edit],
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        let state = self.state();
-        let outcome = |edit: &Edit| {
-            let actual = state.entry(project, &edit.name)?.value;
-            Ok(if actual == edit.new { Outcome::Applied } else { Outcome::Mismatch { actual } })
+            Ok(evaluation.outcomes)
         };
-        ready(edits.iter().map(outcome).collect())
+        ready(write())
     }
 
-    fn put<'a>(
+    fn settle<'a>(
         &'a self,
         project: &'a Project,
-        name: &'a RefName,
-        value: GlobalRef,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        let put = || {
-            refuse_untracked(value, name)?;
-            self.writing()?.restore(project, name, Entry::new(value));
-            Ok(())
-        };
-        ready(put())
+        refs: &'a [RefName],
+        deadline: Deadline,
+    ) -> Answer<'a, Vec<Lookup>> {
+        self.get_many(project, refs, deadline)
     }
 
-    fn swap_entry<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        from: &'a Entry,
-        to: &'a Entry,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        let swap = || {
-            check_entry(name, to)?;
-            let mut state = self.writing()?;
-            let there = state.entry(project, name)? == *from;
-            if there {
-                state.restore(project, name, to.clone());
-            }
-            Ok(there)
-        };
-        ready(swap())
+    fn locks(&self) -> Option<&dyn Locks> {
+        self.clock.as_ref().map(|_| self as &dyn Locks)
     }
 
-    fn remove_ref<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        let remove = || {
-            let mut state = self.writing()?;
-            let refs = state.projects.get_mut(project);
-            Ok(refs.is_some_and(|refs| refs.remove(name).is_some()))
-        };
-        ready(remove())
+    fn admin(&self) -> Option<&dyn Administered> {
+        Some(self)
     }
+}
 
-    fn remove_project<'a>(
-        &'a self,
-        project: &'a Project,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        let removed = self.writing().map(|mut state| state.projects.remove(project));
-        ready(removed.map(|removed| removed.map_or(0, |refs| refs.len() as u64)))
-    }
-
-    fn get_text<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        ready(Ok(self.state().text(project, name)))
-    }
-
-    fn compare_and_put_text<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        expected: Option<&'a str>,
-        new: &'a str,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<TextOutcome, RefDbError>> {
-        if let Err(why) = check_text(new) {
-            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, format!("`{name}`: {why}"))));
-        }
-        let put = || {
-            let mut state = self.writing()?;
-            let actual = state.text(project, name);
-            if actual.as_deref() != expected {
-                return Ok(TextOutcome::Mismatch { actual });
-            }
-            state.set(project, name, Stored::Text(new.to_owned()));
-            Ok(TextOutcome::Applied)
-        };
-        ready(put())
-    }
-
+impl Locks for MemoryRefDb {
     fn lock<'a>(
         &'a self,
         project: &'a Project,
         name: &'a RefName,
         lease: Duration,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Box<dyn RefLock>, RefDbError>> {
+    ) -> Answer<'a, Box<dyn RefLock>> {
         let Some(clock) = &self.clock else {
             return ready(Err(RefDbError::unsupported("memory", "locks without a clock")));
         };
@@ -424,46 +267,17 @@ impl GlobalRefDb for MemoryRefDb {
             }
         })
     }
+}
 
-    fn note_site<'a>(
-        &'a self,
-        site: &'a str,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        match self.writing() {
-            Ok(mut state) => drop(state.sites.insert(site.to_owned())),
-            Err(e) => return ready(Err(e)),
-        }
-        self.sites(deadline)
-    }
-
-    fn sites<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
+impl Administered for MemoryRefDb {
+    fn sites(&self, _: Deadline) -> Answer<'_, Vec<String>> {
         ready(Ok(self.state().sites.iter().cloned().collect()))
     }
 
-    fn seen(&self) -> Option<Mark> {
-        Some(self.state().mark.clone())
-    }
-
-    fn renew_identity<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
-        self.state().mark.identity = new_identity();
-        ready(Ok(()))
-    }
-
-    fn set_closed<'a>(
-        &'a self,
-        message: Option<&'a str>,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        if let Some(Err(why)) = message.map(check_message) {
-            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, why)));
-        }
-        self.state().closed = message.map(str::to_owned);
-        ready(Ok(()))
-    }
-
-    fn closed<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        ready(Ok(self.state().closed.clone()))
+    fn add_site<'a>(&'a self, site: &'a str, _: Deadline) -> Answer<'a, ()> {
+        ready(self.writing().map(|mut state| {
+            state.sites.insert(site.to_owned());
+        }))
     }
 
     fn projects<'a>(
@@ -471,32 +285,35 @@ impl GlobalRefDb for MemoryRefDb {
         after: Option<&'a Project>,
         limit: usize,
         _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+    ) -> Answer<'a, Vec<Project>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.state();
         let stored = state.projects.range::<Project, _>((from, Bound::Unbounded));
         let stored = stored.filter(|(_, refs)| !refs.is_empty());
-        ready(Ok(stored.map(|(project, _)| project.clone()).take(limit.max(1)).collect()))
-    }
-}
-
-impl State {
-    /// Puts an entry back; an untracked one is none.
-    fn restore(&mut self, project: &Project, name: &RefName, entry: Entry) {
-        if entry.value == GlobalRef::Untracked {
-            if let Some(refs) = self.projects.get_mut(project) {
-                refs.remove(name);
-            }
-        } else {
-            self.set(project, name, Stored::Entry(entry));
-        }
+        ready(Ok(stored.map(|(project, _)| project.clone()).take(limit).collect()))
     }
 
-    fn text(&self, project: &Project, name: &RefName) -> Option<String> {
-        Some(match self.get(project, name)? {
-            Stored::Text(text) => text.clone(),
-            Stored::Entry(entry) => entry.value.oid().map_or_else(|| "0".repeat(40), |oid| oid.to_string()),
-        })
+    fn remove_project<'a>(&'a self, project: &'a Project, _: Deadline) -> Answer<'a, u64> {
+        let removed = self.writing().map(|mut state| state.projects.remove(project));
+        ready(removed.map(|removed| removed.map_or(0, |refs| refs.len() as u64)))
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        Some(self.state().mark.clone())
+    }
+
+    fn renew_identity(&self, _: Deadline) -> Answer<'_, ()> {
+        self.state().mark.identity = new_identity();
+        ready(Ok(()))
+    }
+
+    fn set_closed<'a>(&'a self, message: Option<&'a str>, _: Deadline) -> Answer<'a, ()> {
+        self.state().closed = message.map(str::to_owned);
+        ready(Ok(()))
+    }
+
+    fn closed(&self, _: Deadline) -> Answer<'_, Option<String>> {
+        ready(Ok(self.state().closed.clone()))
     }
 }
 

@@ -1,27 +1,18 @@
 //! A ref-db that knows nothing: every ref is untracked, so only fast-forwards replicate.
 
 use super::{
-    Atomicity, Capabilities, Cursor, Edit, Entries, GlobalRefDb, Lookup, Outcome, Page, Reach, RefDbError,
-    TextOutcome,
+    Administered, Atomicity, Capabilities, Cursor, Guard, Lookup, Page, Reach, RefDbError, Store, Write,
+    Written,
 };
-use crate::{BoxFuture, Deadline, Entry, GlobalRef, Project, RefName, future::ready};
+use crate::{BoxFuture, Deadline, Project, RefName, future::ready};
 
 /// Remembers nothing and refuses no write.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoopRefDb;
 
-impl Entries for NoopRefDb {
-    fn get_many<'a>(
-        &'a self,
-        _: &'a Project,
-        refs: &'a [RefName],
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
-        ready(Ok(vec![Lookup::Entry(Entry::default()); refs.len()]))
-    }
-}
+type Answer<'a, T> = BoxFuture<'a, Result<T, RefDbError>>;
 
-impl GlobalRefDb for NoopRefDb {
+impl Store for NoopRefDb {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             reach: Reach::Network,
@@ -29,8 +20,13 @@ impl GlobalRefDb for NoopRefDb {
             read_batch: usize::MAX,
             snapshot_reads: true,
             linearizable_reads: true,
+            texts: true,
             ..Capabilities::least("noop")
         }
+    }
+
+    fn get_many<'a>(&'a self, _: &'a Project, refs: &'a [RefName], _: Deadline) -> Answer<'a, Vec<Lookup>> {
+        ready(Ok(vec![Lookup::UNTRACKED; refs.len()]))
     }
 
     fn scan<'a>(
@@ -40,97 +36,52 @@ impl GlobalRefDb for NoopRefDb {
         _: Option<&'a Cursor>,
         _: usize,
         _: Deadline,
-    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
+    ) -> Answer<'a, Page> {
         ready(Ok(Page::default()))
     }
 
-    fn compare_and_put<'a>(
+    fn write<'a>(
         &'a self,
         _: &'a Project,
-        edits: &'a [Edit],
+        writes: &'a [Write],
         _: Atomicity,
         _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        ready(Ok(vec![Outcome::Applied; edits.len()]))
+    ) -> Answer<'a, Vec<Written>> {
+        let outcome = |write: &Write| match write.guard {
+            Guard::Something => Written::Mismatch(Lookup::UNTRACKED),
+            _ => Written::Applied,
+        };
+        ready(Ok(writes.iter().map(outcome).collect()))
     }
 
-    fn resolve<'a>(
+    fn settle<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        refs: &'a [RefName],
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        self.compare_and_put(project, edits, Atomicity::Each, deadline)
+    ) -> Answer<'a, Vec<Lookup>> {
+        self.get_many(project, refs, deadline)
     }
 
-    fn swap_entry<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: &'a Entry,
-        _: &'a Entry,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        ready(Ok(true))
+    fn admin(&self) -> Option<&dyn Administered> {
+        Some(self)
+    }
+}
+
+impl Administered for NoopRefDb {
+    fn sites(&self, _: Deadline) -> Answer<'_, Vec<String>> {
+        ready(Ok(Vec::new()))
     }
 
-    fn get_text<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        ready(Ok(None))
-    }
-
-    fn compare_and_put_text<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: Option<&'a str>,
-        _: &'a str,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<TextOutcome, RefDbError>> {
-        ready(Ok(TextOutcome::Applied))
-    }
-
-    fn put<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: GlobalRef,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
+    fn add_site<'a>(&'a self, _: &'a str, _: Deadline) -> Answer<'a, ()> {
         ready(Ok(()))
     }
 
-    fn remove_ref<'a>(
-        &'a self,
-        _: &'a Project,
-        _: &'a RefName,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        ready(Ok(false))
+    fn projects<'a>(&'a self, _: Option<&'a Project>, _: usize, _: Deadline) -> Answer<'a, Vec<Project>> {
+        ready(Ok(Vec::new()))
     }
 
-    fn remove_project<'a>(&'a self, _: &'a Project, _: Deadline) -> BoxFuture<'a, Result<u64, RefDbError>> {
+    fn remove_project<'a>(&'a self, _: &'a Project, _: Deadline) -> Answer<'a, u64> {
         ready(Ok(0))
-    }
-
-    fn note_site<'a>(&'a self, site: &'a str, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        ready(Ok(vec![site.to_owned()]))
-    }
-
-    fn sites<'a>(&'a self, _: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        ready(Ok(Vec::new()))
-    }
-
-    fn projects<'a>(
-        &'a self,
-        _: Option<&'a Project>,
-        _: usize,
-        _: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
-        ready(Ok(Vec::new()))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{LockToken, RefDbError, RefDbErrorKind};
-use crate::{Entry, GlobalRef, MAX_SUPERSEDED, Oid, RefName};
+use crate::{Entry, GlobalRef, MAX_SUPERSEDED, RefName};
 
 /// What a read found for one ref.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum Lookup {
 }
 
 impl Lookup {
+    /// What is found where nothing is stored.
+    pub const UNTRACKED: Lookup =
+        Lookup::Entry(Entry { value: GlobalRef::Untracked, superseded: Vec::new() });
+
     /// The record, if it could be read as one.
     pub fn entry(&self) -> Option<&Entry> {
         match self {
@@ -32,43 +36,30 @@ impl Lookup {
         !matches!(self, Lookup::Entry(entry) if entry.value == GlobalRef::Untracked)
     }
 
-    /// How `local` compares with what was found.
-    pub fn freshness(&self, local: Option<Oid>) -> Freshness {
+    /// The record, or why there is none to compare with.
+    pub(super) fn to_entry(&self) -> Result<&Entry, String> {
         match self {
-            Lookup::Entry(entry) => match entry.value {
-                GlobalRef::Untracked => Freshness::Untracked,
-                global if global.oid() == local => Freshness::UpToDate,
-                global => Freshness::Stale { global },
-            },
-            Lookup::Text(_) => Freshness::Unreadable("it holds a text, not an object id".to_owned()),
-            Lookup::Locked => Freshness::Locked,
-            Lookup::Unreadable(why) => Freshness::Unreadable(why.clone()),
+            Lookup::Entry(entry) => Ok(entry),
+            Lookup::Text(_) => Err("it is a text, not an object id".to_owned()),
+            Lookup::Locked => Err("it is locked".to_owned()),
+            Lookup::Unreadable(why) => Err(why.clone()),
         }
     }
-}
 
-/// How a local value compares with the ref-db.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// The ref-db never heard of the ref. Gerrit calls this up to date, too.
-    Untracked,
-    /// The ref-db holds the same, or both know that the ref is gone.
-    UpToDate,
-    /// The ref-db holds something else.
-    Stale {
-        /// What it holds.
-        global: GlobalRef,
-    },
-    /// Another writer holds the ref.
-    Locked,
-    /// What is stored cannot be read; the text says why.
-    Unreadable(String),
-}
-
-impl Freshness {
-    /// The answer as a boolean, as Gerrit's interface has it: whether nothing newer is known.
-    pub fn is_up_to_date(&self) -> bool {
-        matches!(self, Freshness::Untracked | Freshness::UpToDate)
+    /// What is stored, as text: an object id in hexadecimal, a deletion as 40 zeros, any other text as it is. `None` when
+    /// nothing is stored.
+    ///
+    /// # Errors
+    /// Why what is there cannot be read.
+    pub fn text(&self) -> Result<Option<String>, String> {
+        if let Lookup::Text(text) = self {
+            return Ok(Some(text.clone()));
+        }
+        Ok(match self.to_entry()?.value {
+            GlobalRef::Untracked => None,
+            GlobalRef::Deleted => Some("0".repeat(40)),
+            GlobalRef::At(oid) => Some(oid.to_string()),
+        })
     }
 }
 
@@ -192,10 +183,10 @@ pub enum TextOutcome {
     },
 }
 
-/// Longest text that [`compare_and_put_text`](super::GlobalRefDb::compare_and_put_text) takes, in bytes.
+/// Longest text that [`compare_and_put_text`](super::RefDb::compare_and_put_text) takes, in bytes.
 pub const MAX_TEXT: usize = 4096;
 
-/// What a backend refuses to store as a text, and why: anything but 1 to [`MAX_TEXT`] printable ASCII characters.
+/// Why `text` is refused as a text: anything but 1 to [`MAX_TEXT`] printable ASCII characters.
 ///
 /// What looks like an object id (40 or 64 hexadecimal digits) is refused too: it would be read back as one.
 pub fn check_text(text: &str) -> Result<(), &'static str> {
@@ -235,11 +226,11 @@ impl fmt::Display for Reach {
     }
 }
 
-/// What a backend refuses to store as a whole entry: one that lists more than [`MAX_SUPERSEDED`] values.
+/// What is refused as a whole entry: one that lists more than [`MAX_SUPERSEDED`] values.
 ///
 /// # Errors
 /// [`TooLarge`](RefDbErrorKind::TooLarge).
-pub fn check_entry(name: &RefName, entry: &Entry) -> Result<(), RefDbError> {
+pub(super) fn check_entry(name: &RefName, entry: &Entry) -> Result<(), RefDbError> {
     match too_many_superseded(entry.superseded.len()) {
         None => Ok(()),
         Some(why) => Err(RefDbError::new(RefDbErrorKind::TooLarge, format!("the entry of `{name}`: {why}"))),
@@ -253,7 +244,7 @@ pub fn too_many_superseded(count: usize) -> Option<String> {
     })
 }
 
-/// What a backend refuses as the message of a store that is closed, and why: anything but 1 to [`MAX_TEXT`] bytes in one
+/// Why `message` is refused as the message of a store that is closed: anything but 1 to [`MAX_TEXT`] bytes in one
 /// line.
 pub fn check_message(message: &str) -> Result<(), &'static str> {
     match message {
@@ -267,24 +258,6 @@ pub fn check_message(message: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(digit: u8) -> GlobalRef {
-        GlobalRef::At(Oid::from_hex(&[digit; 40]).unwrap())
-    }
-
-    #[test]
-    fn fresh_is_what_the_ref_db_holds_or_never_heard_of() {
-        let of = |value: GlobalRef, local: GlobalRef| Lookup::Entry(Entry::new(value)).freshness(local.oid());
-        assert_eq!(of(GlobalRef::Untracked, at(b'a')), Freshness::Untracked);
-        assert_eq!(of(GlobalRef::Untracked, GlobalRef::Deleted), Freshness::Untracked);
-        assert_eq!(of(at(b'a'), at(b'a')), Freshness::UpToDate);
-        assert_eq!(of(GlobalRef::Deleted, GlobalRef::Deleted), Freshness::UpToDate);
-        assert_eq!(of(at(b'a'), at(b'b')), Freshness::Stale { global: at(b'a') });
-        assert_eq!(of(at(b'a'), GlobalRef::Deleted), Freshness::Stale { global: at(b'a') });
-        assert_eq!(of(GlobalRef::Deleted, at(b'a')), Freshness::Stale { global: GlobalRef::Deleted });
-        assert!(!Lookup::Text("12".into()).freshness(None).is_up_to_date());
-        assert!(!Lookup::Locked.freshness(None).is_up_to_date());
-    }
 
     #[test]
     fn texts_are_short_ascii_and_no_object_ids() {

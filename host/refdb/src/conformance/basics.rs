@@ -1,8 +1,8 @@
 //! Cases 1 to 12: what is stored is read back, and how a local value compares with it.
 
-use refgate_core::{Entry, Freshness, GlobalRef, Lookup, Oid};
+use refgate_core::{Entry, GlobalRef, Lookup, Oid};
 
-use super::bench::{Client, Run, at, long_oid, oid, ref_name};
+use super::bench::{Client, Run, at, long_oid, oid};
 use super::check::{Checked, same};
 use super::{Case, case};
 
@@ -54,13 +54,31 @@ async fn exists(run: &Run) -> Checked {
     let client = run.client("p")?;
     client.put("refs/heads/at", at(1)).await?;
     client.put("refs/heads/gone", GlobalRef::Deleted).await?;
-    let refs = [ref_name("refs/heads/at")?, ref_name("refs/heads/none")?, ref_name("refs/heads/gone")?];
-    let found = client.db.exists_many(&client.project, &refs, run.deadline()).await?;
+    let found = existing(&client, &["refs/heads/at", "refs/heads/none", "refs/heads/gone"]).await?;
     same("a value, an absent ref, a deletion", found, [true, false, true])?;
     // A store that keeps names as a tree has nodes that nobody wrote.
-    let parents = [ref_name("refs/heads")?, ref_name("refs/heads/at/below")?];
-    let found = client.db.exists_many(&client.project, &parents, run.deadline()).await?;
+    let found = existing(&client, &["refs/heads", "refs/heads/at/below"]).await?;
     same("what is above and below a ref", found, [false, false])
+}
+
+async fn existing(client: &Client<'_>, refs: &[&str]) -> Checked<Vec<bool>> {
+    Ok(client.lookups(refs).await?.iter().map(Lookup::exists).collect())
+}
+
+/// How a local value compares with what a store says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Freshness {
+    Untracked,
+    UpToDate,
+    Stale { global: GlobalRef },
+}
+
+fn freshness(entry: &Entry, local: Option<Oid>) -> Freshness {
+    match entry.value {
+        GlobalRef::Untracked => Freshness::Untracked,
+        global if global.oid() == local => Freshness::UpToDate,
+        global => Freshness::Stale { global },
+    }
 }
 
 async fn fresh(run: &Run, stored: Option<GlobalRef>, locals: &[Option<u64>], expected: Freshness) -> Checked {
@@ -69,7 +87,7 @@ async fn fresh(run: &Run, stored: Option<GlobalRef>, locals: &[Option<u64>], exp
         client.put("refs/heads/a", value).await?;
     }
     for local in locals {
-        compare(run, &client, local.map(oid), &expected).await?;
+        compare(&client, local.map(oid), &expected).await?;
     }
     Ok(())
 }
@@ -77,12 +95,12 @@ async fn fresh(run: &Run, stored: Option<GlobalRef>, locals: &[Option<u64>], exp
 async fn deletion(run: &Run) -> Checked {
     let client = run.client("p")?;
     client.put("refs/heads/a", GlobalRef::Deleted).await?;
-    compare(run, &client, None, &Freshness::UpToDate).await?;
-    compare(run, &client, Some(oid(1)), &Freshness::Stale { global: GlobalRef::Deleted }).await
+    compare(&client, None, &Freshness::UpToDate).await?;
+    compare(&client, Some(oid(1)), &Freshness::Stale { global: GlobalRef::Deleted }).await
 }
 
-async fn compare(run: &Run, client: &Client<'_>, local: Option<Oid>, expected: &Freshness) -> Checked {
-    let asked = [(ref_name("refs/heads/a")?, local), (ref_name("refs/heads/none")?, local)];
-    let found = client.db.is_up_to_date_many(&client.project, &asked, run.deadline()).await?;
+async fn compare(client: &Client<'_>, local: Option<Oid>, expected: &Freshness) -> Checked {
+    let found = client.entries(&["refs/heads/a", "refs/heads/none"]).await?;
+    let found: Vec<Freshness> = found.iter().map(|entry| freshness(entry, local)).collect();
     same(format!("compared with {local:?}"), found, [expected.clone(), Freshness::Untracked])
 }

@@ -47,10 +47,6 @@ async fn empty(run: &Run) -> Checked {
     for atomicity in [Each, AllOrNothing] {
         same("no edits", client.edits(&[], atomicity).await?, [])?;
     }
-    let exists = client.db.exists_many(&client.project, &[], run.deadline()).await?;
-    same("what exists", exists, Vec::<bool>::new())?;
-    let fresh = client.db.is_up_to_date_many(&client.project, &[], run.deadline()).await?;
-    same("what is up to date", fresh, [])?;
     let resolved = client.db.resolve(&client.project, &[], run.deadline()).await?;
     same("what became of no edits", resolved, [])
 }

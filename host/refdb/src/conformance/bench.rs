@@ -7,15 +7,14 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entry, Expected, GlobalRef,
-    GlobalRefDb, Lookup, Oid, Outcome, Page, Project, RefDbError, RefDbErrorKind, RefLock, RefName,
-    TextOutcome,
+    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entry, Expected, GlobalRef, Lookup,
+    Oid, Outcome, Page, Project, RefDb, RefDbError, RefDbErrorKind, RefLock, RefName, TextOutcome,
 };
 
 use super::check::{Checked, failed, not_promised};
 
 /// Connects one more client to the store. It may block; it is called on a thread of its own.
-pub type Connect = dyn Fn() -> Result<Arc<dyn GlobalRefDb>, RefDbError> + Send + Sync;
+pub type Connect = dyn Fn() -> Result<RefDb, RefDbError> + Send + Sync;
 
 pub(super) type Body = for<'a> fn(&'a Run) -> BoxFuture<'a, Checked>;
 
@@ -71,7 +70,7 @@ impl Bench {
 
     /// One more client. Backends may block on a runtime of their own while they open, which a thread that drives futures
     /// does not allow; hence the thread.
-    fn open(&self) -> Result<Arc<dyn GlobalRefDb>, RefDbError> {
+    fn open(&self) -> Result<RefDb, RefDbError> {
         std::thread::scope(|s| s.spawn(|| (self.connect)()).join()).unwrap_or_else(|_| {
             Err(RefDbError::new(RefDbErrorKind::Unavailable, "the store panicked while it opened"))
         })
@@ -82,7 +81,7 @@ impl Bench {
 pub(super) struct Run {
     bench: Bench,
     number: u16,
-    db: Arc<dyn GlobalRefDb>,
+    db: RefDb,
     projects: Mutex<BTreeSet<Project>>,
 }
 
@@ -170,19 +169,19 @@ impl Run {
     pub(super) async fn clean_up(&self) -> Result<(), String> {
         let projects = self.projects.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for project in projects {
-            let mut result = self.forget(&*self.db, &project).await;
+            let mut result = self.forget(&self.db, &project).await;
             if result.is_err()
                 && let Ok(db) = self.bench.open()
             {
                 // The case may have left the first client unusable.
-                result = self.forget(&*db, &project).await;
+                result = self.forget(&db, &project).await;
             }
             result.map_err(|why| format!("cleaning up left entries of `{project}`: {why}"))?;
         }
         Ok(())
     }
 
-    async fn forget(&self, db: &dyn GlobalRefDb, project: &Project) -> Result<(), String> {
+    async fn forget(&self, db: &RefDb, project: &Project) -> Result<(), String> {
         let text = |e: RefDbError| e.to_string();
         match db.remove_project(project, self.deadline()).await {
             // A project that the store cannot hold has no entries.
@@ -200,7 +199,7 @@ impl Run {
 /// A client at one project.
 pub(super) struct Client<'r> {
     run: &'r Run,
-    pub(super) db: Arc<dyn GlobalRefDb>,
+    pub(super) db: RefDb,
     pub(super) project: Project,
 }
 

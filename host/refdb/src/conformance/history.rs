@@ -1,14 +1,13 @@
 //! Records what several clients did to a few refs at once, for [`linear::check`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use refgate_core::{
-    Atomicity, BoxFuture, Deadline, Edit, Expected, GlobalRef, GlobalRefDb, Lookup, Outcome, Project,
-    RefDbError, RefDbErrorKind, RefName,
+    Atomicity, BoxFuture, Deadline, Edit, Expected, GlobalRef, Lookup, Outcome, Project, RefDb, RefDbError,
+    RefDbErrorKind, RefName,
 };
 
 use super::bench::at;
@@ -43,7 +42,7 @@ pub struct Recording {
     pub applied: usize,
     /// How many writes ended without an outcome.
     pub doubtful: usize,
-    /// How many of those [`GlobalRefDb::resolve`] told about.
+    /// How many of those [`RefDb::resolve`] told about.
     pub resolved: usize,
     /// The first error of any call.
     pub first_error: Option<RefDbError>,
@@ -82,7 +81,7 @@ fn line(timed: &Timed<RefCall>) -> String {
 /// Writes that were refused for good leave no trace. After an indeterminate one the client asks `resolve` in half of the
 /// cases: what that tells is a read, and ends the time in which the write can take effect. Otherwise it stays open.
 pub async fn record(
-    stores: &[Arc<dyn GlobalRefDb>],
+    stores: &[RefDb],
     project: &Project,
     workload: &Workload,
     deadline: impl Fn() -> Deadline + Send + Sync,
@@ -94,7 +93,7 @@ pub async fn record(
     let jobs: Vec<BoxFuture<'_, Client>> = stores
         .iter()
         .enumerate()
-        .map(|(id, store)| -> BoxFuture<'_, Client> { Box::pin(shared.client(id, store.as_ref())) })
+        .map(|(id, store)| -> BoxFuture<'_, Client> { Box::pin(shared.client(id, store)) })
         .collect();
     let order = SmallRng::seed_from_u64(workload.seed);
     let clients = together(jobs, order).await;
@@ -152,7 +151,7 @@ impl<D: Fn() -> Deadline + Send + Sync> Shared<'_, D> {
         self.time.fetch_add(1, Ordering::SeqCst)
     }
 
-    async fn client(&self, id: usize, store: &dyn GlobalRefDb) -> Client {
+    async fn client(&self, id: usize, store: &RefDb) -> Client {
         let mut rng = SmallRng::seed_from_u64(self.workload.seed.wrapping_mul(31).wrapping_add(id as u64));
         let known = vec![GlobalRef::Untracked; self.names.len()];
         let mut client = Client { id, calls: Vec::new(), known, first_error: None };
@@ -170,12 +169,7 @@ impl<D: Fn() -> Deadline + Send + Sync> Shared<'_, D> {
         client
     }
 
-    async fn read(
-        &self,
-        client: &mut Client,
-        store: &dyn GlobalRefDb,
-        name: usize,
-    ) -> Result<(), RefDbError> {
+    async fn read(&self, client: &mut Client, store: &RefDb, name: usize) -> Result<(), RefDbError> {
         let began = self.now();
         let names = std::slice::from_ref(&self.names[name]);
         let found = store.get_many(self.project, names, (self.deadline)()).await?;
@@ -195,7 +189,7 @@ impl<D: Fn() -> Deadline + Send + Sync> Shared<'_, D> {
     async fn write(
         &self,
         client: &mut Client,
-        store: &dyn GlobalRefDb,
+        store: &RefDb,
         name: usize,
         rng: &mut SmallRng,
     ) -> Result<(), RefDbError> {

@@ -219,7 +219,7 @@ async fn many(run: &Run) -> Checked {
                 for _ in 0..4 {
                     step().await;
                     let deadline = run.within(Duration::from_secs(30));
-                    let locks = lock_many(&*client.db, &client.project, &refs, lease, deadline).await?;
+                    let locks = lock_many(&client.db, &client.project, &refs, lease, deadline).await?;
                     same("locks, each name once", locks.len(), 3)?;
                     *flag(inside) += 1;
                     step().await;

@@ -1,4 +1,4 @@
-//! The conformance suite: what every store behind [`GlobalRefDb`](refgate_core::GlobalRefDb) must do, as named cases.
+//! The conformance suite: what every store behind [`RefDb`](refgate_core::RefDb) must do, as named cases.
 //!
 //! A case works in projects of its own below [`Bench::prefix`] and forgets them when it ends, so that the suite may run
 //! on a store that is in use. What [`Capabilities`](refgate_core::Capabilities) do not promise is not tested and shows as

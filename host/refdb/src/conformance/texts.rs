@@ -64,7 +64,9 @@ async fn in_the_way(run: &Run) -> Checked {
     }
     same("the text", client.text(NAME).await?.as_deref(), Some("12"))?;
     let found = client.lookups(&[NAME]).await?;
-    ensure(!found[0].freshness(None).is_up_to_date(), || "a text is up to date with nothing".to_owned())?;
+    ensure(found[0].exists() && found[0].entry().is_none(), || {
+        "a text is up to date with nothing".to_owned()
+    })?;
     // An administrator may.
     client.put(NAME, at(3)).await?;
     same("after put", client.value(NAME).await?, at(3))

@@ -223,7 +223,7 @@ async fn projects(run: &Run) -> Checked {
         ours.sort();
         ours
     };
-    same("all", ours(all_projects(&*db, || run.deadline()).await?), want.clone())?;
+    same("all", ours(all_projects(&db, || run.deadline()).await?), want.clone())?;
     let (mut seen, mut last) = (Vec::new(), None);
     loop {
         let page = db.projects(last.as_ref(), 2, run.deadline()).await?;

@@ -2,7 +2,6 @@
 //!
 //! Building it needs `protoc` and the well-known protobuf files (Debian: `protobuf-compiler libprotobuf-dev`).
 
-mod codec;
 mod driver;
 mod error;
 mod keys;
@@ -18,11 +17,10 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refgate_core::refdb::{Mark, check_message};
+use refgate_core::refdb::{Administered, Locks, Mark, Write, Written};
 use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
-    GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
-    TextOutcome, future::ready,
+    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Lookup, Page, Project, Reach, RefDb,
+    RefDbError, RefLock, RefName, Store, future::ready,
 };
 
 use crate::url::Remote;
@@ -37,25 +35,12 @@ struct EtcdRefDb {
 /// Connects to the servers of `remote`, with [`OpenMode::Create`] making the ref-db when there is none.
 pub(crate) fn open(remote: &Remote, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Opened, RefDbError> {
     let (driver, created) = open::open(remote, mode, clock)?;
-    Ok(Opened { db: Arc::new(EtcdRefDb { driver: Arc::new(driver) }), created })
+    Ok(Opened { db: RefDb::new(EtcdRefDb { driver: Arc::new(driver) }), created })
 }
 
-impl Entries for EtcdRefDb {
-    fn get_many<'a>(
-        &'a self,
-        project: &'a Project,
-        refs: &'a [RefName],
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
-        if refs.is_empty() {
-            return ready(Ok(Vec::new()));
-        }
-        let (project, refs) = (project.clone(), refs.to_vec());
-        self.driver.call(deadline, |call| async move { read::get_many(&call, &project, &refs).await })
-    }
-}
+type Answer<'a, T> = BoxFuture<'a, Result<T, RefDbError>>;
 
-impl GlobalRefDb for EtcdRefDb {
+impl Store for EtcdRefDb {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             reach: Reach::Network,
@@ -64,10 +49,28 @@ impl GlobalRefDb for EtcdRefDb {
             read_batch: shared::TXN_OPS,
             snapshot_reads: true,
             linearizable_reads: true,
+            texts: true,
             lease: Some((lock::SHORTEST, lock::LONGEST)),
             fair_locks: true,
             ..Capabilities::least("etcd")
         }
+    }
+
+    fn location(&self) -> String {
+        self.driver.shared.shown.clone()
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        project: &'a Project,
+        refs: &'a [RefName],
+        deadline: Deadline,
+    ) -> Answer<'a, Vec<Lookup>> {
+        if refs.is_empty() {
+            return ready(Ok(Vec::new()));
+        }
+        let (project, refs) = (project.clone(), refs.to_vec());
+        self.driver.call(deadline, |call| async move { read::get_many(&call, &project, &refs).await })
     }
 
     fn scan<'a>(
@@ -77,117 +80,57 @@ impl GlobalRefDb for EtcdRefDb {
         cursor: Option<&'a Cursor>,
         limit: usize,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
+    ) -> Answer<'a, Page> {
         let (project, prefix, cursor) = (project.clone(), prefix.to_vec(), cursor.cloned());
         self.driver.call(deadline, move |call| async move {
             read::scan(&call, &project, &prefix, cursor.as_ref(), limit).await
         })
     }
 
-    fn compare_and_put<'a>(
+    fn write<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        writes: &'a [Write],
         atomicity: Atomicity,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        if let Err(e) = edits.iter().try_for_each(|edit| write::refuse_untracked(edit.new, &edit.name)) {
-            return ready(Err(e));
-        }
-        let (project, edits) = (project.clone(), edits.to_vec());
+    ) -> Answer<'a, Vec<Written>> {
+        let (project, writes) = (project.clone(), writes.to_vec());
         self.driver.call(deadline, move |call| async move {
-            write::compare_and_put(&call, &project, &edits, atomicity).await
+            write::write(&call, &project, &writes, atomicity).await
         })
     }
 
-    fn resolve<'a>(
+    fn settle<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        refs: &'a [RefName],
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
-        let (project, edits) = (project.clone(), edits.to_vec());
-        self.driver.call(deadline, |call| async move { write::resolve(&call, &project, &edits).await })
-    }
-
-    fn put<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        value: GlobalRef,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        if let Err(e) = write::refuse_untracked(value, name) {
-            return ready(Err(e));
-        }
-        let (project, name) = (project.clone(), name.clone());
-        self.driver.call(deadline, move |call| async move { write::put(&call, &project, &name, value).await })
-    }
-
-    fn swap_entry<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        from: &'a Entry,
-        to: &'a Entry,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        let (project, name, from, to) = (project.clone(), name.clone(), from.clone(), to.clone());
-        self.driver
-            .call(deadline, |call| async move { write::swap_entry(&call, &project, &name, &from, &to).await })
-    }
-
-    fn remove_ref<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        let (project, name) = (project.clone(), name.clone());
-        self.driver.call(deadline, |call| async move { write::remove_ref(&call, &project, &name).await })
-    }
-
-    fn remove_project<'a>(
-        &'a self,
-        project: &'a Project,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        let project = project.clone();
-        self.driver.call(deadline, |call| async move { write::remove_project(&call, &project).await })
-    }
-
-    fn get_text<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        let (project, name) = (project.clone(), name.clone());
-        self.driver.call(deadline, |call| async move { write::get_text(&call, &project, &name).await })
-    }
-
-    fn compare_and_put_text<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        expected: Option<&'a str>,
-        new: &'a str,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<TextOutcome, RefDbError>> {
-        let (project, name) = (project.clone(), name.clone());
-        let (expected, new) = (expected.map(str::to_owned), new.to_owned());
+    ) -> Answer<'a, Vec<Lookup>> {
+        let (project, refs) = (project.clone(), refs.to_vec());
         self.driver.call(deadline, |call| async move {
-            write::compare_and_put_text(&call, &project, &name, expected.as_deref(), &new).await
+            // Nothing can be applied any more once all sessions are closed.
+            session::close_all(&call).await?;
+            read::get_many(&call, &project, &refs).await
         })
     }
 
+    fn locks(&self) -> Option<&dyn Locks> {
+        Some(self)
+    }
+
+    fn admin(&self) -> Option<&dyn Administered> {
+        Some(self)
+    }
+}
+
+impl Locks for EtcdRefDb {
     fn lock<'a>(
         &'a self,
         project: &'a Project,
         name: &'a RefName,
         lease: Duration,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Box<dyn RefLock>, RefDbError>> {
+    ) -> Answer<'a, Box<dyn RefLock>> {
         let (project, name) = (project.clone(), name.clone());
         let taken = self
             .driver
@@ -197,50 +140,16 @@ impl GlobalRefDb for EtcdRefDb {
             Ok(Box::new(lock::EtcdLock::new(lease, token, self.driver.clone())) as Box<dyn RefLock>)
         })
     }
+}
 
-    fn note_site<'a>(
-        &'a self,
-        site: &'a str,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        let site = site.to_owned();
-        self.driver.call(deadline, |call| async move {
-            // Every start of every process comes by here: the usual case must not write.
-            let known = read::sites(&call).await?;
-            if known.contains(&site) {
-                return Ok(known);
-            }
-            write::note_site(&call, &site).await?;
-            read::sites(&call).await
-        })
-    }
-
-    fn sites<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
+impl Administered for EtcdRefDb {
+    fn sites(&self, deadline: Deadline) -> Answer<'_, Vec<String>> {
         self.driver.call(deadline, |call| async move { read::sites(&call).await })
     }
 
-    fn seen(&self) -> Option<Mark> {
-        self.driver.shared.seen.newest()
-    }
-
-    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
-        self.driver.call(deadline, |call| async move { write::renew_identity(&call).await })
-    }
-
-    fn set_closed<'a>(
-        &'a self,
-        message: Option<&'a str>,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        if let Some(Err(why)) = message.map(check_message) {
-            return ready(Err(RefDbError::new(RefDbErrorKind::InvalidName, why)));
-        }
-        let message = message.map(str::to_owned);
-        self.driver.call(deadline, |call| async move { write::set_closed(&call, message.as_deref()).await })
-    }
-
-    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        self.driver.call(deadline, |call| async move { read::closed(&call).await })
+    fn add_site<'a>(&'a self, site: &'a str, deadline: Deadline) -> Answer<'a, ()> {
+        let site = site.to_owned();
+        self.driver.call(deadline, |call| async move { write::add_site(&call, &site).await })
     }
 
     fn projects<'a>(
@@ -248,9 +157,31 @@ impl GlobalRefDb for EtcdRefDb {
         after: Option<&'a Project>,
         limit: usize,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+    ) -> Answer<'a, Vec<Project>> {
         let after = after.cloned();
         self.driver
             .call(deadline, move |call| async move { read::projects(&call, after.as_ref(), limit).await })
+    }
+
+    fn remove_project<'a>(&'a self, project: &'a Project, deadline: Deadline) -> Answer<'a, u64> {
+        let project = project.clone();
+        self.driver.call(deadline, |call| async move { write::remove_project(&call, &project).await })
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.driver.shared.seen.newest()
+    }
+
+    fn renew_identity(&self, deadline: Deadline) -> Answer<'_, ()> {
+        self.driver.call(deadline, |call| async move { write::renew_identity(&call).await })
+    }
+
+    fn set_closed<'a>(&'a self, message: Option<&'a str>, deadline: Deadline) -> Answer<'a, ()> {
+        let message = message.map(str::to_owned);
+        self.driver.call(deadline, |call| async move { write::set_closed(&call, message.as_deref()).await })
+    }
+
+    fn closed(&self, deadline: Deadline) -> Answer<'_, Option<String>> {
+        self.driver.call(deadline, |call| async move { read::closed(&call).await })
     }
 }

@@ -7,7 +7,6 @@ use etcd_client::{GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use refgate_core::{Cursor, Lookup, Page, Project, RefDbErrorKind, RefName, escape};
 use tokio::task::JoinSet;
 
-use super::codec;
 use super::error::Failure;
 use super::keys::end_of;
 use super::shared::{Call, Shared};
@@ -38,7 +37,7 @@ pub(super) async fn get_many(
 ) -> Result<Vec<Lookup>, Failure> {
     let keys: Vec<Vec<u8>> = refs.iter().map(|name| call.shared.keys.entry(project, name)).collect();
     let seen = entries(call, project, &keys).await?;
-    Ok(keys.iter().map(|key| codec::lookup(seen.get(key).map(|found| found.value.as_slice()))).collect())
+    Ok(keys.iter().map(|key| Lookup::from_lines(seen.get(key).map(|found| found.value.as_slice()))).collect())
 }
 
 /// What is at `keys`, all of them entries of `project`, all of one moment.
@@ -221,7 +220,7 @@ pub(super) async fn scan(
                 ),
             )
         })?;
-        rows.push((name, codec::lookup(Some(one.value()))));
+        rows.push((name, Lookup::from_lines(Some(one.value()))));
     }
     let next = rows
         .last()

@@ -1,18 +1,14 @@
 //! Writing: read what is there, decide, and write only if all of it is still so, the session included.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use etcd_client::{Compare, CompareOp, DeleteOptions, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
-use refgate_core::refdb::{check_entry, check_text};
-use refgate_core::{
-    Atomicity, Edit, Entry, GlobalRef, LockToken, Outcome, Project, RefDbError, RefDbErrorKind, RefName,
-    TextOutcome,
-};
+use refgate_core::refdb::{Guard, Stored, Write, Written, evaluate};
+use refgate_core::{Atomicity, LockToken, Lookup, Project, RefDbError, RefName};
 
-use super::codec::{self, Stored};
 use super::error::Failure;
 use super::keys::{end_of, lease_of};
-use super::read::{Seen, collect, exactly, get_many};
+use super::read::{Seen, collect, exactly};
 use super::session;
 use super::shared::{Call, TXN_OPS};
 
@@ -115,66 +111,20 @@ async fn transact_when<T>(
     }
 }
 
-/// What every backend refuses before it writes anything.
-pub(super) fn refuse_untracked(value: GlobalRef, name: &RefName) -> Result<(), RefDbError> {
-    match value {
-        GlobalRef::Untracked => Err(RefDbError::new(
-            RefDbErrorKind::InvalidName,
-            format!("`{name}`: a ref is forgotten by removing it, not by writing `untracked`"),
-        )),
-        GlobalRef::Deleted | GlobalRef::At(_) => Ok(()),
-    }
-}
-
-/// The entry of a ref. A text in its place, or something unreadable, is in the way of every edit.
-fn entry_of(call: &Call, project: &Project, name: &RefName, seen: &Seen) -> Result<Entry, RefDbError> {
-    let why = match seen.get(&call.shared.keys.entry(project, name)).map(|found| codec::read(&found.value)) {
-        None => return Ok(Entry::default()),
-        Some(Ok(Stored::Entry(entry))) => return Ok(entry),
-        Some(Ok(Stored::Text(_))) => "it is a text, not an object id".to_owned(),
-        Some(Err(why)) => why,
-    };
-    Err(unreadable(call, project, name, &why))
-}
-
-fn unreadable(call: &Call, project: &Project, name: &RefName, why: &str) -> RefDbError {
-    call.shared.about(
-        RefDbErrorKind::Corrupt,
-        &format!(
-            "the entry of `{name}` in `{project}` cannot be read: {why}; write it anew with `refgate refdb put`, or forget it with `refgate refdb rm`"
-        ),
-    )
-}
-
-/// The operation that makes `entry` what is at its key.
-fn put_or_delete(call: &Call, project: &Project, name: &RefName, entry: &Entry) -> TxnOp {
-    let key = call.shared.keys.entry(project, name);
-    match codec::value(entry) {
-        Some(value) => TxnOp::put(key, value, None),
-        None => TxnOp::delete(key, None),
-    }
-}
-
-pub(super) async fn compare_and_put(
+/// Does all or nothing in one transaction, and anything else in as few as the server allows.
+pub(super) async fn write(
     call: &Call,
     project: &Project,
-    edits: &[Edit],
+    writes: &[Write],
     atomicity: Atomicity,
-) -> Result<Vec<Outcome>, Failure> {
+) -> Result<Vec<Written>, Failure> {
     if atomicity == Atomicity::AllOrNothing {
-        if edits.len() > ATOMIC_EDITS {
-            let what = format!(
-                "{} edits cannot stand or fall together, only {ATOMIC_EDITS} can; nothing was written; split them",
-                edits.len()
-            );
-            return Err(call.shared.about(RefDbErrorKind::TooLarge, &what).into());
-        }
-        return chunk(call, project, edits, atomicity).await;
+        return chunk(call, project, writes, atomicity).await;
     }
-    let mut outcomes = Vec::with_capacity(edits.len());
+    let mut outcomes = Vec::with_capacity(writes.len());
     let mut most = usize::MAX;
-    while outcomes.len() < edits.len() {
-        let rest = &edits[outcomes.len()..];
+    while outcomes.len() < writes.len() {
+        let rest = &writes[outcomes.len()..];
         let some = &rest[..fitting(call, project, rest).min(most)];
         match chunk(call, project, some, atomicity).await {
             // Too many bytes, or a server with a limit of its own.
@@ -185,21 +135,21 @@ pub(super) async fn compare_and_put(
     Ok(outcomes)
 }
 
-/// How many of `edits` fit into one transaction; at least one.
-fn fitting(call: &Call, project: &Project, edits: &[Edit]) -> usize {
+/// How many of `writes` fit into one transaction; at least one.
+fn fitting(call: &Call, project: &Project, writes: &[Write]) -> usize {
     let mut keys = BTreeSet::new();
     let room = call.shared.txn_ops().saturating_sub(OTHERS);
-    let fits = edits.iter().take_while(|edit| {
-        keys.extend(keys_of(call, project, edit));
+    let fits = writes.iter().take_while(|write| {
+        keys.extend(keys_of(call, project, write));
         keys.len() <= room
     });
     fits.count().max(1)
 }
 
-/// The keys that an edit depends on.
-fn keys_of(call: &Call, project: &Project, edit: &Edit) -> impl Iterator<Item = Vec<u8>> {
-    let lock = edit.fence.as_ref().and_then(|token| lock_key(call, project, token));
-    [call.shared.keys.entry(project, &edit.name)].into_iter().chain(lock)
+/// The keys that a write depends on.
+fn keys_of(call: &Call, project: &Project, write: &Write) -> impl Iterator<Item = Vec<u8>> {
+    let lock = write.fence.as_ref().and_then(|token| lock_key(call, project, token));
+    [call.shared.keys.entry(project, &write.name)].into_iter().chain(lock)
 }
 
 /// The key of a hold; `None` for a token that another kind of store gave out.
@@ -207,65 +157,39 @@ fn lock_key(call: &Call, project: &Project, token: &LockToken) -> Option<Vec<u8>
     Some(call.shared.keys.lock(project, &token.name, lease_of(&token.holder)?))
 }
 
-/// Edits that fit into one transaction.
+/// Writes that fit into one transaction. Even one that takes what is there as it is, is compared with it: a write that is late
+/// must not undo somebody else's.
 async fn chunk(
     call: &Call,
     project: &Project,
-    edits: &[Edit],
+    writes: &[Write],
     atomicity: Atomicity,
-) -> Result<Vec<Outcome>, Failure> {
-    let keys: BTreeSet<Vec<u8>> = edits.iter().flat_map(|edit| keys_of(call, project, edit)).collect();
+) -> Result<Vec<Written>, Failure> {
+    let keys: BTreeSet<Vec<u8>> = writes.iter().flat_map(|write| keys_of(call, project, write)).collect();
     let keys: Vec<Vec<u8>> = keys.into_iter().collect();
-    let decide = |seen: &Seen| judge(call, project, edits, atomicity, seen);
-    Ok(transact(call, &keys, decide).await?.0)
-}
-
-/// In order, so that a ref that occurs twice sees its first edit.
-fn judge(
-    call: &Call,
-    project: &Project,
-    edits: &[Edit],
-    atomicity: Atomicity,
-    seen: &Seen,
-) -> Result<Plan<Vec<Outcome>>, RefDbError> {
-    let mut before: BTreeMap<&RefName, Entry> = BTreeMap::new();
-    let mut after: BTreeMap<&RefName, Entry> = BTreeMap::new();
-    let mut outcomes = Vec::with_capacity(edits.len());
-    for edit in edits {
-        let entry = match after.get(&edit.name) {
-            Some(entry) => entry.clone(),
-            None => entry_of(call, project, &edit.name, seen)?,
-        };
-        before.entry(&edit.name).or_insert_with(|| entry.clone());
-        let lost = edit.fence.as_ref().is_some_and(|token| !is_held(call, project, token, seen));
-        outcomes.push(if lost {
-            Outcome::Fenced
-        } else if edit.expected.holds(entry.value) {
-            match entry.replaced_by(edit.new, edit.fast_forward) {
-                Some(entry) => {
-                    after.insert(&edit.name, entry);
-                    Outcome::Applied
-                }
-                None => Outcome::Full,
-            }
-        } else {
-            Outcome::Mismatch { actual: entry.value }
-        });
-    }
-    if atomicity == Atomicity::AllOrNothing && outcomes.iter().any(|o| *o != Outcome::Applied) {
-        for (edit, outcome) in edits.iter().zip(&mut outcomes) {
-            if !matches!(outcome, Outcome::Fenced | Outcome::Full) {
-                *outcome = Outcome::Mismatch { actual: before[&edit.name].value };
+    let whatever = writes.iter().any(|write| write.guard == Guard::Anything);
+    let decide = |seen: &Seen| {
+        let found = |name: &RefName| seen.get(&call.shared.keys.entry(project, name));
+        let there = |name: &RefName| Lookup::from_lines(found(name).map(|found| found.value.as_slice()));
+        let evaluation = evaluate(writes, atomicity, there, |token| is_held(call, project, token, seen))
+            .map_err(|e| e.error(&call.shared.shown, project))?;
+        let mut ops = Vec::new();
+        for (name, stored) in evaluation.changes {
+            let lines = stored.as_ref().map(Stored::to_lines);
+            let stays = found(&name).map(|found| &found.value[..]) == lines.as_deref().map(str::as_bytes);
+            let key = call.shared.keys.entry(project, &name);
+            match lines {
+                _ if stays && !whatever => {}
+                Some(lines) => ops.push(TxnOp::put(key, lines, None)),
+                None => ops.push(TxnOp::delete(key, None)),
             }
         }
-        return Ok(Plan::Done(outcomes));
-    }
-    let writes: Vec<TxnOp> = after
-        .iter()
-        .filter(|(name, entry)| before[*name] != **entry)
-        .map(|(name, entry)| put_or_delete(call, project, name, entry))
-        .collect();
-    Ok(if writes.is_empty() { Plan::Done(outcomes) } else { Plan::Write(writes, outcomes) })
+        Ok(match ops.is_empty() {
+            true => Plan::Done(evaluation.outcomes),
+            false => Plan::Write(ops, evaluation.outcomes),
+        })
+    };
+    Ok(transact(call, &keys, decide).await?.0)
 }
 
 /// Whether the hold of `token` is on: its key is there, and is the one that was made for it.
@@ -273,67 +197,6 @@ fn is_held(call: &Call, project: &Project, token: &LockToken, seen: &Seen) -> bo
     let found = lock_key(call, project, token).and_then(|key| seen.get(&key));
     // The key of a hold is written once, so its last change is its creation.
     found.is_some_and(|found| u64::try_from(found.modified) == Ok(token.fence))
-}
-
-/// Closes all sessions, so that nothing can be applied any more, and reads.
-pub(super) async fn resolve(call: &Call, project: &Project, edits: &[Edit]) -> Result<Vec<Outcome>, Failure> {
-    session::close_all(call).await?;
-    let names: Vec<RefName> = edits.iter().map(|edit| edit.name.clone()).collect();
-    let found = get_many(call, project, &names).await?;
-    let outcomes = edits.iter().zip(found).map(|(edit, found)| match found {
-        refgate_core::Lookup::Entry(entry) if entry.value == edit.new => Ok(Outcome::Applied),
-        refgate_core::Lookup::Entry(entry) => Ok(Outcome::Mismatch { actual: entry.value }),
-        refgate_core::Lookup::Unreadable(why) => Err(unreadable(call, project, &edit.name, &why).into()),
-        refgate_core::Lookup::Text(_) | refgate_core::Lookup::Locked => {
-            Err(unreadable(call, project, &edit.name, "it is a text, not an object id").into())
-        }
-    });
-    outcomes.collect()
-}
-
-/// Writes `value` whatever is there.
-pub(super) async fn put(
-    call: &Call,
-    project: &Project,
-    name: &RefName,
-    value: GlobalRef,
-) -> Result<(), Failure> {
-    let entry = Entry::new(value);
-    let write = |_: &Seen| Ok(Plan::Write(vec![put_or_delete(call, project, name, &entry)], ()));
-    // Compared with what was there all the same: a write that is late must not undo somebody else's.
-    transact(call, &[call.shared.keys.entry(project, name)], write).await?;
-    Ok(())
-}
-
-/// Puts `to` in the place of exactly `from`.
-pub(super) async fn swap_entry(
-    call: &Call,
-    project: &Project,
-    name: &RefName,
-    from: &Entry,
-    to: &Entry,
-) -> Result<bool, Failure> {
-    check_entry(name, to)?;
-    let decide = |seen: &Seen| {
-        Ok(match entry_of(call, project, name, seen)? == *from {
-            false => Plan::Done(false),
-            true if from == to => Plan::Done(true),
-            true => Plan::Write(vec![put_or_delete(call, project, name, to)], true),
-        })
-    };
-    Ok(transact(call, &[call.shared.keys.entry(project, name)], decide).await?.0)
-}
-
-/// Forgets a ref, readable or not.
-pub(super) async fn remove_ref(call: &Call, project: &Project, name: &RefName) -> Result<bool, Failure> {
-    let key = call.shared.keys.entry(project, name);
-    let decide = |seen: &Seen| {
-        Ok(match seen.contains_key(&key) {
-            true => Plan::Write(vec![TxnOp::delete(key.clone(), None)], true),
-            false => Plan::Done(false),
-        })
-    };
-    Ok(transact(call, std::slice::from_ref(&key), decide).await?.0)
 }
 
 /// Forgets all entries of a project at once, and says how many there were.
@@ -349,55 +212,8 @@ pub(super) async fn remove_project(call: &Call, project: &Project) -> Result<u64
     Ok(removed.unwrap_or(0))
 }
 
-/// What is stored for a ref, as text.
-fn text_of(
-    call: &Call,
-    project: &Project,
-    name: &RefName,
-    seen: &Seen,
-) -> Result<Option<String>, RefDbError> {
-    let Some(found) = seen.get(&call.shared.keys.entry(project, name)) else { return Ok(None) };
-    match codec::read(&found.value) {
-        Ok(Stored::Text(text)) => Ok(Some(text)),
-        Ok(Stored::Entry(entry)) => {
-            Ok(Some(entry.value.oid().map_or_else(|| "0".repeat(40), |oid| oid.to_string())))
-        }
-        Err(why) => Err(unreadable(call, project, name, &why)),
-    }
-}
-
-pub(super) async fn get_text(
-    call: &Call,
-    project: &Project,
-    name: &RefName,
-) -> Result<Option<String>, Failure> {
-    let seen = exactly(call, &[call.shared.keys.entry(project, name)]).await?;
-    Ok(text_of(call, project, name, &seen)?)
-}
-
-pub(super) async fn compare_and_put_text(
-    call: &Call,
-    project: &Project,
-    name: &RefName,
-    expected: Option<&str>,
-    new: &str,
-) -> Result<TextOutcome, Failure> {
-    check_text(new)
-        .map_err(|why| RefDbError::new(RefDbErrorKind::InvalidName, format!("`{name}`: {why}")))?;
-    let key = call.shared.keys.entry(project, name);
-    let decide = |seen: &Seen| {
-        let actual = text_of(call, project, name, seen)?;
-        Ok(if actual.as_deref() == expected {
-            Plan::Write(vec![TxnOp::put(key.clone(), new, None)], TextOutcome::Applied)
-        } else {
-            Plan::Done(TextOutcome::Mismatch { actual })
-        })
-    };
-    Ok(transact(call, std::slice::from_ref(&key), decide).await?.0)
-}
-
 /// Records a site.
-pub(super) async fn note_site(call: &Call, site: &str) -> Result<(), Failure> {
+pub(super) async fn add_site(call: &Call, site: &str) -> Result<(), Failure> {
     let key = call.shared.keys.site(site);
     let decide = |seen: &Seen| {
         Ok(match seen.contains_key(&key) {

@@ -26,7 +26,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// What taking a lock needs.
-pub(super) struct Locks {
+pub(super) struct LockTable {
     pub(super) reader: Arc<Worker>,
     pub(super) writer: Arc<Worker>,
     pub(super) machine: Arc<Machine>,
@@ -34,7 +34,7 @@ pub(super) struct Locks {
     pub(super) rng: Mutex<SmallRng>,
 }
 
-impl Locks {
+impl LockTable {
     pub(super) async fn lock(
         &self,
         project: &Project,

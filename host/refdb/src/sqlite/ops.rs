@@ -1,18 +1,17 @@
 //! The operations on one connection, each in one transaction.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use refgate_core::refdb::{MAX_TEXT, check_entry, check_text, too_many_superseded};
+use refgate_core::refdb::{MAX_TEXT, Stored, Write, Written, check_text, evaluate, too_many_superseded};
 use refgate_core::{
-    Atomicity, Cursor, Edit, Entry, GlobalRef, Lookup, Outcome, Page, Project, RefDbError, RefDbErrorKind,
-    RefName, TextOutcome, escape,
+    Atomicity, Cursor, LockToken, Lookup, Page, Project, RefDbError, RefDbErrorKind, RefName, escape,
 };
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{CachedStatement, OptionalExtension, Row, Transaction, params};
 
 use super::codec;
 use super::error::about;
-use super::file::StoreFile;
 use super::lock;
 use super::machine::Machine;
 use super::worker::{self, Call, Failure};
@@ -32,16 +31,30 @@ pub(super) fn get_many(
     project: &Project,
     refs: &[RefName],
 ) -> Result<Vec<Lookup>, RefDbError> {
-    call.read(|tx| Ok(refs.iter().map(|name| read(tx, project, name)).collect::<rusqlite::Result<_>>()?))
+    call.read(|tx| {
+        let mut find = Find::new(tx, project)?;
+        Ok(refs.iter().map(|name| find.one(name)).collect::<rusqlite::Result<_>>()?)
+    })
 }
 
-/// What is there for one ref; an untracked entry when there is no row.
-fn read(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<Lookup> {
-    let found = tx
-        .prepare_cached(&format!("SELECT {} FROM entry WHERE project = ?1 AND name = ?2", columns()))?
-        .query_row(params![project.as_str(), name.as_bytes()], |row| Ok(decode(row, 0)))
-        .optional()?;
-    Ok(found.unwrap_or_else(|| Lookup::Entry(Entry::default())))
+/// Reads refs of a project one by one.
+struct Find<'a> {
+    statement: CachedStatement<'a>,
+    project: &'a Project,
+}
+
+impl<'a> Find<'a> {
+    fn new(tx: &'a Transaction<'_>, project: &'a Project) -> rusqlite::Result<Find<'a>> {
+        let sql = format!("SELECT {} FROM entry WHERE project = ?1 AND name = ?2", columns());
+        Ok(Find { statement: tx.prepare_cached(&sql)?, project })
+    }
+
+    /// What is there for one ref; an untracked entry when there is no row.
+    fn one(&mut self, name: &RefName) -> rusqlite::Result<Lookup> {
+        let which = params![self.project.as_str(), name.as_bytes()];
+        let found = self.statement.query_row(which, |row| Ok(decode(row, 0))).optional()?;
+        Ok(found.unwrap_or(Lookup::UNTRACKED))
+    }
 }
 
 /// Columns `value`, `superseded` and `text`, the first of them at `at`.
@@ -66,42 +79,30 @@ fn decode(row: &Row<'_>, at: usize) -> Lookup {
     }
 }
 
-/// The entry of one ref, where nothing else will do.
-fn read_entry(
+/// Puts `stored` in the place of what is there.
+fn put(
     tx: &Transaction<'_>,
-    file: &StoreFile,
     project: &Project,
     name: &RefName,
-) -> Result<Entry, Failure> {
-    let why = match read(tx, project, name)? {
-        Lookup::Entry(entry) => return Ok(entry),
-        Lookup::Text(_) => "it is a text, not an object id",
-        Lookup::Unreadable(why) => &{ why },
-        Lookup::Locked => "it is locked",
+    stored: Option<&Stored>,
+) -> rusqlite::Result<()> {
+    let (project, name) = (project.as_str(), name.as_bytes());
+    let (value, superseded, text) = match stored {
+        None => {
+            // It may have been untracked before.
+            let sql = "DELETE FROM entry WHERE project = ?1 AND name = ?2";
+            return tx.prepare_cached(sql)?.execute(params![project, name]).map(drop);
+        }
+        Some(Stored::Entry(entry)) => {
+            (codec::value(entry.value).unwrap_or_default(), codec::superseded(&entry.superseded), None)
+        }
+        Some(Stored::Text(text)) => (codec::NO_VALUE.to_vec(), Vec::new(), Some(text)),
     };
-    Err(unreadable(file, project, name.as_bytes(), why))
-}
-
-fn write(tx: &Transaction<'_>, project: &Project, name: &RefName, entry: &Entry) -> rusqlite::Result<()> {
-    // Callers refuse `Untracked`, so there always is a value.
-    let value = codec::value(entry.value).unwrap_or_default();
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, ?4, NULL)",
+        "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![project.as_str(), name.as_bytes(), value, codec::superseded(&entry.superseded)])
+    .execute(params![project, name, value, superseded, text])
     .and_then(worker::one)
-}
-
-fn unreadable(file: &StoreFile, project: &Project, name: &[u8], why: &str) -> Failure {
-    let name = escape(name);
-    Failure::Told(about(
-        RefDbErrorKind::Corrupt,
-        file.path(),
-        &format!(
-            "the entry of `{name}` in `{project}` cannot be read: {why}; \
-             write it anew with `refgate refdb put`, or forget it with `refgate refdb rm`"
-        ),
-    ))
 }
 
 pub(super) fn scan(
@@ -131,7 +132,15 @@ pub(super) fn scan(
             }
             let found = decode(row, 1);
             // Without a name there is nothing to show it under.
-            let name = RefName::new(name).map_err(|e| unreadable(file, project, name, e.why))?;
+            let name = RefName::new(name).map_err(|e| {
+                let what = format!(
+                    "the entry of `{}` in `{project}` cannot be read: {}; \
+                     write it anew with `refgate refdb put`, or forget it with `refgate refdb rm`",
+                    escape(name),
+                    e.why
+                );
+                Failure::Told(about(RefDbErrorKind::Corrupt, file.path(), &what))
+            })?;
             page.push((name, found));
         }
         let next = (page.len() == limit).then(|| page.last()).flatten();
@@ -140,159 +149,34 @@ pub(super) fn scan(
     })
 }
 
-pub(super) fn resolve(
+pub(super) fn write(
     call: &mut Call<'_>,
+    shown: &str,
     project: &Project,
-    edits: &[Edit],
-) -> Result<Vec<Outcome>, RefDbError> {
-    let file = call.file();
-    call.read(|tx| {
-        edits
-            .iter()
-            .map(|edit| {
-                let entry = read_entry(tx, file, project, &edit.name)?;
-                Ok(match entry.value == edit.new {
-                    true => Outcome::Applied,
-                    false => Outcome::Mismatch { actual: entry.value },
-                })
-            })
-            .collect()
-    })
-}
-
-pub(super) fn compare_and_put(
-    call: &mut Call<'_>,
-    project: &Project,
-    edits: &[Edit],
+    writes: &[Write],
     atomicity: Atomicity,
     machine: &Machine,
-) -> Result<Vec<Outcome>, RefDbError> {
-    let file = call.file();
+) -> Result<Vec<Written>, RefDbError> {
     call.record(|tx| {
-        let mut outcomes = Vec::with_capacity(edits.len());
-        let mut first_seen = HashMap::new();
-        for edit in edits {
-            let entry = read_entry(tx, file, project, &edit.name)?;
-            first_seen.entry(&edit.name).or_insert(entry.value);
-            let held = match &edit.fence {
-                Some(token) => lock::is_held(tx, machine, project, token)?,
-                None => true,
-            };
-            if !held {
-                outcomes.push(Outcome::Fenced);
-            } else if edit.expected.holds(entry.value) {
-                outcomes.push(match entry.replaced_by(edit.new, edit.fast_forward) {
-                    Some(after) => {
-                        write(tx, project, &edit.name, &after)?;
-                        Outcome::Applied
-                    }
-                    None => Outcome::Full,
-                });
-            } else {
-                outcomes.push(Outcome::Mismatch { actual: entry.value });
+        let mut find = Find::new(tx, project)?;
+        let (mut there, mut held) = (HashMap::new(), Vec::new());
+        for write in writes {
+            if let Entry::Vacant(place) = there.entry(&write.name) {
+                place.insert(find.one(&write.name)?);
+            }
+            if let Some(token) = &write.fence
+                && lock::is_held(tx, machine, project, token)?
+            {
+                held.push(token);
             }
         }
-        let applied = outcomes.iter().filter(|o| **o == Outcome::Applied).count();
-        if atomicity == Atomicity::AllOrNothing && applied < edits.len() {
-            // Rolled back: what is there is what was there before the first edit of each ref.
-            let untouched = edits.iter().zip(outcomes).map(|(edit, outcome)| match outcome {
-                Outcome::Fenced | Outcome::Full => outcome,
-                _ => Outcome::Mismatch { actual: first_seen[&edit.name] },
-            });
-            return Ok((untouched.collect(), false));
+        let lookup = |name: &RefName| there.get(name).cloned().unwrap_or(Lookup::UNTRACKED);
+        let evaluation = evaluate(writes, atomicity, lookup, |token: &LockToken| held.contains(&token))
+            .map_err(|e| Failure::Told(e.error(shown, project)))?;
+        for (name, stored) in &evaluation.changes {
+            put(tx, project, name, stored.as_ref())?;
         }
-        Ok((outcomes, applied > 0))
-    })
-}
-
-pub(super) fn put(
-    call: &mut Call<'_>,
-    project: &Project,
-    name: &RefName,
-    value: GlobalRef,
-) -> Result<(), RefDbError> {
-    call.record(|tx| Ok((write(tx, project, name, &Entry::new(value))?, true)))
-}
-
-pub(super) fn swap_entry(
-    call: &mut Call<'_>,
-    project: &Project,
-    name: &RefName,
-    from: &Entry,
-    to: &Entry,
-) -> Result<bool, RefDbError> {
-    let file = call.file();
-    check_entry(name, to)?;
-    call.record(|tx| {
-        let there = read_entry(tx, file, project, name)? == *from;
-        match to.value {
-            _ if !there => {}
-            // It may have been untracked before.
-            GlobalRef::Untracked => drop(forget(tx, project, name)?),
-            GlobalRef::Deleted | GlobalRef::At(_) => write(tx, project, name, to)?,
-        }
-        Ok((there, there))
-    })
-}
-
-/// What is stored, as text.
-fn read_text(
-    tx: &Transaction<'_>,
-    file: &StoreFile,
-    project: &Project,
-    name: &RefName,
-) -> Result<Option<String>, Failure> {
-    if let Lookup::Text(text) = read(tx, project, name)? {
-        return Ok(Some(text));
-    }
-    Ok(match read_entry(tx, file, project, name)?.value {
-        GlobalRef::Untracked => None,
-        GlobalRef::Deleted => Some("0".repeat(40)),
-        GlobalRef::At(oid) => Some(oid.to_string()),
-    })
-}
-
-pub(super) fn get_text(
-    call: &mut Call<'_>,
-    project: &Project,
-    name: &RefName,
-) -> Result<Option<String>, RefDbError> {
-    let file = call.file();
-    call.read(|tx| read_text(tx, file, project, name))
-}
-
-pub(super) fn compare_and_put_text(
-    call: &mut Call<'_>,
-    project: &Project,
-    name: &RefName,
-    expected: Option<&str>,
-    new: &str,
-) -> Result<TextOutcome, RefDbError> {
-    let file = call.file();
-    call.record(|tx| {
-        let actual = read_text(tx, file, project, name)?;
-        if actual.as_deref() != expected {
-            return Ok((TextOutcome::Mismatch { actual }, false));
-        }
-        tx.prepare_cached(
-            "INSERT OR REPLACE INTO entry (project, name, value, superseded, text) VALUES (?1, ?2, ?3, x'', ?4)",
-        )?
-        .execute(params![project.as_str(), name.as_bytes(), codec::NO_VALUE, new])
-        .and_then(worker::one)?;
-        Ok((TextOutcome::Applied, true))
-    })
-}
-
-/// Tells whether there was a row.
-fn forget(tx: &Transaction<'_>, project: &Project, name: &RefName) -> rusqlite::Result<bool> {
-    let sql = "DELETE FROM entry WHERE project = ?1 AND name = ?2";
-    Ok(tx.prepare_cached(sql)?.execute(params![project.as_str(), name.as_bytes()])? > 0)
-}
-
-pub(super) fn remove_ref(call: &mut Call<'_>, project: &Project, name: &RefName) -> Result<bool, RefDbError> {
-    call.record(|tx| {
-        let removed = forget(tx, project, name)?;
-        Ok((removed, removed))
+        Ok((evaluation.outcomes, !evaluation.changes.is_empty()))
     })
 }
 

@@ -7,12 +7,12 @@ use refgate_core::refdb::Mark;
 use refgate_core::{RefDbError, RefDbErrorKind};
 use zookeeper_client::{Client, CreateMode, Error, MultiWriteError, MultiWriteResult};
 
+use super::changes::Change;
+use super::ensemble::{Ensemble, WriteInFlight};
 use super::error::{Trouble, in_doubt, trouble};
 use super::layout::{directories, shown};
 use super::link::Link;
-use super::plan::Change;
 use super::read::{Ask, Node, PACKET};
-use super::store::{Doubt, Store};
 
 /// How a write came out, when it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Era {
 /// Operations of every write before those that it is about; the one of the revision is the last.
 const COMMON: usize = 4;
 
-impl Store {
+impl Ensemble {
     /// Applies `changes`, all or none, if the nodes `checks` are there and no value was removed since `era`.
     ///
     /// # Errors
@@ -49,9 +49,9 @@ impl Store {
         era: Era,
         checks: &BTreeSet<String>,
         changes: &[Change],
-        doubt: &Doubt,
+        in_flight: &WriteInFlight,
     ) -> Result<Commit, RefDbError> {
-        self.commit_as(link, era, None, checks, changes, doubt).await
+        self.commit_as(link, era, None, checks, changes, in_flight).await
     }
 
     /// The same, and `identity` becomes what its node holds.
@@ -62,7 +62,7 @@ impl Store {
         identity: Option<&str>,
         checks: &BTreeSet<String>,
         changes: &[Change],
-        doubt: &Doubt,
+        in_flight: &WriteInFlight,
     ) -> Result<Commit, RefDbError> {
         if !fits(checks, changes) {
             let what =
@@ -101,12 +101,12 @@ impl Store {
             // What is sent now would wait for the next connection.
             return Ok(Commit::Raced);
         }
-        let in_flight = InFlight::new(self, link, doubt);
+        let sent = Sent::new(self, link, in_flight);
         let answer = writer.commit().await;
         let (index, e) = match answer {
             // What is called applied was confirmed, operation by operation.
             Ok(results) if results.len() != COMMON + checks.len() + changes.len() => {
-                drop(in_flight);
+                drop(sent);
                 let why = format!(
                     "{} answers to {} operations",
                     results.len(),
@@ -115,21 +115,21 @@ impl Store {
                 return Err(in_doubt(&self.settings.shown, &why));
             }
             Ok(results) => {
-                in_flight.landed();
+                sent.landed();
                 if let Some(MultiWriteResult::SetData { stat }) = results.get(COMMON - 1) {
                     self.advance(stat.mzxid);
                 }
                 return Ok(Commit::Done);
             }
             Err(MultiWriteError::RequestFailed { source }) if trouble(&source) == Trouble::NoAnswer => {
-                drop(in_flight);
+                drop(sent);
                 let why = format!("the connection broke ({source})");
                 return Err(in_doubt(&self.settings.shown, &why));
             }
             Err(MultiWriteError::RequestFailed { source }) => (usize::MAX, source),
             Err(MultiWriteError::OperationFailed { index, source }) => (index, source),
         };
-        in_flight.landed();
+        sent.landed();
         match (&e, index.checked_sub(COMMON + checks.len()).and_then(|at| changes.get(at))) {
             (Error::NoNode, None) if index == 0 => {
                 // Somebody shut this client out: it has to come back as another one.
@@ -202,21 +202,25 @@ impl Store {
     }
 
     /// Gives the store another identity.
-    pub(super) async fn renew_identity(&self, doubt: &Doubt) -> Result<(), RefDbError> {
+    pub(super) async fn renew_identity(&self, in_flight: &WriteInFlight) -> Result<(), RefDbError> {
         let new = new_identity();
-        self.set_state(doubt, |_, message| format!("{new}{}", line(message.as_deref()))).await?;
+        self.set_state(in_flight, |_, message| format!("{new}{}", line(message.as_deref()))).await?;
         self.seen.note(None, Mark { identity: new, revision: self.seen.newest().map_or(0, |m| m.revision) });
         Ok(())
     }
 
     /// Closes the store, or opens it: a write that is under way finds another version.
-    pub(super) async fn set_closed(&self, message: Option<&str>, doubt: &Doubt) -> Result<(), RefDbError> {
-        self.set_state(doubt, |name, _| format!("{name}{}", line(message))).await
+    pub(super) async fn set_closed(
+        &self,
+        message: Option<&str>,
+        in_flight: &WriteInFlight,
+    ) -> Result<(), RefDbError> {
+        self.set_state(in_flight, |name, _| format!("{name}{}", line(message))).await
     }
 
     async fn set_state(
         &self,
-        doubt: &Doubt,
+        in_flight: &WriteInFlight,
         change: impl Fn(&str, Option<String>) -> String,
     ) -> Result<(), RefDbError> {
         loop {
@@ -225,7 +229,7 @@ impl Store {
             let (era, name, message) = self.state(&link, true).await?;
             let data = change(&name, message);
             let none = BTreeSet::new();
-            if self.commit_as(&link, era, Some(&data), &none, &[], doubt).await? == Commit::Done {
+            if self.commit_as(&link, era, Some(&data), &none, &[], in_flight).await? == Commit::Done {
                 return Ok(());
             }
         }
@@ -309,7 +313,7 @@ impl Store {
     }
 }
 
-/// See [`Store::make_roots`].
+/// See [`Ensemble::make_roots`].
 pub(super) async fn make_roots(settings: &super::settings::Settings, client: &Client) -> Result<(), Error> {
     let mode = CreateMode::Persistent.with_acls(settings.acls());
     let layout = &settings.layout;
@@ -373,27 +377,27 @@ pub(super) fn fits(checks: &BTreeSet<String>, changes: &[Change]) -> bool {
 }
 
 /// A write that is under way. When it goes away before the answer came, the connection is killed.
-struct InFlight<'a> {
-    store: &'a Store,
+struct Sent<'a> {
+    store: &'a Ensemble,
     link: &'a Link,
-    doubt: &'a Doubt,
+    in_flight: &'a WriteInFlight,
     landed: bool,
 }
 
-impl<'a> InFlight<'a> {
-    fn new(store: &'a Store, link: &'a Link, doubt: &'a Doubt) -> InFlight<'a> {
-        doubt.set(true);
-        InFlight { store, link, doubt, landed: false }
+impl<'a> Sent<'a> {
+    fn new(store: &'a Ensemble, link: &'a Link, in_flight: &'a WriteInFlight) -> Sent<'a> {
+        in_flight.set(true);
+        Sent { store, link, in_flight, landed: false }
     }
 
     /// The server said how it came out.
     fn landed(mut self) {
         self.landed = true;
-        self.doubt.set(false);
+        self.in_flight.set(false);
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for Sent<'_> {
     fn drop(&mut self) {
         if !self.landed {
             self.store.retire(self.link);

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use refgate_core::{BoxFuture, Clock, Deadline, LockToken, RefDbError, RefDbErrorKind, RefLock, RefName};
 use zookeeper_client::{Client, CreateMode, Error};
 
+use super::ensemble::{Ensemble, timeout_at};
 use super::error::{Trouble, about, before_write, too_late, trouble};
 use super::layout::{Layout, directories};
 use super::link::Link;
-use super::store::{Store, by};
 
 /// What stands between the id of a contender and its number.
 const MARK: &str = "lock-";
@@ -20,7 +20,7 @@ const TIDY: Duration = Duration::from_millis(100);
 /// When an attempt whose connection broke looks again for what it may have left.
 const AFTERMATH: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
 
-impl Store {
+impl Ensemble {
     /// Waits for the lock at `dir` until `deadline`.
     pub(super) async fn lock(
         &self,
@@ -30,11 +30,11 @@ impl Store {
     ) -> Result<Box<dyn RefLock>, RefDbError> {
         let left = deadline.left(&*self.clock);
         let waiting = Deadline::after(&*self.clock, left.saturating_sub(TIDY.min(left / 5)));
-        let began = by(&*self.clock, waiting, self.contend(&dir)).await;
+        let began = timeout_at(&*self.clock, waiting, self.contend(&dir)).await;
         let (link, mut attempt, mut began, stat) =
             began.unwrap_or_else(|| Err(too_late(&self.settings.shown)))?;
         let (client, node) = (link.client(), attempt.node());
-        let waited = by(&*self.clock, waiting, async {
+        let waited = timeout_at(&*self.clock, waiting, async {
             self.wait(client, &attempt).await?;
             if self.clock.now().saturating_duration_since(began) > link.lease / 4 {
                 // It waited for so long that it has to know its session anew.
@@ -52,7 +52,7 @@ impl Store {
                 return Err(self.before_write(&e));
             }
             None => {
-                let deleted = by(&*self.clock, deadline, client.delete(&node, None)).await;
+                let deleted = timeout_at(&*self.clock, deadline, client.delete(&node, None)).await;
                 if let Some(Ok(()) | Err(Error::NoNode)) = deleted {
                     attempt.over();
                 }
@@ -302,7 +302,7 @@ impl RefLock for Hold {
             let client = self.link.client();
             // The first goes through the leader, which counts the lease; the second sees the node.
             let (led, there) = (client.sync(&self.root.root), client.get_data(&self.path));
-            let answered = by(&*self.clock, deadline, async {
+            let answered = timeout_at(&*self.clock, deadline, async {
                 led.await?;
                 there.await
             });
@@ -322,7 +322,7 @@ impl RefLock for Hold {
 
     fn release(mut self: Box<Self>, deadline: Deadline) -> BoxFuture<'static, Result<(), RefDbError>> {
         Box::pin(async move {
-            let gone = by(&*self.clock, deadline, self.link.client().delete(&self.path, None)).await;
+            let gone = timeout_at(&*self.clock, deadline, self.link.client().delete(&self.path, None)).await;
             match gone {
                 Some(Ok(()) | Err(Error::NoNode | Error::SessionExpired | Error::ClientClosed)) => {
                     self.released = true;

@@ -4,17 +4,17 @@
 //! [`layout`] for the nodes. Where that plugin errs this one differs: a node without data is no value, removing a
 //! project leaves the projects below it alone, and a name that ZooKeeper refuses is told before anything is asked.
 
+mod changes;
 mod codec;
 mod commit;
 mod diagnose;
+mod ensemble;
 mod error;
 mod layout;
 mod link;
 mod lock;
-mod plan;
 mod read;
 mod settings;
-mod store;
 #[cfg(feature = "zookeeper-tls")]
 mod tls;
 mod walk;
@@ -24,26 +24,25 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refgate_core::refdb::{Mark, check_entry, check_message, check_text};
+use refgate_core::refdb::{Administered, Locks, Mark, Write, Written};
 use refgate_core::{
-    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Edit, Entries, Entry, GlobalRef,
-    GlobalRefDb, Lookup, Outcome, Page, Project, Reach, RefDbError, RefDbErrorKind, RefLock, RefName,
-    TextOutcome,
+    Atomicity, BoxFuture, Capabilities, Clock, Cursor, Deadline, Lookup, Page, Project, Reach, RefDb,
+    RefDbError, RefDbErrorKind, RefLock, RefName, Store,
 };
 
 use crate::url::Remote;
 use crate::{OpenMode, Opened};
+use ensemble::{Ensemble, WriteInFlight, connect, timeout_at};
 use layout::Place;
-use plan::Wanted;
+use link::Link;
 use settings::Settings;
-use store::{Doubt, Store, by, connect};
-use write::{EDITS, Step};
+use write::{EDITS, Target};
 
 /// Longest time that opening takes.
 const OPENING: Duration = Duration::from_secs(10);
 
 struct ZooKeeperRefDb {
-    store: Store,
+    ensemble: Ensemble,
     lease: Duration,
 }
 
@@ -71,7 +70,7 @@ async fn open_by(
     deadline: Deadline,
 ) -> Result<Opened, RefDbError> {
     let shown = settings.shown.clone();
-    let ready = by(&*clock, deadline, async {
+    let ready = timeout_at(&*clock, deadline, async {
         let link = connect(&settings).await?;
         let failed = |e: zookeeper_client::Error| error::before_write(&settings.shown, &e);
         let mut mark = commit::known(&settings, link.client()).await.map_err(failed)?;
@@ -94,15 +93,15 @@ async fn open_by(
     let (link, mark, created) = ready.await.unwrap_or_else(|| Err(error::too_late(&shown)))?;
     let lease = link.lease;
     let address = own_address(&settings.servers);
-    let store = Store::new(settings, clock, link, address);
+    let ensemble = Ensemble::new(settings, clock, link, address);
     if let Some(mark) = mark {
-        store.seen.note(None, mark);
+        ensemble.seen.note(None, mark);
     }
-    Ok(Opened { db: Arc::new(ZooKeeperRefDb { store, lease }), created })
+    Ok(Opened { db: RefDb::new(ZooKeeperRefDb { ensemble, lease }), created })
 }
 
 /// Whether there is a store. Gerrit's root alone goes away when it is empty; ours stays.
-async fn found(settings: &Settings, link: &link::Link) -> Result<bool, zookeeper_client::Error> {
+async fn found(settings: &Settings, link: &Link) -> Result<bool, zookeeper_client::Error> {
     for root in [&settings.layout.root, &settings.layout.own] {
         match link.client().get_data(root).await {
             Ok(_) => return Ok(true),
@@ -129,65 +128,52 @@ fn invalid(why: String) -> RefDbError {
     RefDbError::new(RefDbErrorKind::InvalidName, why)
 }
 
-fn refuse_untracked(edit: &Edit) -> Result<(), RefDbError> {
-    match edit.new {
-        GlobalRef::Untracked => Err(invalid(format!(
-            "`{}`: a ref is forgotten by removing it, not by writing `untracked`",
-            edit.name
-        ))),
-        GlobalRef::Deleted | GlobalRef::At(_) => Ok(()),
-    }
-}
+type Answer<'a, T> = BoxFuture<'a, Result<T, RefDbError>>;
 
 impl ZooKeeperRefDb {
     fn place(&self, project: &Project) -> Result<Place, RefDbError> {
-        self.store.settings.layout.project(project).map_err(invalid)
+        self.ensemble.settings.layout.project(project).map_err(invalid)
     }
 
-    /// Where a ref is, in its project.
-    fn spot(&self, project: &Project, name: &RefName) -> Result<(Place, (String, String)), RefDbError> {
-        let place = self.place(project)?;
-        let nodes = place.nodes(name).map_err(invalid)?;
-        Ok((place, nodes))
-    }
-
-    fn nodes(&self, place: &Place, edits: &[Edit]) -> Result<Vec<(String, String)>, RefDbError> {
-        edits.iter().map(|edit| place.nodes(&edit.name).map_err(invalid)).collect()
-    }
-
-    /// Rewrites one ref by `deadline`.
-    async fn rewrite<T>(
-        &self,
-        project: &Project,
-        name: &RefName,
+    /// Reads by `deadline`.
+    fn read<'a, T, F>(
+        &'a self,
         deadline: Deadline,
-        step: impl Fn(Lookup) -> Result<Step<T>, RefDbError>,
-    ) -> Result<T, RefDbError> {
-        let (place, nodes) = self.spot(project, name)?;
-        let doubt = Doubt::default();
-        self.store.write(deadline, &doubt, self.store.rewrite(&place, name, &nodes, &doubt, step)).await
-    }
-
-    fn entry(&self, name: &RefName, found: Lookup) -> Result<Entry, RefDbError> {
-        plan::entry(name, found).map_err(|(name, why)| self.store.in_the_way(&name, &why))
-    }
-
-    /// The text of what was found.
-    fn text(&self, name: &RefName, found: Lookup) -> Result<Option<String>, RefDbError> {
-        match found {
-            Lookup::Text(text) => Ok(Some(text)),
-            found => Ok(codec::value(self.entry(name, found)?.value)),
-        }
+        read: impl Fn(Arc<Link>) -> F + Send + Sync + 'a,
+    ) -> Answer<'a, T>
+    where
+        T: Send + 'a,
+        F: Future<Output = Result<T, zookeeper_client::Error>> + Send + 'a,
+    {
+        Box::pin(async move { self.ensemble.read(deadline, |link| Box::pin(read(link))).await })
     }
 }
 
-impl Entries for ZooKeeperRefDb {
+impl Store for ZooKeeperRefDb {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            reach: Reach::Network,
+            durable: true,
+            atomic_edits: EDITS,
+            read_batch: read::BATCH / 2,
+            linearizable_reads: self.ensemble.settings.sync,
+            texts: true,
+            lease: Some((self.lease, self.lease)),
+            fair_locks: true,
+            ..Capabilities::least("zookeeper")
+        }
+    }
+
+    fn location(&self) -> String {
+        self.ensemble.settings.shown.clone()
+    }
+
     fn get_many<'a>(
         &'a self,
         project: &'a Project,
         refs: &'a [RefName],
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Lookup>, RefDbError>> {
+    ) -> Answer<'a, Vec<Lookup>> {
         Box::pin(async move {
             let place = self.place(project)?;
             // A name that cannot be stored is the trouble of that ref alone.
@@ -196,11 +182,11 @@ impl Entries for ZooKeeperRefDb {
             let nodes: Arc<Vec<(String, String)>> = Arc::new(places.iter().flatten().cloned().collect());
             let mut records = Vec::new();
             if !nodes.is_empty() {
-                let read = |link: Arc<link::Link>| -> BoxFuture<'a, _> {
+                let read = |link: Arc<Link>| {
                     let nodes = nodes.clone();
-                    Box::pin(async move { self.store.records(&link, &nodes, self.store.settings.sync).await })
+                    async move { self.ensemble.records(&link, &nodes, self.ensemble.settings.sync).await }
                 };
-                records = self.store.read(deadline, read).await?;
+                records = self.read(deadline, read).await?;
             }
             let mut records = records.iter().map(|record| record.lookup());
             Ok(places
@@ -212,21 +198,6 @@ impl Entries for ZooKeeperRefDb {
                 .collect())
         })
     }
-}
-
-impl GlobalRefDb for ZooKeeperRefDb {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            reach: Reach::Network,
-            durable: true,
-            atomic_edits: EDITS,
-            read_batch: read::BATCH / 2,
-            linearizable_reads: self.store.settings.sync,
-            lease: Some((self.lease, self.lease)),
-            fair_locks: true,
-            ..Capabilities::least("zookeeper")
-        }
-    }
 
     fn scan<'a>(
         &'a self,
@@ -235,213 +206,84 @@ impl GlobalRefDb for ZooKeeperRefDb {
         cursor: Option<&'a Cursor>,
         _limit: usize,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Page, RefDbError>> {
+    ) -> Answer<'a, Page> {
         Box::pin(async move {
             let place = Arc::new(self.place(project)?);
-            let read = |link: Arc<link::Link>| -> BoxFuture<'a, _> {
+            let read = |link: Arc<Link>| {
                 let place = place.clone();
-                Box::pin(async move { self.store.scan(&link, &place, prefix, cursor).await })
+                async move { self.ensemble.scan(&link, &place, prefix, cursor).await }
             };
-            self.store.read(deadline, read).await
+            self.read(deadline, read).await
         })
     }
 
-    fn compare_and_put<'a>(
+    fn write<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        writes: &'a [Write],
         atomicity: Atomicity,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
+    ) -> Answer<'a, Vec<Written>> {
         Box::pin(async move {
-            edits.iter().try_for_each(refuse_untracked)?;
-            let place = self.place(project)?;
-            let nodes = self.nodes(&place, edits)?;
-            if atomicity == Atomicity::AllOrNothing && edits.len() > EDITS {
-                let what = format!("at most {EDITS} edits are possible at once, not {}", edits.len());
-                return Err(self.store.about(RefDbErrorKind::TooLarge, &what));
-            }
-            let doubt = Doubt::default();
-            let applied = self.store.apply(&place, edits, &nodes, atomicity, &doubt);
-            self.store.write(deadline, &doubt, applied).await
+            let place = &self.place(project)?;
+            let nodes = writes.iter().map(|write| place.nodes(&write.name).map_err(invalid));
+            let nodes: Vec<_> = nodes.collect::<Result<_, _>>()?;
+            let in_flight = &WriteInFlight::default();
+            let target = Target { project, place, atomicity, in_flight };
+            self.ensemble.write(deadline, in_flight, self.ensemble.apply(&target, writes, &nodes)).await
         })
     }
 
-    fn resolve<'a>(
+    fn settle<'a>(
         &'a self,
         project: &'a Project,
-        edits: &'a [Edit],
+        refs: &'a [RefName],
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Outcome>, RefDbError>> {
+    ) -> Answer<'a, Vec<Lookup>> {
         Box::pin(async move {
             let place = self.place(project)?;
-            let nodes = self.nodes(&place, edits)?;
-            self.store.write(deadline, &Doubt::default(), self.store.outcomes(edits, &nodes)).await
+            let nodes = refs.iter().map(|name| place.nodes(name).map_err(invalid));
+            let nodes: Vec<_> = nodes.collect::<Result<_, _>>()?;
+            let settled = self.ensemble.settled(&nodes);
+            self.ensemble.write(deadline, &WriteInFlight::default(), settled).await
         })
     }
 
-    fn put<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        value: GlobalRef,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        Box::pin(async move {
-            refuse_untracked(&Edit::new(name.clone(), refgate_core::Expected::Absent, value))?;
-            self.rewrite(project, name, deadline, |_| Ok(Step::Write(value.into(), ()))).await
-        })
+    fn locks(&self) -> Option<&dyn Locks> {
+        Some(self)
     }
 
-    fn swap_entry<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        from: &'a Entry,
-        to: &'a Entry,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        Box::pin(async move {
-            check_entry(name, to)?;
-            self.rewrite(project, name, deadline, |found| {
-                Ok(match self.entry(name, found)? == *from {
-                    true => Step::Write(Wanted::Entry(to.clone()), true),
-                    false => Step::Leave(false),
-                })
-            })
-            .await
-        })
+    fn admin(&self) -> Option<&dyn Administered> {
+        Some(self)
     }
+}
 
-    fn remove_ref<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<bool, RefDbError>> {
-        Box::pin(async move {
-            self.rewrite(project, name, deadline, |found| {
-                Ok(match found.exists() {
-                    true => Step::Write(GlobalRef::Untracked.into(), true),
-                    false => Step::Leave(false),
-                })
-            })
-            .await
-        })
-    }
-
-    fn remove_project<'a>(
-        &'a self,
-        project: &'a Project,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<u64, RefDbError>> {
-        Box::pin(async move {
-            let place = self.place(project)?;
-            let doubt = Doubt::default();
-            self.store.write(deadline, &doubt, self.store.remove(&place, &doubt)).await
-        })
-    }
-
-    fn get_text<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        Box::pin(async move {
-            self.spot(project, name)?;
-            let found = self.get_many(project, std::slice::from_ref(name), deadline).await?;
-            found.into_iter().next().map_or(Ok(None), |found| self.text(name, found))
-        })
-    }
-
-    fn compare_and_put_text<'a>(
-        &'a self,
-        project: &'a Project,
-        name: &'a RefName,
-        expected: Option<&'a str>,
-        new: &'a str,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<TextOutcome, RefDbError>> {
-        Box::pin(async move {
-            check_text(new).map_err(|why| invalid(format!("`{name}`: {why}")))?;
-            self.rewrite(project, name, deadline, |found| {
-                let actual = self.text(name, found)?;
-                Ok(match actual.as_deref() == expected {
-                    true => Step::Write(Wanted::Text(new.to_owned()), TextOutcome::Applied),
-                    false => Step::Leave(TextOutcome::Mismatch { actual }),
-                })
-            })
-            .await
-        })
-    }
-
+impl Locks for ZooKeeperRefDb {
     fn lock<'a>(
         &'a self,
         project: &'a Project,
         name: &'a RefName,
         _lease: Duration,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Box<dyn RefLock>, RefDbError>> {
+    ) -> Answer<'a, Box<dyn RefLock>> {
         Box::pin(async move {
             let dir = self.place(project)?.lock(name).map_err(invalid)?;
-            self.store.lock(name, dir, deadline).await
+            self.ensemble.lock(name, dir, deadline).await
         })
     }
+}
 
-    fn note_site<'a>(
-        &'a self,
-        site: &'a str,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
+impl Administered for ZooKeeperRefDb {
+    fn sites(&self, deadline: Deadline) -> Answer<'_, Vec<String>> {
+        self.read(deadline, move |link| async move { self.ensemble.sites(&link).await })
+    }
+
+    fn add_site<'a>(&'a self, site: &'a str, deadline: Deadline) -> Answer<'a, ()> {
         Box::pin(async move {
-            // Every start of every process comes by here: the usual case makes no session for writing.
-            let known = self.sites(deadline).await?;
-            if known.iter().any(|s| s == site) {
-                return Ok(known);
-            }
-            let node = self.store.settings.layout.site(site);
-            let doubt = Doubt::default();
-            self.store.write(deadline, &doubt, self.store.add(&node, &doubt)).await?;
-            self.sites(deadline).await
+            let node = self.ensemble.settings.layout.site(site);
+            let in_flight = WriteInFlight::default();
+            self.ensemble.write(deadline, &in_flight, self.ensemble.add(&node, &in_flight)).await
         })
-    }
-
-    fn sites<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<String>, RefDbError>> {
-        let read = move |link: Arc<link::Link>| -> BoxFuture<'a, _> {
-            Box::pin(async move { self.store.sites(&link).await })
-        };
-        Box::pin(async move { self.store.read(deadline, read).await })
-    }
-
-    fn seen(&self) -> Option<Mark> {
-        self.store.seen.newest()
-    }
-
-    fn renew_identity<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<(), RefDbError>> {
-        Box::pin(async move {
-            let doubt = Doubt::default();
-            self.store.write(deadline, &doubt, self.store.renew_identity(&doubt)).await
-        })
-    }
-
-    fn set_closed<'a>(
-        &'a self,
-        message: Option<&'a str>,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Result<(), RefDbError>> {
-        Box::pin(async move {
-            message.map_or(Ok(()), check_message).map_err(|why| invalid(why.to_owned()))?;
-            let doubt = Doubt::default();
-            self.store.write(deadline, &doubt, self.store.set_closed(message, &doubt)).await
-        })
-    }
-
-    fn closed<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Option<String>, RefDbError>> {
-        let read = move |link: Arc<link::Link>| -> BoxFuture<'a, _> {
-            Box::pin(async move { self.store.closed(&link).await })
-        };
-        Box::pin(async move { self.store.read(deadline, read).await })
     }
 
     fn projects<'a>(
@@ -449,14 +291,44 @@ impl GlobalRefDb for ZooKeeperRefDb {
         after: Option<&'a Project>,
         _limit: usize,
         deadline: Deadline,
-    ) -> BoxFuture<'a, Result<Vec<Project>, RefDbError>> {
+    ) -> Answer<'a, Vec<Project>> {
         Box::pin(async move {
             let after = after.map(|project| self.place(project)).transpose()?.map(|place| place.values);
-            let read = |link: Arc<link::Link>| -> BoxFuture<'a, _> {
+            let read = |link: Arc<Link>| {
                 let after = after.clone();
-                Box::pin(async move { self.store.projects(&link, after.as_deref()).await })
+                async move { self.ensemble.projects(&link, after.as_deref()).await }
             };
-            self.store.read(deadline, read).await
+            self.read(deadline, read).await
         })
+    }
+
+    fn remove_project<'a>(&'a self, project: &'a Project, deadline: Deadline) -> Answer<'a, u64> {
+        Box::pin(async move {
+            let place = self.place(project)?;
+            let in_flight = WriteInFlight::default();
+            self.ensemble.write(deadline, &in_flight, self.ensemble.remove(&place, &in_flight)).await
+        })
+    }
+
+    fn seen(&self) -> Option<Mark> {
+        self.ensemble.seen.newest()
+    }
+
+    fn renew_identity(&self, deadline: Deadline) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let in_flight = WriteInFlight::default();
+            self.ensemble.write(deadline, &in_flight, self.ensemble.renew_identity(&in_flight)).await
+        })
+    }
+
+    fn set_closed<'a>(&'a self, message: Option<&'a str>, deadline: Deadline) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let in_flight = WriteInFlight::default();
+            self.ensemble.write(deadline, &in_flight, self.ensemble.set_closed(message, &in_flight)).await
+        })
+    }
+
+    fn closed(&self, deadline: Deadline) -> Answer<'_, Option<String>> {
+        self.read(deadline, move |link| async move { self.ensemble.closed(&link).await })
     }
 }

@@ -7,8 +7,8 @@ use refgate_core::{BoxFuture, Lookup};
 use zookeeper_client::{Client, Error, MultiReadResult, Stat};
 
 use super::codec;
+use super::ensemble::Ensemble;
 use super::link::Link;
-use super::store::Store;
 
 /// Most operations in one read: what ZooKeeper 3.9.7 takes when nobody configures it otherwise.
 pub(super) const BATCH: usize = 1000;
@@ -93,7 +93,7 @@ impl Record {
     }
 }
 
-impl Store {
+impl Ensemble {
     /// The records behind pairs of nodes, in order. `sync` first catches up with what was written until now.
     pub(super) async fn records(
         &self,

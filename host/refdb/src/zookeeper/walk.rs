@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use refgate_core::{Cursor, Page, Project, RefDbError, RefName};
 use zookeeper_client::Error;
 
+use super::changes::Change;
+use super::ensemble::{Ensemble, WriteInFlight};
 use super::layout::{Place, decode, is_pseudo_ref};
 use super::link::Link;
-use super::plan::Change;
 use super::read::{Answer, Ask, Node};
-use super::store::{Doubt, Store};
 
-impl Store {
+impl Ensemble {
     /// All entries whose name begins with `prefix`, after `cursor`.
     pub(super) async fn scan(
         &self,
@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// Removes every ref of a project, and nothing of a project whose name begins with its name and a slash.
-    pub(super) async fn remove(&self, place: &Place, doubt: &Doubt) -> Result<u64, RefDbError> {
+    pub(super) async fn remove(&self, place: &Place, in_flight: &WriteInFlight) -> Result<u64, RefDbError> {
         let mut removed = 0;
         loop {
             let link = self.writer().await?;
@@ -82,7 +82,7 @@ impl Store {
                 return Ok(removed);
             }
             let (changes, entries): (Vec<Change>, Vec<bool>) = deletions.into_iter().unzip();
-            let done = self.delete_all(&changes, doubt).await?;
+            let done = self.delete_all(&changes, in_flight).await?;
             removed += entries[..done].iter().filter(|entry| **entry).count() as u64;
         }
     }

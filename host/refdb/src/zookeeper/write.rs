@@ -4,49 +4,47 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures_util::future::{try_join, try_join3};
-use refgate_core::{
-    Atomicity, Edit, Entry, GlobalRef, LockToken, Lookup, Outcome, RefDbError, RefDbErrorKind, RefName,
-};
+use futures_util::future::try_join3;
+use refgate_core::refdb::{Stored, Write, Written, evaluate};
+use refgate_core::{Atomicity, LockToken, Lookup, Project, RefDbError, RefDbErrorKind, RefName};
 
+use super::changes::{Change, changes, clear, guard, is_empty_directory, rescue};
 use super::commit::{Commit, fits};
+use super::ensemble::{Ensemble, WriteInFlight};
 use super::error::{Trouble, trouble};
 use super::layout::{Place, directories};
 use super::link::Link;
-use super::plan::{Change, Wanted, changes, clear, entry, guard, is_empty_directory, plan, rescue};
 use super::read::{Ask, Record};
-use super::store::{Doubt, Store};
 
 /// Most edits in one atomic write. 500 with long names and a superseded list each stay below ZooKeeper's packet size.
 pub(super) const EDITS: usize = 500;
 
-/// What to do with one ref, once it is read.
-pub(super) enum Step<T> {
-    Write(Wanted, T),
-    Leave(T),
+/// Where a call writes.
+pub(super) struct Target<'a> {
+    pub(super) project: &'a Project,
+    pub(super) place: &'a Place,
+    pub(super) atomicity: Atomicity,
+    pub(super) in_flight: &'a WriteInFlight,
 }
 
-impl Store {
-    /// Applies `edits`, whose nodes are `nodes`.
+impl Ensemble {
+    /// Applies `writes`, whose nodes are `nodes`.
     pub(super) async fn apply(
         &self,
-        place: &Place,
-        edits: &[Edit],
+        target: &Target<'_>,
+        writes: &[Write],
         nodes: &[(String, String)],
-        atomicity: Atomicity,
-        doubt: &Doubt,
-    ) -> Result<Vec<Outcome>, RefDbError> {
-        let mut outcomes = Vec::with_capacity(edits.len());
+    ) -> Result<Vec<Written>, RefDbError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
         let mut parts: VecDeque<Range<usize>> =
-            (0..edits.len()).step_by(EDITS).map(|at| at..edits.len().min(at + EDITS)).collect();
+            (0..writes.len()).step_by(EDITS).map(|at| at..writes.len().min(at + EDITS)).collect();
         while let Some(part) = parts.pop_front() {
-            let (some, nodes) = (&edits[part.clone()], &nodes[part.clone()]);
-            match self.apply_part(place, some, nodes, atomicity, doubt).await {
+            match self.apply_part(target, &writes[part.clone()], &nodes[part.clone()]).await {
                 Ok(done) => outcomes.extend(done),
-                // Nothing of it was written, and each edit stands alone.
+                // Nothing of it was written, and each write stands alone.
                 Err(e)
                     if e.kind == RefDbErrorKind::TooLarge
-                        && atomicity == Atomicity::Each
+                        && target.atomicity == Atomicity::Each
                         && part.len() > 1 =>
                 {
                     let middle = part.start + part.len() / 2;
@@ -59,16 +57,17 @@ impl Store {
         Ok(outcomes)
     }
 
+    /// Reads, evaluates and commits, again and again until nobody comes in between. What is left as it is, is left after a
+    /// read that caught up.
     async fn apply_part(
         &self,
-        place: &Place,
-        edits: &[Edit],
+        target: &Target<'_>,
+        writes: &[Write],
         nodes: &[(String, String)],
-        atomicity: Atomicity,
-        doubt: &Doubt,
-    ) -> Result<Vec<Outcome>, RefDbError> {
+    ) -> Result<Vec<Written>, RefDbError> {
+        let Target { project, place, atomicity, in_flight } = *target;
         let nodes: HashMap<&RefName, &(String, String)> =
-            edits.iter().map(|edit| &edit.name).zip(nodes).collect();
+            writes.iter().map(|write| &write.name).zip(nodes).collect();
         // A read without catching up first is enough for what is then written by version.
         let mut caught_up = false;
         let mut directories = HashSet::new();
@@ -79,39 +78,65 @@ impl Store {
             let (era, there, held) = try_join3(
                 self.era(&link, caught_up),
                 self.there(&link, &nodes),
-                self.held(&link, place, edits),
+                self.held(&link, place, writes),
             )
             .await?;
-            let lookup = |name: &RefName| there.get(name).map(Record::lookup).unwrap_or(NOTHING);
+            let lookup = |name: &RefName| there.get(name).map_or(Lookup::UNTRACKED, Record::lookup);
             let is_held =
                 |token: &LockToken| hold_node(place, token).is_some_and(|node| held.contains(&node));
-            let plan = match plan(edits, atomicity, lookup, is_held) {
-                Ok(plan) if plan.applies_all() || caught_up => plan,
+            let evaluation = match evaluate(writes, atomicity, lookup, is_held) {
+                Ok(evaluation) if evaluation.applies_all() || caught_up => evaluation,
+                Err(e) if caught_up => return Err(e.error(&self.settings.shown, project)),
                 // It may only look like that from here: a member of the ensemble can be behind.
-                Ok(_) | Err(_) if !caught_up => {
+                Ok(_) | Err(_) => {
                     caught_up = true;
                     continue;
                 }
-                Ok(plan) => plan,
-                Err((name, why)) => return Err(self.in_the_way(&name, &why)),
             };
             let mut wanted = Vec::new();
-            for (name, entry) in plan.writes {
-                if let (Some(nodes), Some(record)) = (nodes.get(&name), there.get(&name)) {
+            for (name, stored) in &evaluation.changes {
+                if let (Some(nodes), Some(record)) = (nodes.get(name), there.get(name)) {
                     let was_directory = look_for_directory(&mut directories, nodes, record);
-                    wanted.extend(changes(nodes, record, &Wanted::Entry(entry), was_directory));
+                    wanted.extend(match stored {
+                        Some(stored) => changes(nodes, record, Some(stored), was_directory),
+                        None => self.removal(&link, place, nodes, record).await?,
+                    });
                 }
             }
             if wanted.is_empty() {
-                return Ok(plan.outcomes);
+                return Ok(evaluation.outcomes);
             }
-            let applied = edits.iter().zip(&plan.outcomes).filter(|(_, o)| **o == Outcome::Applied);
-            let fences = applied.filter_map(|(edit, _)| hold_node(place, edit.fence.as_ref()?)).collect();
-            match self.commit(&link, era, &fences, &wanted, doubt).await? {
-                Commit::Done => return Ok(plan.outcomes),
+            let applied = writes.iter().zip(&evaluation.outcomes).filter(|(_, o)| **o == Written::Applied);
+            let fences = applied.filter_map(|(write, _)| hold_node(place, write.fence.as_ref()?)).collect();
+            match self.commit(&link, era, &fences, &wanted, in_flight).await? {
+                Commit::Done => return Ok(evaluation.outcomes),
                 Commit::Raced => caught_up = true,
             }
         }
+    }
+
+    /// What takes away one ref, and nothing that is above or below it.
+    async fn removal(
+        &self,
+        link: &Arc<Link>,
+        place: &Place,
+        nodes: &(String, String),
+        record: &Record,
+    ) -> Result<Vec<Change>, RefDbError> {
+        let mut changes = changes(nodes, record, None::<&Stored>, false);
+        if let Some(node) = record.value.as_ref().filter(|node| node.children == 1) {
+            let guard = guard(&nodes.0);
+            let found = self.ask(link, &[Ask::Data(&guard)], false).await;
+            let found = found.map_err(|e| self.set_aside(link, &e))?;
+            if let Some(guard) = found.into_iter().find_map(|answer| answer.node()) {
+                drop(changes.splice(..1, clear(&nodes.0, node, guard.version)));
+            }
+        }
+        let removed = |change: &Change| matches!(change, Change::Delete { path, .. } if *path == nodes.0);
+        if changes.iter().any(removed) {
+            changes.extend(rescue(self.above(link, place, &nodes.0).await?));
+        }
+        Ok(changes)
     }
 
     async fn there<'n>(
@@ -130,9 +155,9 @@ impl Store {
         &self,
         link: &Arc<Link>,
         place: &Place,
-        edits: &[Edit],
+        writes: &[Write],
     ) -> Result<BTreeSet<String>, RefDbError> {
-        let fences = edits.iter().filter_map(|edit| edit.fence.as_ref());
+        let fences = writes.iter().filter_map(|write| write.fence.as_ref());
         let nodes: BTreeSet<String> = fences.filter_map(|token| hold_node(place, token)).collect();
         if nodes.is_empty() {
             return Ok(nodes);
@@ -141,59 +166,6 @@ impl Store {
         let answers = self.ask(link, &asks, false).await.map_err(|e| self.set_aside(link, &e))?;
         let there: Vec<bool> = answers.into_iter().map(|answer| answer.node().is_some()).collect();
         Ok(nodes.into_iter().zip(there).filter(|(_, there)| *there).map(|(node, _)| node).collect())
-    }
-
-    /// Reads one ref and does what `step` says, again and again until nobody comes in between. What `step` leaves as it is,
-    /// it leaves after a read that caught up.
-    pub(super) async fn rewrite<T>(
-        &self,
-        place: &Place,
-        name: &RefName,
-        nodes: &(String, String),
-        doubt: &Doubt,
-        step: impl Fn(Lookup) -> Result<Step<T>, RefDbError>,
-    ) -> Result<T, RefDbError> {
-        let mut caught_up = false;
-        let mut directories = HashSet::new();
-        loop {
-            let link = self.writer().await?;
-            self.session(&link).await?;
-            let nodes_of = HashMap::from([(name, nodes)]);
-            let (era, there) = try_join(self.era(&link, caught_up), self.there(&link, &nodes_of)).await?;
-            let record = there.get(name).cloned().unwrap_or_default();
-            let (wanted, value) = match step(record.lookup()) {
-                Ok(Step::Write(wanted, value)) => (wanted, value),
-                _ if !caught_up => {
-                    caught_up = true;
-                    continue;
-                }
-                Ok(Step::Leave(value)) => return Ok(value),
-                Err(e) => return Err(e),
-            };
-            let was_directory = look_for_directory(&mut directories, nodes, &record);
-            let mut changes = changes(nodes, &record, &wanted, was_directory);
-            if changes.is_empty() {
-                return Ok(value);
-            }
-            if wanted == Wanted::from(GlobalRef::Untracked)
-                && let Some(node) = record.value.as_ref().filter(|node| node.children == 1)
-            {
-                let guard = guard(&nodes.0);
-                let found = self.ask(&link, &[Ask::Data(&guard)], false).await;
-                let found = found.map_err(|e| self.set_aside(&link, &e))?;
-                if let Some(guard) = found.into_iter().find_map(|answer| answer.node()) {
-                    drop(changes.splice(..1, clear(&nodes.0, node, guard.version)));
-                }
-            }
-            let removed = |change: &Change| matches!(change, Change::Delete { path, .. } if *path == nodes.0);
-            if wanted == Wanted::from(GlobalRef::Untracked) && changes.iter().any(removed) {
-                changes.extend(rescue(self.above(&link, place, &nodes.0).await?));
-            }
-            match self.commit(&link, era, &BTreeSet::new(), &changes, doubt).await? {
-                Commit::Done => return Ok(value),
-                Commit::Raced => caught_up = true,
-            }
-        }
     }
 
     /// The directories above a value in its project, nearest first.
@@ -210,27 +182,15 @@ impl Store {
         Ok(dirs.into_iter().map(str::to_owned).zip(answers.into_iter().map(|a| a.node())).collect())
     }
 
-    /// What became of `edits`: nothing of an earlier connection can land once there is a writer.
-    pub(super) async fn outcomes(
-        &self,
-        edits: &[Edit],
-        nodes: &[(String, String)],
-    ) -> Result<Vec<Outcome>, RefDbError> {
+    /// What is at `nodes`: nothing of an earlier connection can land once there is a writer.
+    pub(super) async fn settled(&self, nodes: &[(String, String)]) -> Result<Vec<Lookup>, RefDbError> {
         let link = self.writer().await?;
         let records = self.records(&link, nodes, true).await.map_err(|e| self.set_aside(&link, &e))?;
-        edits
-            .iter()
-            .zip(&records)
-            .map(|(edit, record)| {
-                let entry = entry(&edit.name, record.lookup());
-                let actual = entry.map_err(|(name, why)| self.in_the_way(&name, &why))?.value;
-                Ok(if actual == edit.new { Outcome::Applied } else { Outcome::Mismatch { actual } })
-            })
-            .collect()
+        Ok(records.iter().map(Record::lookup).collect())
     }
 
     /// Adds a node without data to our own tree.
-    pub(super) async fn add(&self, path: &str, doubt: &Doubt) -> Result<(), RefDbError> {
+    pub(super) async fn add(&self, path: &str, in_flight: &WriteInFlight) -> Result<(), RefDbError> {
         loop {
             let link = self.writer().await?;
             self.session(&link).await?;
@@ -241,7 +201,7 @@ impl Store {
                 return Ok(());
             }
             let create = [Change::Create { path: path.to_owned(), data: Vec::new() }];
-            if self.commit(&link, era, &BTreeSet::new(), &create, doubt).await? == Commit::Done {
+            if self.commit(&link, era, &BTreeSet::new(), &create, in_flight).await? == Commit::Done {
                 return Ok(());
             }
         }
@@ -249,7 +209,11 @@ impl Store {
 
     /// Deletes `changes` in order, in writes of a bounded size; tells whether all are gone. Stops where somebody came in
     /// between.
-    pub(super) async fn delete_all(&self, changes: &[Change], doubt: &Doubt) -> Result<usize, RefDbError> {
+    pub(super) async fn delete_all(
+        &self,
+        changes: &[Change],
+        in_flight: &WriteInFlight,
+    ) -> Result<usize, RefDbError> {
         let mut done = 0;
         while done < changes.len() {
             let mut end = changes.len().min(done + 2 * EDITS);
@@ -260,7 +224,9 @@ impl Store {
             // What is removed has to be as it was read; the era is only counted on.
             self.session(&link).await?;
             let era = self.era(&link, false).await?;
-            if self.commit(&link, era, &BTreeSet::new(), &changes[done..end], doubt).await? == Commit::Raced {
+            if self.commit(&link, era, &BTreeSet::new(), &changes[done..end], in_flight).await?
+                == Commit::Raced
+            {
                 break;
             }
             done = end;
@@ -275,15 +241,6 @@ impl Store {
         }
         self.before_write(e)
     }
-
-    /// The error for something that is no entry where one is needed.
-    pub(super) fn in_the_way(&self, name: &RefName, why: &str) -> RefDbError {
-        let what = format!(
-            "the entry of `{name}` cannot be read: {why}; write it anew with `refgate refdb put`, \
-             or forget it with `refgate refdb rm`"
-        );
-        self.about(RefDbErrorKind::Corrupt, &what)
-    }
 }
 
 /// Whether an empty directory was where a value belongs, now or at an earlier look of the same call.
@@ -293,8 +250,6 @@ fn look_for_directory(seen: &mut HashSet<String>, nodes: &(String, String), reco
     }
     seen.contains(&nodes.0)
 }
-
-const NOTHING: Lookup = Lookup::Entry(Entry { value: GlobalRef::Untracked, superseded: Vec::new() });
 
 /// The node of a hold; `None` when there cannot be such a node.
 fn hold_node(place: &Place, token: &LockToken) -> Option<String> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libtest_mimic::{Failed, Trial};
-use refgate_core::{Clock, GlobalRefDb, MemoryRefDb, NoopRefDb, RefDbError};
+use refgate_core::{Clock, MemoryRefDb, NoopRefDb, RefDb, RefDbError};
 use refgate_refdb::conformance::{Bench, Connect};
 use refgate_refdb::{Location, OpenMode, open};
 
@@ -101,7 +101,7 @@ impl Place {
     }
 
     /// A store in this process that all clients share.
-    fn shared(db: Arc<dyn GlobalRefDb>, clock: Arc<dyn Clock>) -> Place {
+    fn shared(db: RefDb, clock: Arc<dyn Clock>) -> Place {
         let connect = move || Ok(db.clone());
         Place { connect: Arc::new(connect), clock, url: String::new(), seed: seed(), _alive: Box::new(()) }
     }
@@ -114,7 +114,7 @@ impl Place {
     }
 
     /// One more client.
-    pub fn connect(&self) -> Result<Arc<dyn GlobalRefDb>, RefDbError> {
+    pub fn connect(&self) -> Result<RefDb, RefDbError> {
         (self.connect)()
     }
 }
@@ -130,11 +130,11 @@ pub fn seed() -> u64 {
 pub fn memory() -> Place {
     // In virtual time: nothing of it needs the real one, and nobody waits for leases.
     let clock = Arc::new(VirtualClock::default());
-    Place::shared(Arc::new(MemoryRefDb::with_clock(clock.clone())), clock)
+    Place::shared(RefDb::new(MemoryRefDb::with_clock(clock.clone())), clock)
 }
 
 pub fn noop() -> Place {
-    Place::shared(Arc::new(NoopRefDb), Arc::new(VirtualClock::default()))
+    Place::shared(RefDb::new(NoopRefDb), Arc::new(VirtualClock::default()))
 }
 
 #[cfg(feature = "sqlite")]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use refgate_core::{
-    Atomicity, BoxFuture, Clock, Cursor, Deadline, Edit, Entry, Expected, GlobalRef, GlobalRefDb, Lookup,
-    Oid, Outcome, Project, RefDbError, RefName,
+    Atomicity, BoxFuture, Clock, Cursor, Deadline, Edit, Entry, Expected, GlobalRef, Lookup, Oid, Outcome,
+    Project, RefDb, RefDbError, RefName,
 };
 use refgate_refdb::{Location, OpenMode, Opened, open};
 
@@ -83,7 +83,7 @@ pub fn open_sqlite(path: &Path, mode: OpenMode) -> Result<Opened, RefDbError> {
 
 /// A store whose calls block, wait at most 10 s and panic on errors.
 #[derive(Clone)]
-pub struct Store(pub Arc<dyn GlobalRefDb>);
+pub struct Store(pub RefDb);
 
 impl Store {
     pub fn get(&self, p: &str, refs: &[&str]) -> Vec<Entry> {

@@ -144,7 +144,7 @@ fn a_write_that_was_dropped_never_lands_after_the_next_one() {
     let (proxy, db, direct) = behind(&server);
     proxy.wait_for(&oid(2).to_string(), Fault::KeepRequest);
     let (p, edits) = (project("p"), set("refs/a", 2));
-    let mut write = db.0.compare_and_put(&p, &edits, refgate_core::Atomicity::Each, within(30_000));
+    let mut write = Box::pin(db.0.compare_and_put(&p, &edits, refgate_core::Atomicity::Each, within(30_000)));
     block_on(async {
         let mut polls = 0;
         std::future::poll_fn(|cx| {

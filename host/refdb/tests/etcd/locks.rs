@@ -109,7 +109,7 @@ fn a_dropped_attempt_leaves_nothing() {
     let db = store(&server);
     let held = lock(&db, "refs/a", 600, 5_000).unwrap();
     let (p, n) = (project("p"), name("refs/a"));
-    let mut attempt = db.0.lock(&p, &n, Duration::from_secs(600), within(60_000));
+    let mut attempt = Box::pin(db.0.lock(&p, &n, Duration::from_secs(600), within(60_000)));
     block_on(async {
         std::future::poll_fn(|cx| {
             assert!(attempt.as_mut().poll(cx).is_pending());

@@ -10,7 +10,7 @@ use libtest_mimic::{Failed, Trial};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use refgate_core::{
-    Atomicity::Each, Edit, Entry, Expected, GlobalRefDb, Outcome, RefDbError, RefDbErrorKind, RefName,
+    Atomicity::Each, Edit, Entry, Expected, Outcome, RefDb, RefDbError, RefDbErrorKind, RefName,
 };
 use refgate_refdb::conformance::history::{Workload, record};
 use refgate_refdb::{Location, OpenMode, open};
@@ -66,7 +66,7 @@ impl Rig {
         }
     }
 
-    fn open(&self, address: &str) -> Result<Arc<dyn GlobalRefDb>, RefDbError> {
+    fn open(&self, address: &str) -> Result<RefDb, RefDbError> {
         let url = self.server.url(address);
         Ok(open(&Location::new(url, "/"), OpenMode::Create, Arc::new(RealClock))?.db)
     }

@@ -103,7 +103,7 @@ fn cancelled() {
     let held = lock(&t, "refs/heads/x", 5_000).unwrap();
     for wait in [0, 1, 5, 20, 100] {
         block_on(async {
-            let mut attempt = t.0.lock(&p, &x, Duration::ZERO, within(10_000));
+            let mut attempt = Box::pin(t.0.lock(&p, &x, Duration::ZERO, within(10_000)));
             let mut context = Context::from_waker(Waker::noop());
             assert!(attempt.as_mut().poll(&mut context).is_pending());
             use refgate_core::Clock;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refgate_core::{GlobalRefDb, LockToken, RefDbError, RefLock};
+use refgate_core::{LockToken, RefDb, RefDbError, RefLock};
 use refgate_refdb::{Access, Location, OpenMode, Opened, open};
 use refgate_servers::ZooKeeper;
 use zookeeper_client::{Acls, Client, CreateMode, Error, Stat};
@@ -140,6 +140,6 @@ pub fn with_password(address: &str, user: &str, password: &str, dir: &Path) -> L
     Location { url, base_dir: dir.into(), access: Access::default() }
 }
 
-pub fn db(store: &Store) -> &dyn GlobalRefDb {
-    &*store.0
+pub fn db(store: &Store) -> &RefDb {
+    &store.0
 }

@@ -54,7 +54,7 @@ pub(crate) async fn all_entries(
     site: &Site,
     project: &Project,
 ) -> Result<Vec<(RefName, Lookup)>, RefDbError> {
-    scan_all(site.gate.refdb().as_ref(), project, b"", || deadline(site)).await
+    scan_all(site.gate.refdb(), project, b"", || deadline(site)).await
 }
 
 pub(crate) fn deadline(site: &Site) -> Deadline {

@@ -90,7 +90,7 @@ async fn install_one(here: &Here, project: &Project, wanted: &Wanted, output: &O
 async fn tell_made_anew(site: &Site, project: &Project, repository: &Repository) {
     let (gate, clock) = (&site.gate, site.gate.clock().as_ref());
     let deadline = || Deadline::after(clock, gate.config().ref_database.timeout);
-    let (refdb, rules) = (gate.refdb().as_ref(), &gate.config().rules);
+    let (refdb, rules) = (gate.refdb(), &gate.config().rules);
     match anew::look(refdb, rules, project, repository, deadline).await {
         Ok(None) => {}
         Ok(Some(recorded)) => {

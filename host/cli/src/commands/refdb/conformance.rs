@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use globset::{Glob, GlobMatcher};
 use rand::Rng;
-use refgate_core::{GlobalRefDb, Reach};
+use refgate_core::{Reach, RefDb};
 use refgate_host::Error;
 use refgate_refdb::conformance::{Bench, Case, Connect, Report, Verdict, cases};
 use refgate_refdb::{Location, OpenMode, make_place, redacted};
@@ -103,11 +103,7 @@ fn location(file: &Path, url: Option<String>) -> Result<Location, Error> {
 }
 
 /// A store that lives in one process is one for all clients, others are connected to again for each.
-fn connect(
-    first: Arc<dyn GlobalRefDb>,
-    location: Location,
-    clock: &Arc<dyn refgate_core::Clock>,
-) -> Arc<Connect> {
+fn connect(first: RefDb, location: Location, clock: &Arc<dyn refgate_core::Clock>) -> Arc<Connect> {
     if first.capabilities().reach == Reach::Process {
         return Arc::new(move || Ok(first.clone()));
     }

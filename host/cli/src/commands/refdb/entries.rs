@@ -35,7 +35,7 @@ async fn list(db: &Db, project: &Project, command: &str, output: &Output) -> Res
 
 /// Every entry of a project.
 pub async fn all(db: &Db, project: &Project) -> Result<Vec<(RefName, Lookup)>, Error> {
-    Ok(scan_all(db.refdb.as_ref(), project, b"", || db.deadline()).await?)
+    Ok(scan_all(&db.refdb, project, b"", || db.deadline()).await?)
 }
 
 fn print(project: &Project, rows: &[(RefName, Lookup)], command: &str, output: &Output) {

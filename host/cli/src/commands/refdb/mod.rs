@@ -20,8 +20,7 @@ use std::time::Duration;
 
 use refgate_core::refdb::check_text;
 use refgate_core::{
-    Clock, Deadline, Edit, Expected, FilterSet, GlobalRef, GlobalRefDb, Lookup, Oid, OidError, Project,
-    RefName,
+    Clock, Deadline, Edit, Expected, FilterSet, GlobalRef, Lookup, Oid, OidError, Project, RefDb, RefName,
 };
 use refgate_host::config::Config;
 use refgate_host::known::{Known, Record, Standing, mark_of};
@@ -164,7 +163,7 @@ const MAKE_OR_MEND: Use = Use { create: true, in_doubt: InDoubt::Mend };
 /// The ref-db of the configuration.
 pub struct Db {
     config: Config,
-    refdb: Arc<dyn GlobalRefDb>,
+    refdb: RefDb,
     clock: Arc<dyn Clock>,
     /// Where what this command wrote is remembered.
     known: Option<Known>,
@@ -174,7 +173,7 @@ pub struct Db {
 impl Drop for Db {
     fn drop(&mut self) {
         if let Some(known) = &self.known
-            && let Err(e) = known.note(self.refdb.as_ref(), self.clock.unix_time())
+            && let Err(e) = known.note(&self.refdb, self.clock.unix_time())
         {
             warn(&format!("this site cannot remember how far its ref-db has come: {}", e.message));
         }
@@ -196,7 +195,7 @@ impl Db {
             warn(&format!("the ref-db `{}:` keeps nothing", opened.db.capabilities().name));
         }
         let mut db = Db { refdb: opened.db, config, clock, known: None };
-        match (known.check(before.clone(), db.refdb.as_ref()), how.in_doubt) {
+        match (known.check(before.clone(), &db.refdb), how.in_doubt) {
             (Ok(()), InDoubt::Look) => {}
             (Ok(()), _) => db.known = Some(known),
             (Err(e), InDoubt::Stop) => return Err(e),
@@ -217,7 +216,7 @@ impl Db {
     /// What is about to be written takes an old copy's revision on, and past what other sites saw: they are to notice all
     /// the same.
     async fn renew_older(&self, before: Result<Option<Record>, Error>) -> Result<(), Error> {
-        let (Some(mark), Ok(before)) = (mark_of(self.refdb.as_ref()), before) else { return Ok(()) };
+        let (Some(mark), Ok(before)) = (mark_of(&self.refdb), before) else { return Ok(()) };
         if let Standing::Older(_) = Standing::of(before, &mark) {
             self.refdb.renew_identity(self.deadline()).await?;
             note(

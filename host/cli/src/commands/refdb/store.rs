@@ -1,12 +1,11 @@
 //! `refdb accept`, `close`, `open` and `copy`: the ref-db as a whole.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 use refgate_core::refdb::{Mark, check_message};
-use refgate_core::{Deadline, GlobalRefDb};
+use refgate_core::{Deadline, RefDb};
 use refgate_host::copy::{self, Copied};
 use refgate_host::known::{Known, Record, Standing, mark_of};
 use refgate_host::{Error, open_refdb};
@@ -29,7 +28,7 @@ pub async fn accept(file: &Path, yes: bool, output: &Output) -> Result<u8, Error
     let before = known.read();
     let db = open_refdb(&config, false, clock.clone()).await?.db;
     let deadline = || Deadline::after(clock.as_ref(), config.ref_database.timeout);
-    let Some(now) = mark_of(db.as_ref()) else {
+    let Some(now) = mark_of(&db) else {
         let name = db.capabilities().name;
         return Err(Error::usage(format!(
             "a ref-db `{name}:` has no identity, so there is nothing to accept"
@@ -49,7 +48,7 @@ pub async fn accept(file: &Path, yes: bool, output: &Output) -> Result<u8, Error
             // What is written from now on would soon take its revision past what the others saw.
             db.renew_identity(deadline()).await?;
             db.sites(deadline()).await?;
-            there = mark_of(db.as_ref()).unwrap_or(there);
+            there = mark_of(&db).unwrap_or(there);
         }
         known.accept(&there, clock.unix_time())?;
     }
@@ -168,7 +167,7 @@ pub async fn copy(from: String, to: String, output: &Output) -> Result<u8, Error
             .map_err(|died| Error::failed(format!("a worker thread died: {died}")))?
             .map_err(Error::from)
     };
-    let source: Arc<dyn GlobalRefDb> = open(&from, OpenMode::Existing).await?.db;
+    let source: RefDb = open(&from, OpenMode::Existing).await?.db;
     let target = open(&to, OpenMode::Create).await?;
     let (from, to) = (redacted(&from), redacted(&to));
     if target.created {
@@ -180,7 +179,7 @@ pub async fn copy(from: String, to: String, output: &Output) -> Result<u8, Error
         hint("`refgate refdb close` at a site that uses it stops writes at all sites");
     }
     let bar = Bar::default();
-    let done = copy::copy(source.as_ref(), target.db.as_ref(), &deadline, &bar).await;
+    let done = copy::copy(&source, &target.db, &deadline, &bar).await;
     bar.end();
     show(&done?, (&from, &to), output)
 }

@@ -1,8 +1,8 @@
 //! The reference model itself: what the other stores are compared with.
 
 use super::super::testing::*;
+use super::super::{Edit, Expected, Outcome, RefDb, TextOutcome};
 use super::*;
-use crate::{Expected, Freshness};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -10,24 +10,20 @@ fn edit(ref_name: &str, expected: Expected, new: GlobalRef) -> Edit {
     Edit::new(name(ref_name), expected, new)
 }
 
-async fn apply(db: &MemoryRefDb, edits: &[Edit], atomicity: Atomicity) -> Result<Vec<Outcome>, RefDbError> {
+async fn apply(db: &RefDb, edits: &[Edit], atomicity: Atomicity) -> Result<Vec<Outcome>, RefDbError> {
     db.compare_and_put(&project(), edits, atomicity, within(SECOND)).await
 }
 
-async fn entry(db: &MemoryRefDb, ref_name: &str) -> Entry {
+async fn entry(db: &RefDb, ref_name: &str) -> Entry {
     let found = db.get_many(&project(), &[name(ref_name)], within(SECOND)).await.unwrap().remove(0);
     found.entry().unwrap().clone()
 }
 
-async fn lock(db: &MemoryRefDb, ref_name: &str, wait: Duration) -> Result<Box<dyn RefLock>, RefDbErrorKind> {
+async fn lock(db: &RefDb, ref_name: &str, wait: Duration) -> Result<Box<dyn RefLock>, RefDbErrorKind> {
     db.lock(&project(), &name(ref_name), LEASE, within(wait)).await.map_err(|e| e.kind)
 }
 
-async fn put_text(
-    db: &MemoryRefDb,
-    expected: Option<&str>,
-    new: &str,
-) -> Result<TextOutcome, RefDbErrorKind> {
+async fn put_text(db: &RefDb, expected: Option<&str>, new: &str) -> Result<TextOutcome, RefDbErrorKind> {
     let (p, t) = (project(), name("refs/t"));
     db.compare_and_put_text(&p, &t, expected, new, within(SECOND)).await.map_err(|e| e.kind)
 }
@@ -35,7 +31,8 @@ async fn put_text(
 #[test]
 fn a_lock_has_one_holder_and_every_hold_its_own_fence() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let first = lock(&db, "refs/a", SECOND).await.unwrap();
         let start = PausedClock.now();
         assert_eq!(lock(&db, "refs/a", SECOND).await.err(), Some(RefDbErrorKind::LockTimeout));
@@ -56,7 +53,8 @@ fn a_lock_has_one_holder_and_every_hold_its_own_fence() {
 #[test]
 fn a_waiter_gets_it_when_the_holder_lets_go_or_the_lease_runs_out() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let holder = lock(&db, "refs/a", SECOND).await.unwrap();
         tokio::spawn(async move {
             pass(2 * SECOND).await;
@@ -76,7 +74,8 @@ fn a_waiter_gets_it_when_the_holder_lets_go_or_the_lease_runs_out() {
 #[test]
 fn renewing_begins_the_lease_anew() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let held = lock(&db, "refs/a", SECOND).await.unwrap();
         for _ in 0..5 {
             pass(LEASE - SECOND).await;
@@ -93,7 +92,8 @@ fn renewing_begins_the_lease_anew() {
 #[test]
 fn a_lease_is_clamped_and_an_attempt_that_is_dropped_leaves_nothing() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let (p, a) = (project(), name("refs/a"));
         let held = db.lock(&p, &a, Duration::MAX, within(SECOND)).await.unwrap();
         tokio::time::timeout(SECOND, db.lock(&p, &a, LEASE, within(LEASE))).await.err().unwrap();
@@ -101,7 +101,7 @@ fn a_lease_is_clamped_and_an_attempt_that_is_dropped_leaves_nothing() {
         let held = db.lock(&p, &a, Duration::ZERO, within(Duration::ZERO)).await.unwrap();
         assert!(held.is_valid());
         assert_eq!(db.capabilities().clamp_lease(Duration::ZERO), Duration::from_millis(1));
-        let without = MemoryRefDb::new();
+        let without = RefDb::new(MemoryRefDb::new());
         assert_eq!(without.capabilities().lease, None);
         let e = without.lock(&p, &a, LEASE, within(SECOND)).await.err().unwrap();
         assert_eq!(e.kind, RefDbErrorKind::Unsupported);
@@ -111,7 +111,8 @@ fn a_lease_is_clamped_and_an_attempt_that_is_dropped_leaves_nothing() {
 #[test]
 fn a_fenced_edit_needs_the_lock_at_the_moment_of_the_write() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let held = lock(&db, "refs/lock", SECOND).await.unwrap();
         let token = held.token().clone();
         let fenced = edit("refs/a", Expected::Absent, at(1)).fenced(token.clone());
@@ -143,8 +144,9 @@ fn a_fenced_edit_needs_the_lock_at_the_moment_of_the_write() {
 #[test]
 fn all_or_nothing_takes_back_every_edit_and_says_what_was_there() {
     run(async {
-        let db = store();
-        db.set(&project(), &name("refs/a"), Entry { value: at(1), superseded: vec![oid(7)] });
+        let store = store();
+        let db = RefDb::new(store.clone());
+        store.set(&project(), &name("refs/a"), Entry { value: at(1), superseded: vec![oid(7)] });
         let edits = [
             edit("refs/a", Expected::Exactly(at(1)), at(2)),
             edit("refs/a", Expected::Exactly(at(2)), at(3)),
@@ -170,8 +172,9 @@ fn all_or_nothing_takes_back_every_edit_and_says_what_was_there() {
 #[test]
 fn resolve_tells_whether_the_new_value_is_there() {
     run(async {
-        let db = store();
-        db.set(&project(), &name("refs/a"), Entry::new(at(2)));
+        let store = store();
+        let db = RefDb::new(store.clone());
+        store.set(&project(), &name("refs/a"), Entry::new(at(2)));
         let edits = [
             edit("refs/a", Expected::Exactly(at(1)), at(2)),
             edit("refs/a", Expected::Exactly(at(1)), at(3)),
@@ -191,7 +194,8 @@ fn resolve_tells_whether_the_new_value_is_there() {
 #[test]
 fn texts_are_compared_as_texts_and_are_in_the_way_of_edits() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let there = |text: &str| TextOutcome::Mismatch { actual: Some(text.to_owned()) };
         assert_eq!(put_text(&db, Some("1"), "2").await, Ok(TextOutcome::Mismatch { actual: None }));
         assert_eq!(put_text(&db, None, "1").await, Ok(TextOutcome::Applied));
@@ -225,7 +229,8 @@ fn texts_are_compared_as_texts_and_are_in_the_way_of_edits() {
 #[test]
 fn whole_entries_are_exchanged_only_for_exactly_what_is_expected() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let (p, a) = (project(), name("refs/a"));
         let with = |n, superseded: &[u8]| Entry {
             value: at(n),
@@ -247,16 +252,15 @@ fn whole_entries_are_exchanged_only_for_exactly_what_is_expected() {
 #[test]
 fn removing_a_project_keeps_its_locks_and_an_untracked_entry_is_none() {
     run(async {
-        let db = store();
+        let store = store();
+        let db = RefDb::new(store.clone());
         let held = lock(&db, "refs/a", SECOND).await.unwrap();
-        db.set(&project(), &name("refs/a"), Entry::new(at(1)));
-        db.set(&project(), &name("refs/b"), Entry::new(at(1)));
-        db.set(&project(), &name("refs/b"), Entry::default());
+        store.set(&project(), &name("refs/a"), Entry::new(at(1)));
+        store.set(&project(), &name("refs/b"), Entry::new(at(1)));
+        store.set(&project(), &name("refs/b"), Entry::default());
         assert_eq!(db.remove_project(&project(), within(SECOND)).await.unwrap(), 1);
         assert!(held.is_valid());
         assert_eq!(lock(&db, "refs/a", SECOND).await.err(), Some(RefDbErrorKind::LockTimeout));
-        let refs = [(name("refs/a"), Some(oid(1)))];
-        let fresh = db.is_up_to_date_many(&project(), &refs, within(SECOND)).await.unwrap();
-        assert_eq!(fresh, [Freshness::Untracked]);
+        assert_eq!(entry(&db, "refs/a").await, Entry::default());
     });
 }

@@ -4,7 +4,8 @@ use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use refgate_core::{Atomicity, Edit, Expected, GlobalRef, GlobalRefDb, Oid, Outcome};
+use refgate_core::refdb::{Administered, Locks, Write};
+use refgate_core::{Atomicity, Edit, Expected, GlobalRef, Oid, Outcome, Store};
 
 use super::*;
 use crate::sqlite::SqliteRefDb;
@@ -82,9 +83,9 @@ impl Bench {
     fn fenced(&self, token: &LockToken, to: u8) -> Outcome {
         let to = GlobalRef::At(Oid::from_bytes(&[to; 20]).unwrap());
         let edit = Edit::new(name("refs/x"), Expected::Absent, to).fenced(token.clone());
-        let edits = std::slice::from_ref(&edit);
-        let write = self.db.compare_and_put(&PROJECT, edits, Atomicity::Each, self.within(SECOND));
-        block_on(write).unwrap()[0]
+        let writes = [Write::from(&edit)];
+        let written = self.db.write(&PROJECT, &writes, Atomicity::Each, self.within(SECOND));
+        block_on(written).unwrap().remove(0).into()
     }
     /// Rows of locks, after all that was left to be done.
     fn rows(&self) -> i64 {

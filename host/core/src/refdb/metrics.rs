@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use refgate_core::refdb::{Layer, Layered, Operation};
-use refgate_core::{BoxFuture, Clock, Deadline, GlobalRefDb, RefDbError, RefDbErrorKind};
+use super::{Operation, RefDbError, RefDbErrorKind};
+use crate::Clock;
 
 /// How many buckets a latency falls into: bucket `i` holds those of at most 2^i microseconds that the one before does not
 /// hold, and the last one the rest, from 67 s.
 pub const BUCKETS: usize = 28;
 
-/// Counts what happens around it, per operation.
+/// The counters of one [`RefDb`](super::RefDb), per operation.
 ///
 /// [`text`](Metrics::text) gives everything in the text format of Prometheus. The names begin like Gerrit's
 /// (`global_refdb/…_latency`, `global_refdb/operation_failures`):
@@ -63,16 +63,16 @@ pub struct OperationMetrics {
     pub total: Duration,
 }
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.snapshot().operations.fmt(f)
+    }
+}
+
 impl Metrics {
     /// Nothing counted yet; time by `clock`.
-    pub fn new(clock: Arc<dyn Clock>) -> Metrics {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Metrics {
         Metrics { clock, operations: Default::default() }
-    }
-
-    /// Puts counters around a store.
-    pub fn around(db: Arc<dyn GlobalRefDb>, clock: Arc<dyn Clock>) -> (Arc<dyn GlobalRefDb>, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::new(clock));
-        (Arc::new(Layered::new(db, metrics.clone())), metrics)
     }
 
     /// What was counted.
@@ -96,6 +96,28 @@ impl Metrics {
     /// What was counted, in the text format of Prometheus; operations that were never called are left out.
     pub fn text(&self) -> String {
         self.snapshot().to_string()
+    }
+
+    /// Counts one call.
+    pub(super) async fn count<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, RefDbError>>,
+    ) -> Result<T, RefDbError> {
+        let counters = self.counters(operation);
+        counters.calls.fetch_add(1, Ordering::Relaxed);
+        let mut running = Running { counters, is_answered: false };
+        let start: Instant = self.clock.now();
+        let answer = call.await;
+        running.is_answered = true;
+        let took = self.clock.now().saturating_duration_since(start);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        counters.latency[bucket(micros)].fetch_add(1, Ordering::Relaxed);
+        counters.micros.fetch_add(micros, Ordering::Relaxed);
+        if let Err(e) = &answer {
+            counters.failures[e.kind as usize].fetch_add(1, Ordering::Relaxed);
+        }
+        answer
     }
 
     fn counters(&self, operation: Operation) -> &Counters {
@@ -166,32 +188,6 @@ fn bucket(micros: u64) -> usize {
     (exponent as usize).min(BUCKETS - 1)
 }
 
-impl Layer for Metrics {
-    fn around<'a, T: Send + 'a>(
-        &'a self,
-        operation: Operation,
-        deadline: Deadline,
-        call: impl Fn(Deadline) -> BoxFuture<'a, Result<T, RefDbError>> + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<T, RefDbError>> {
-        Box::pin(async move {
-            let counters = self.counters(operation);
-            counters.calls.fetch_add(1, Ordering::Relaxed);
-            let mut running = Running { counters, is_answered: false };
-            let start: Instant = self.clock.now();
-            let answer = call(deadline).await;
-            running.is_answered = true;
-            let took = self.clock.now().saturating_duration_since(start);
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            counters.latency[bucket(micros)].fetch_add(1, Ordering::Relaxed);
-            counters.micros.fetch_add(micros, Ordering::Relaxed);
-            if let Err(e) = &answer {
-                counters.failures[e.kind as usize].fetch_add(1, Ordering::Relaxed);
-            }
-            answer
-        })
-    }
-}
-
 /// Notices a call that is dropped.
 struct Running<'a> {
     counters: &'a Counters,
@@ -245,13 +241,13 @@ mod tests {
                 Step::err(RefDbErrorKind::LockTimeout),
                 Step::never(),
             ]);
-            let (db, metrics) = Metrics::around(store.db.clone(), clock());
+            let (db, metrics) = store.db.clone().counted(clock());
             assert_eq!(metrics.snapshot().operations.len(), Operation::ALL.len());
-            sites(&*db, SECOND).await.unwrap();
-            assert_eq!(sites(&*db, SECOND).await, Err(RefDbErrorKind::Auth));
-            sites(&*db, SECOND).await.unwrap();
-            create(&*db, 1).await.unwrap_err();
-            assert!(tokio::time::timeout(SECOND, sites(&*db, SECOND)).await.is_err());
+            sites(&db, SECOND).await.unwrap();
+            assert_eq!(sites(&db, SECOND).await, Err(RefDbErrorKind::Auth));
+            sites(&db, SECOND).await.unwrap();
+            create(&db, 1).await.unwrap_err();
+            assert!(tokio::time::timeout(SECOND, sites(&db, SECOND)).await.is_err());
 
             let snapshot = metrics.snapshot();
             let of = |operation| snapshot.operations.iter().find(|o| o.operation == operation).unwrap();
@@ -287,8 +283,8 @@ mod tests {
     #[test]
     fn every_operation_is_counted_as_itself() {
         run(async {
-            let (db, metrics) = Metrics::around(memory(), clock());
-            each_operation(&*db, SECOND).await;
+            let (db, metrics) = db().counted(clock());
+            each_operation(&db, SECOND).await;
             assert!(metrics.snapshot().operations.iter().all(|o| o.calls == 1 && o.dropped == 0));
         });
     }

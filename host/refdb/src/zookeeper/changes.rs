@@ -1,8 +1,6 @@
 //! From what was read and what is wanted to the operations of one atomic write: pure functions.
 
-use std::collections::BTreeMap;
-
-use refgate_core::{Atomicity, Edit, Entry, GlobalRef, LockToken, Lookup, Outcome, RefName};
+use refgate_core::refdb::Stored;
 
 use super::codec;
 use super::read::{FRAME, Node, Record};
@@ -35,20 +33,6 @@ impl Change {
     }
 }
 
-/// What is to be there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// `Untracked` is nothing at all.
-    Entry(Entry),
-    Text(String),
-}
-
-impl From<GlobalRef> for Wanted {
-    fn from(value: GlobalRef) -> Wanted {
-        Wanted::Entry(Entry::new(value))
-    }
-}
-
 /// What keeps the server from removing a value where an empty directory was a moment before.
 ///
 /// The server looks for empty containers now and then, and removes each by its path alone: by then the node may have been
@@ -63,19 +47,20 @@ pub(super) fn is_empty_directory(node: &Node) -> bool {
     node.data.is_empty() && node.children == 0
 }
 
-/// The operations that put `wanted` in the place of `record` at `nodes`. `was_directory`: an empty directory was there a
+/// The operations that put `stored` in the place of `record` at `nodes`. `was_directory`: an empty directory was there a
 /// moment before.
 ///
 /// The value node changes in any case, so that its version guards the list too.
 pub(super) fn changes(
     nodes: &(String, String),
     record: &Record,
-    wanted: &Wanted,
+    stored: Option<&Stored>,
     was_directory: bool,
 ) -> Vec<Change> {
-    let (value, list) = match wanted {
-        Wanted::Entry(entry) => (codec::value(entry.value), codec::superseded(&entry.superseded)),
-        Wanted::Text(text) => (Some(text.clone()), String::new()),
+    let (value, list) = match stored {
+        Some(Stored::Entry(entry)) => (codec::value(entry.value), codec::superseded(&entry.superseded)),
+        Some(Stored::Text(text)) => (Some(text.clone()), String::new()),
+        None => (None, String::new()),
     };
     let mut changes = Vec::with_capacity(2);
     match value {
@@ -142,78 +127,9 @@ pub(super) fn rescue(above: Vec<(String, Option<Node>)>) -> Vec<Change> {
     Vec::new()
 }
 
-/// What a call would do to what is there.
-#[derive(Debug)]
-pub(super) struct Plan {
-    /// One per edit.
-    pub outcomes: Vec<Outcome>,
-    /// The refs to write, each once.
-    pub writes: BTreeMap<RefName, Entry>,
-}
-
-impl Plan {
-    /// Whether every edit is to be applied.
-    pub(super) fn applies_all(&self) -> bool {
-        self.outcomes.iter().all(|outcome| *outcome == Outcome::Applied)
-    }
-}
-
-/// Plays `edits` in order on what is `there`; `held` says whether a lock is.
-///
-/// # Errors
-/// The name of a ref where there is something that is no entry, and what that is.
-pub(super) fn plan(
-    edits: &[Edit],
-    atomicity: Atomicity,
-    there: impl Fn(&RefName) -> Lookup,
-    held: impl Fn(&LockToken) -> bool,
-) -> Result<Plan, (RefName, String)> {
-    let mut before: BTreeMap<RefName, Entry> = BTreeMap::new();
-    let mut writes: BTreeMap<RefName, Entry> = BTreeMap::new();
-    let mut outcomes = Vec::with_capacity(edits.len());
-    for edit in edits {
-        if !before.contains_key(&edit.name) {
-            before.insert(edit.name.clone(), entry(&edit.name, there(&edit.name))?);
-        }
-        let entry = writes.get(&edit.name).unwrap_or(&before[&edit.name]);
-        outcomes.push(if edit.fence.as_ref().is_some_and(|token| !held(token)) {
-            Outcome::Fenced
-        } else if edit.expected.holds(entry.value) {
-            match entry.replaced_by(edit.new, edit.fast_forward) {
-                Some(after) => {
-                    writes.insert(edit.name.clone(), after);
-                    Outcome::Applied
-                }
-                None => Outcome::Full,
-            }
-        } else {
-            Outcome::Mismatch { actual: entry.value }
-        });
-    }
-    let plan = Plan { outcomes, writes };
-    if atomicity == Atomicity::Each || plan.applies_all() {
-        return Ok(plan);
-    }
-    let outcomes = plan.outcomes.into_iter().zip(edits).map(|(outcome, edit)| match outcome {
-        Outcome::Fenced | Outcome::Full => outcome,
-        _ => Outcome::Mismatch { actual: before[&edit.name].value },
-    });
-    Ok(Plan { outcomes: outcomes.collect(), writes: BTreeMap::new() })
-}
-
-/// The entry that was found, or why it is none.
-pub(super) fn entry(name: &RefName, found: Lookup) -> Result<Entry, (RefName, String)> {
-    match found {
-        Lookup::Entry(entry) => Ok(entry),
-        Lookup::Text(_) => Err((name.clone(), "it is a text, not an object id".to_owned())),
-        Lookup::Locked => Err((name.clone(), "it is locked".to_owned())),
-        Lookup::Unreadable(why) => Err((name.clone(), why)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use refgate_core::{Expected, Oid};
+    use refgate_core::{Entry, GlobalRef, Oid};
 
     use super::*;
 
@@ -221,16 +137,20 @@ mod tests {
         Oid::from_hex(&[digit; 40]).unwrap()
     }
 
-    fn at(digit: u8) -> GlobalRef {
-        GlobalRef::At(oid(digit))
+    fn at(digit: u8) -> Option<Stored> {
+        entry(digit, Vec::new())
+    }
+
+    fn entry(digit: u8, superseded: Vec<Oid>) -> Option<Stored> {
+        Some(Stored::Entry(Entry { value: GlobalRef::At(oid(digit)), superseded }))
+    }
+
+    fn changed(record: &Record, stored: Option<Stored>, was_directory: bool) -> Vec<Change> {
+        changes(&nodes(), record, stored.as_ref(), was_directory)
     }
 
     fn node(data: &str, version: i32) -> Node {
         Node { data: data.into(), version, children: 0, changed: 0 }
-    }
-
-    fn name(name: &str) -> RefName {
-        RefName::new(name).unwrap()
     }
 
     fn nodes() -> (String, String) {
@@ -253,31 +173,21 @@ mod tests {
     fn nothing_is_written_without_a_version() {
         let (value, list) = nodes();
         let a = "a".repeat(40);
-        let both = Wanted::Entry(Entry { value: at(b'a'), superseded: vec![oid(b'b')] });
+        let both = || entry(b'a', vec![oid(b'b')]);
         let lines = format!("{}\n", "b".repeat(40));
         let empty = Record::default();
-        assert_eq!(changes(&nodes(), &empty, &both, false), [create(&value, &a), create(&list, &lines)]);
-        assert_eq!(changes(&nodes(), &empty, &at(b'a').into(), false), [create(&value, &a)]);
+        assert_eq!(changed(&empty, both(), false), [create(&value, &a), create(&list, &lines)]);
+        assert_eq!(changed(&empty, at(b'a'), false), [create(&value, &a)]);
         let full = Record { value: Some(node(&a, 7)), list: Some(node(&lines, 3)) };
+        assert_eq!(changed(&full, both(), false), [set(&value, &a, 7)], "the version guards the list too");
+        assert_eq!(changed(&full, at(b'a'), false), [set(&value, &a, 7), delete(&list, 3)]);
+        assert_eq!(changed(&full, None, false), [delete(&value, 7), delete(&list, 3)]);
         assert_eq!(
-            changes(&nodes(), &full, &both, false),
-            [set(&value, &a, 7)],
-            "the version guards the list too"
-        );
-        assert_eq!(changes(&nodes(), &full, &at(b'a').into(), false), [set(&value, &a, 7), delete(&list, 3)]);
-        assert_eq!(
-            changes(&nodes(), &full, &GlobalRef::Untracked.into(), false),
-            [delete(&value, 7), delete(&list, 3)]
-        );
-        assert_eq!(
-            changes(&nodes(), &full, &Wanted::Text("12".into()), false),
+            changed(&full, Some(Stored::Text("12".into())), false),
             [set(&value, "12", 7), delete(&list, 3)]
         );
         let list_of_nothing = Record { value: None, list: Some(node(&lines, 3)) };
-        assert_eq!(
-            changes(&nodes(), &list_of_nothing, &at(b'a').into(), false),
-            [create(&value, &a), delete(&list, 3)]
-        );
+        assert_eq!(changed(&list_of_nothing, at(b'a'), false), [create(&value, &a), delete(&list, 3)]);
     }
 
     #[test]
@@ -285,18 +195,18 @@ mod tests {
         let (value, _) = nodes();
         let a = "a".repeat(40);
         let of = |children| Record { value: Some(Node { children, ..node("", 2) }), list: None };
-        assert_eq!(changes(&nodes(), &of(1), &at(b'a').into(), false), [set(&value, &a, 2)]);
+        assert_eq!(changed(&of(1), at(b'a'), false), [set(&value, &a, 2)]);
         assert_eq!(
-            changes(&nodes(), &of(0), &at(b'a').into(), false),
+            changed(&of(0), at(b'a'), false),
             [delete(&value, 2), create(&value, &a), create(&format!("{value}/:"), "")],
             "an empty container is about to be removed"
         );
         assert_eq!(
-            changes(&nodes(), &Record::default(), &at(b'a').into(), true),
+            changed(&Record::default(), at(b'a'), true),
             [create(&value, &a), create(&format!("{value}/:"), "")],
             "it was removed just now, and may be once more"
         );
-        assert_eq!(changes(&nodes(), &of(1), &GlobalRef::Untracked.into(), false), [set(&value, "", 2)]);
+        assert_eq!(changed(&of(1), None, false), [set(&value, "", 2)]);
     }
 
     #[test]
@@ -311,43 +221,5 @@ mod tests {
             assert_eq!(rescue(vec![dir.clone(), (full.0.clone(), stays)]), []);
         }
         assert_eq!(rescue(vec![dir]), []);
-    }
-
-    #[test]
-    fn a_name_that_occurs_twice_sees_its_first_edit_and_is_written_once() {
-        let there = |_: &RefName| Lookup::Entry(Entry::new(at(b'a')));
-        let edits = [
-            Edit::new(name("refs/x"), Expected::Exactly(at(b'a')), at(b'b')),
-            Edit::new(name("refs/x"), Expected::Exactly(at(b'b')), at(b'c')),
-        ];
-        let plan = plan(&edits, Atomicity::Each, there, |_| false).unwrap();
-        assert!(plan.applies_all());
-        let written = Entry { value: at(b'c'), superseded: vec![oid(b'a'), oid(b'b')] };
-        assert_eq!(plan.writes, BTreeMap::from([(name("refs/x"), written)]));
-    }
-
-    #[test]
-    fn all_or_nothing_tells_what_was_there_before() {
-        let there = |_: &RefName| Lookup::Entry(Entry::new(at(b'a')));
-        let token = LockToken { name: name("refs/x"), fence: 1, holder: "h".into() };
-        let edits = [
-            Edit::new(name("refs/x"), Expected::Exactly(at(b'a')), at(b'b')),
-            Edit::new(name("refs/y"), Expected::Absent, at(b'b')).fenced(token.clone()),
-            Edit::new(name("refs/z"), Expected::Absent, at(b'b')),
-        ];
-        let mismatch = Outcome::Mismatch { actual: at(b'a') };
-        let of = |atomicity, held| plan(&edits, atomicity, there, |t| held && *t == token).unwrap();
-        let all = of(Atomicity::AllOrNothing, false);
-        assert_eq!((all.outcomes, all.writes.len()), (vec![mismatch, Outcome::Fenced, mismatch], 0));
-        let each = of(Atomicity::Each, true);
-        assert_eq!((each.outcomes, each.writes.len()), (vec![Outcome::Applied, mismatch, mismatch], 1));
-    }
-
-    #[test]
-    fn a_text_is_in_the_way() {
-        let edits = [Edit::new(name("refs/x"), Expected::Absent, at(b'b'))];
-        let there = |_: &RefName| Lookup::Text("12".into());
-        let (name, why) = plan(&edits, Atomicity::Each, there, |_| true).unwrap_err();
-        assert_eq!((name.to_string().as_str(), why.as_str()), ("refs/x", "it is a text, not an object id"));
     }
 }

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 type Slot = tokio::sync::Mutex<Option<Arc<Link>>>;
 
-pub(super) struct Store {
+pub(super) struct Ensemble {
     pub settings: Settings,
     pub clock: Arc<dyn Clock>,
     /// What a lock holder writes into its node, for people.
@@ -40,9 +40,9 @@ pub(super) struct Store {
     pub batch: AtomicUsize,
 }
 
-impl Store {
-    pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, reader: Link, address: String) -> Store {
-        Store {
+impl Ensemble {
+    pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, reader: Link, address: String) -> Ensemble {
+        Ensemble {
             settings,
             clock,
             address,
@@ -108,7 +108,7 @@ impl Store {
     ) -> Result<T, RefDbError> {
         let started = self.clock.now();
         let mut used = None;
-        let done = by(&*self.clock, deadline, async {
+        let done = timeout_at(&*self.clock, deadline, async {
             loop {
                 let link = self.reader().await?;
                 let again = used.replace(link.clone()).is_some();
@@ -133,16 +133,16 @@ impl Store {
         })
     }
 
-    /// Runs a write by `deadline`. `doubt` is set by whoever sends something that may be applied.
+    /// Runs a write by `deadline`. `in_flight` is set by whoever sends something that may be applied.
     pub(super) async fn write<T>(
         &self,
         deadline: Deadline,
-        doubt: &Doubt,
+        in_flight: &WriteInFlight,
         write: impl Future<Output = Result<T, RefDbError>>,
     ) -> Result<T, RefDbError> {
-        match by(&*self.clock, deadline, write).await {
+        match timeout_at(&*self.clock, deadline, write).await {
             Some(done) => done,
-            None if doubt.is_set() => Err(in_doubt(&self.settings.shown, "no answer by the deadline")),
+            None if in_flight.is_set() => Err(in_doubt(&self.settings.shown, "no answer by the deadline")),
             None => Err(too_late(&self.settings.shown)),
         }
     }
@@ -158,9 +158,9 @@ impl Store {
 
 /// Whether a write was sent whose answer is not there.
 #[derive(Default)]
-pub(super) struct Doubt(AtomicBool);
+pub(super) struct WriteInFlight(AtomicBool);
 
-impl Doubt {
+impl WriteInFlight {
     pub(super) fn set(&self, to: bool) {
         self.0.store(to, Ordering::Release);
     }
@@ -193,7 +193,11 @@ pub(super) async fn connect(settings: &Settings) -> Result<Link, RefDbError> {
 }
 
 /// What `work` gives by `deadline`; `None` when it is not ready by then, and it is dropped.
-pub(super) async fn by<T>(clock: &dyn Clock, deadline: Deadline, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn timeout_at<T>(
+    clock: &dyn Clock,
+    deadline: Deadline,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let left = deadline.left(clock);
     if left.is_zero() {
         return None;
