@@ -1,7 +1,7 @@
 //! The one list of a session: what is about to move, and what has become of it so far.
 //!
 //! A push, a fetch, catch-up and the hook of a client's push each have one. The columns are filled when the refs are
-//! offered and judged; from then on only states change. [`groups`] holds the rules by which refs of one change stand or fall
+//! offered and judged; from then on only states change. `groups` holds the rules by which refs of one change stand or fall
 //! together, and the order in which they go.
 
 mod groups;

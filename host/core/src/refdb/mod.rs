@@ -41,7 +41,7 @@ use crate::{BoxFuture, Deadline, Project, RefName};
 pub trait Entries: Send + Sync {
     /// The entries of `refs`, one per name in the same order; a name may occur twice.
     ///
-    /// A ref that was never stored is [`GlobalRef::Untracked`]. What is wrong with one ref alone is in its
+    /// A ref that was never stored is [`GlobalRef::Untracked`](crate::GlobalRef::Untracked). What is wrong with one ref alone is in its
     /// [`Lookup`]; an error means that none could be read. What a writer was told is applied before this call began is
     /// seen when [`Capabilities::linearizable_reads`] says so.
     fn get_many<'a>(
